@@ -1,0 +1,21 @@
+"""Checks what a comparison on real data must show, however short it was."""
+
+import json
+import sys
+from pathlib import Path
+
+runs = json.loads(Path(sys.argv[1]).read_text())
+error = {run["method"]: run["test_error"] for run in runs}
+for run in runs:
+    wanted = 0.0 if run["method"] == "dense" else run["sparsity"]
+    if abs(run["achieved_sparsity"] - wanted) > 1e-4:
+        sys.exit(f"{run['method']} reached {run['achieved_sparsity']}, not {wanted}.")
+for better, worse in (
+    ("dense", "random"),
+    ("k_starts", "random"),
+    ("combination", "random"),
+    ("combination", "k_starts"),
+):
+    if not error[better] < error[worse]:
+        sys.exit(f"{better} ({error[better]}) is no better than {worse} ({error[worse]}).")
+print("As expected:", ", ".join(f"{name} {value:.2%}" for name, value in error.items()))

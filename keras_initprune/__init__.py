@@ -1,0 +1,38 @@
+"""Sparse networks in Keras 3 from the first epochs of training.
+
+K-starts and dissipating gradients, after "What to prune and what not to prune at
+initialization" (arXiv 2209.02201), as callbacks of `model.fit`.
+"""
+
+import sys
+from pathlib import Path
+
+# The command `initprune` imports what it needs itself, once it has read its arguments:
+# TensorFlow takes seconds to load and fills the terminal. Everywhere else this import
+# must register the masks with Keras, or saved models would not load.
+if Path(sys.argv[0]).name not in ("initprune", "initprune.exe"):
+    from keras_initprune.callbacks import DissipatingGradients, KStarts, RandomPruning
+    from keras_initprune.constraints import (
+        MaskConstraint,
+        get_masks,
+        install_masks,
+        remove_masks,
+        restore_masks,
+        set_masks,
+    )
+    from keras_initprune.report import report, sparsity
+
+__all__ = [
+    "DissipatingGradients",
+    "KStarts",
+    "MaskConstraint",
+    "RandomPruning",
+    "get_masks",
+    "install_masks",
+    "remove_masks",
+    "report",
+    "restore_masks",
+    "set_masks",
+    "sparsity",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,37 @@
+"""Masks as Keras constraints: installed on, read from and taken off a model."""
+
+from keras_initprune.constraints.installation import (
+    forget_compiled_functions,
+    install_masks,
+    remove_masks,
+    restore_masks,
+    strategy_scope,
+)
+from keras_initprune.constraints.mask_constraint import (
+    AttentionMaskConstraint,
+    MaskConstraint,
+)
+from keras_initprune.constraints.projection import (
+    get_masks,
+    innermost_optimizer,
+    mask_variable,
+    masked_weights,
+    project,
+    set_masks,
+)
+
+__all__ = [
+    "AttentionMaskConstraint",
+    "MaskConstraint",
+    "forget_compiled_functions",
+    "get_masks",
+    "innermost_optimizer",
+    "install_masks",
+    "mask_variable",
+    "masked_weights",
+    "project",
+    "remove_masks",
+    "restore_masks",
+    "set_masks",
+    "strategy_scope",
+]

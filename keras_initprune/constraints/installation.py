@@ -1,0 +1,203 @@
+"""Masks are installed on a model and taken off it, in place."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_initprune.constraints.mask_constraint import (
+    AttentionMaskConstraint,
+    MaskConstraint,
+    owner_name,
+)
+from keras_initprune.constraints.projection import (
+    mask_variable,
+    masked_weights,
+    project,
+    set_masks,
+)
+from keras_initprune.prunable import LayerSelector, PrunableWeight, prunable_weights
+
+
+def install_masks(
+    model: keras.Model,
+    layers: LayerSelector = None,
+    skip_output: bool = False,
+    embeddings: bool = False,
+) -> keras.Model:
+    """Install masks that keep every weight on a built model, in place.
+
+    Weights that carry a mask already keep it. A constraint of the user's on the same
+    weight still applies, before the mask.
+
+    Args:
+        model: A built Keras model: Sequential, Functional or subclassed.
+        layers: Which weights to mask, see `prunable_weights`. Defaults to all.
+        skip_output: Whether to leave out the output layers. Defaults to False.
+        embeddings: Whether to mask embedding tables too. Defaults to False.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If the model is not built or nothing in it can be pruned.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> install_masks(model) is model
+        True
+        >>> list(masked_weights(model))[0].endswith("/kernel")
+        True
+    """
+    weights = prunable_weights(model, layers, skip_output, embeddings)
+    missing = [weight for weight in weights.values() if mask_variable(weight) is None]
+    with strategy_scope(model):
+        for weight in missing:
+            if weight.attention is None:
+                inner = weight.variable.constraint
+                _set_constraint(weight, MaskConstraint(weight.shape, inner))
+        for attention in _attention_layers(missing):
+            _mask_attention(attention, missing)
+    if missing:
+        forget_compiled_functions(model)
+    return model
+
+
+def remove_masks(model: keras.Model) -> keras.Model:
+    """Take all masks off a model, in place; its weights keep their zeros.
+
+    What is left is a plain Keras model that computes the same function and needs this
+    package neither to load nor to run. Constraints of the user's are put back.
+
+    Args:
+        model: A model with masks installed.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If the model carries no masks.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> masked_weights(remove_masks(install_masks(model)))
+        {}
+    """
+    weights = masked_weights(model)
+    if not weights:
+        raise ValueError(f"The model {model.name!r} carries no masks to remove.")
+    project(model)
+    for weight in weights.values():
+        inner = weight.variable.constraint.inner
+        if weight.attention is not None:
+            _set_attribute(weight.attention, _shared_attribute(weight.attention), inner)
+        _set_constraint(weight, inner)
+    forget_compiled_functions(model)
+    return model
+
+
+def restore_masks(
+    model: keras.Model,
+    layers: LayerSelector = None,
+    skip_output: bool = False,
+    embeddings: bool = False,
+) -> keras.Model:
+    """Put masks back on a model whose weights carry the zeros.
+
+    For models whose constraints are gone: rebuilt from code with loaded weights, saved
+    after `remove_masks`, or returned by KerasTuner. Every weight that is exactly zero
+    counts as pruned; weights that carry a mask already keep it.
+
+    Args:
+        model: A built Keras model.
+        layers: Which weights to mask, see `prunable_weights`. Defaults to all.
+        skip_output: Whether to leave out the output layers. Defaults to False.
+        embeddings: Whether to mask embedding tables too. Defaults to False.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If no weight without a mask is zero, or a tensor is zero throughout.
+    """
+    weights = prunable_weights(model, layers, skip_output, embeddings)
+    masks = {
+        path: weight.numpy() != 0
+        for path, weight in weights.items()
+        if mask_variable(weight) is None
+    }
+    if not any((~mask).any() for mask in masks.values()):
+        raise ValueError(
+            f"The weights of the model {model.name!r} carry no zeros from which masks "
+            "could be restored."
+        )
+    for path, mask in masks.items():
+        if not mask.any():
+            raise ValueError(
+                f"All weights of {path!r} are zero, which is no mask to train with. "
+                "Leave the layer out with `layers`."
+            )
+    install_masks(model, layers, skip_output, embeddings)
+    set_masks(model, masks)
+    return model
+
+
+def strategy_scope(model: keras.Model) -> contextlib.AbstractContextManager:
+    """Return the scope in which variables of a model have to be created."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy.scope() if strategy is not None else contextlib.nullcontext()
+
+
+def forget_compiled_functions(model: keras.Model) -> None:
+    """Have Keras trace the training step anew, or it would keep the old constraints."""
+    if getattr(model, "train_function", None) is not None:
+        model.make_train_function(force=True)
+
+
+def _attention_layers(weights: list[PrunableWeight]) -> Iterator[keras.Layer]:
+    seen: set[int] = set()
+    for weight in weights:
+        if weight.attention is not None and id(weight.attention) not in seen:
+            seen.add(id(weight.attention))
+            yield weight.attention
+
+
+def _mask_attention(attention: keras.Layer, weights: list[PrunableWeight]) -> None:
+    projections = [weight for weight in weights if weight.attention is attention]
+    name = _shared_attribute(attention)
+    current = getattr(attention, name)
+    if isinstance(current, MaskConstraint):
+        raise ValueError(
+            f"The projections of {attention.name!r} must get their masks in one call "
+            f"of `install_masks`. Received: more of them, {projections[0].path!r}"
+        )
+    shapes = {owner_name(weight.variable): weight.shape for weight in projections}
+    constraint = AttentionMaskConstraint(shapes, current)
+    _set_attribute(attention, name, constraint)
+    for weight in projections:
+        _set_constraint(weight, constraint)
+
+
+def _shared_attribute(attention: keras.Layer) -> str:
+    if hasattr(attention, "_kernel_constraint"):
+        return "_kernel_constraint"
+    return "kernel_constraint"
+
+
+def _set_constraint(weight: PrunableWeight, constraint: Any) -> None:
+    _set_attribute(weight.layer, weight.constraint_attribute, constraint)
+    weight.variable.constraint = constraint
+
+
+def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
+    # A built layer's tracker is locked against new state; Keras' own `enable_lora`
+    # opens it in the same way.
+    layer._tracker.unlock()
+    try:
+        previous = getattr(layer, name)
+        if isinstance(previous, keras.layers.Layer):
+            layer._tracker.untrack(previous)
+        setattr(layer, name, value)
+    finally:
+        layer._tracker.lock()

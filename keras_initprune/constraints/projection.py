@@ -1,0 +1,153 @@
+"""What masks do to a model that exists already: reading, setting, projecting."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initprune.constraints.mask_constraint import MaskConstraint
+from keras_initprune.masks import Mask
+from keras_initprune.prunable import PrunableWeight, prunable_weights
+
+Masks = dict[str, Mask]
+
+
+def masked_weights(model: keras.Model) -> dict[str, PrunableWeight]:
+    """Return the weights of a model that carry a mask, by path."""
+    weights = prunable_weights(model, embeddings=True)
+    return {p: w for p, w in weights.items() if mask_variable(w) is not None}
+
+
+def mask_variable(weight: PrunableWeight) -> Any:
+    """Return the variable that holds a weight's mask, or None if it has none."""
+    constraint = weight.variable.constraint
+    if isinstance(constraint, MaskConstraint):
+        return constraint.mask_for(weight.variable)
+    return None
+
+
+def get_masks(model: keras.Model) -> Masks:
+    """Return the masks of a model.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        A dictionary from tensor path to a boolean array of the tensor's shape, True
+        where a weight is kept. Empty if the model carries no masks.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> get_masks(model)
+        {}
+    """
+    return {
+        path: ops.convert_to_numpy(mask_variable(weight)).astype(bool)
+        for path, weight in masked_weights(model).items()
+    }
+
+
+def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
+    """Set masks of a model and zero the weights that they remove.
+
+    The optimizer's slots and moving averages of removed weights are cleared too.
+
+    Args:
+        model: A model with masks installed.
+        masks: From tensor path to an array of the tensor's shape that holds only
+            zeros and ones (or booleans), 1 = keep. Tensors that it does not name keep
+            their masks.
+
+    Raises:
+        ValueError: If a path carries no mask, or an array has the wrong shape or
+            values; nothing is changed then.
+
+    Example:
+        >>> from keras_initprune import install_masks
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> path = list(get_masks(install_masks(model)))[0]
+        >>> set_masks(model, {path: [[1, 0], [0, 1]]})
+        >>> int((model.get_weights()[0] == 0).sum())
+        2
+    """
+    weights = masked_weights(model)
+    checked = {path: _check_mask(path, mask, weights) for path, mask in masks.items()}
+    for path, mask in checked.items():
+        mask_variable(weights[path]).assign(mask)
+    project(model)
+
+
+def project(model: keras.Model) -> None:
+    """Zero what the masks remove: weights, optimizer slots and moving averages.
+
+    Keras projects after every update; this is for what writes weights in another way,
+    such as masks that change, or an optimizer that overwrites weights with averages.
+    """
+    weights = masked_weights(model)
+    slots = _optimizer_slots(model)
+    for weight in weights.values():
+        variable = weight.variable
+        mask = ops.convert_to_tensor(mask_variable(weight))
+        for target in (variable, *slots.get(id(variable), ())):
+            value = ops.convert_to_tensor(target)
+            target.assign(ops.where(mask, value, ops.zeros_like(value)))
+
+
+def innermost_optimizer(model: keras.Model) -> Any:
+    """Return the optimizer that updates the weights, or None before `compile`."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def _check_mask(
+    path: str, mask: Any, weights: Mapping[str, PrunableWeight]
+) -> np.ndarray:
+    if path not in weights:
+        raise ValueError(
+            f"`masks` must name weights that carry a mask, which are {list(weights)} "
+            f"(see `install_masks`). Received: {path!r}"
+        )
+    array = np.asarray(mask)
+    if array.shape != weights[path].shape:
+        raise ValueError(
+            f"The mask of {path!r} must have the shape {weights[path].shape}. "
+            f"Received: an array of shape {array.shape}"
+        )
+    if array.dtype != bool and not np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"The mask of {path!r} must hold only 0 and 1 (1 = keep). "
+            f"Received: an array of dtype {array.dtype} with other values"
+        )
+    return array.astype(bool)
+
+
+def _optimizer_slots(model: keras.Model) -> dict[int, list[keras.Variable]]:
+    """Return the optimizer's variables by the id of the weight that they belong to.
+
+    Optimizers keep one list per kind of slot, in the order of the weights; slots of
+    another shape, such as factored moments, belong to no single entry of a weight.
+    """
+    optimizer = innermost_optimizer(model)
+    if optimizer is None or not optimizer.built:
+        return {}
+    weights = optimizer._trainable_variables
+    lists = [
+        value
+        for value in vars(optimizer).values()
+        if isinstance(value, list)
+        and value is not weights
+        and len(value) == len(weights)
+    ]
+    return {
+        id(weight): [
+            slots[index]
+            for slots in lists
+            if isinstance(slots[index], keras.Variable)
+            and slots[index].shape == weight.shape
+        ]
+        for index, weight in enumerate(weights)
+    }

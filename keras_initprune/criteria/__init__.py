@@ -1,0 +1,1 @@
+"""Criteria: pure functions that score weights, higher = keep."""

@@ -1,0 +1,6 @@
+"""Comparisons of pruning methods, from one run to the table and the figure.
+
+`configuration` says what one run is, `methods` turns it into callbacks, `runner`
+trains it, `results` keeps the records, `comparison` plans and drives many runs, and
+`tables` shows them.
+"""

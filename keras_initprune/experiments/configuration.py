@@ -1,0 +1,213 @@
+"""What one training run is: data, model, method and every setting that matters."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+from keras_initprune.experiments import methods
+from keras_initprune.validation import (
+    check_choice,
+    check_positive_integer,
+    check_seed,
+    check_sparsity,
+)
+
+CLASSIFICATION = "classification"
+RECONSTRUCTION = "reconstruction"
+
+# What each model is trained for decides its loss and how a run is judged.
+TASKS = {
+    "perceptron": CLASSIFICATION,
+    "autoencoder": RECONSTRUCTION,
+    "convnet": CLASSIFICATION,
+}
+
+# `prune_epochs` is the number of epochs after which the mask is final.
+_SMALL_IMAGES = {
+    "perceptron": {"epochs": 15, "prune_epochs": 5},
+    "autoencoder": {"epochs": 30, "prune_epochs": 6},
+    "convnet": {"epochs": 15, "prune_epochs": 5},
+}
+_MNIST_LIKE = {
+    "perceptron": {"epochs": 12, "prune_epochs": 4, "jit_compile": True},
+    "autoencoder": {"epochs": 20, "prune_epochs": 4, "jit_compile": True},
+    "convnet": {"epochs": 12, "prune_epochs": 4},
+}
+# 5,000 of the 60,000 training images are the usual validation split.
+_MNIST_TRAINING = {
+    "batch_size": 100,
+    "learning_rate": 1.2e-3,
+    "validation_fraction": 1 / 12,
+}
+
+# Data set -> settings of every model, and model -> settings of its own.
+DEFAULTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
+    # 41 steps per epoch are few, so they are larger than usual.
+    "digits": ({"batch_size": 32, "learning_rate": 5e-3}, _SMALL_IMAGES),
+    "mnist": (_MNIST_TRAINING, _MNIST_LIKE),
+    "fashion_mnist": (_MNIST_TRAINING, _MNIST_LIKE),
+}
+
+# What tells the runs of one comparison apart. Everything else is shared by them.
+VARIED = ("method", "sparsity", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """Everything that decides the outcome of one run.
+
+    Make one with `configure`, which fills in the defaults of the data set.
+
+    Attributes:
+        dataset: Name of the data set.
+        model: Name of the model.
+        method: Name of the pruning method, see `methods.METHODS`.
+        sparsity: Fraction of the prunable weights to remove; 0 for `"dense"`.
+        seed: Decides the split, the initial weights, the order of the batches and
+            every random mask.
+        epochs: Epochs of training in all.
+        batch_size: Images per step.
+        learning_rate: Adam's first learning rate, which falls to 0 along a cosine.
+        validation_fraction: Share of the training images that is held out.
+        jit_compile: Whether XLA compiles the steps. It takes a second or two, and then
+            saves a third of a dense network's time on a CPU.
+        prune_epochs: Epochs after which the mask is final. A method may be done
+            sooner.
+        k: Number of candidate masks of K-starts.
+        fitness: Fitness of a weight in K-starts.
+        selection: What competes in K-starts.
+        criterion: What dissipating gradients rank weights by, or None for the
+            callback's own default.
+        distribution: How the sparsity spreads over the tensors, or None for the
+            method's own default.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    sparsity: float
+    seed: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    validation_fraction: float
+    jit_compile: bool
+    prune_epochs: int
+    k: int
+    fitness: str
+    selection: str
+    criterion: str | None
+    distribution: str | None
+
+    def __post_init__(self) -> None:
+        check_choice(self.dataset, "dataset", DEFAULTS)
+        check_choice(self.model, "model", TASKS)
+        check_choice(self.method, "method", methods.METHODS)
+        check_sparsity(self.sparsity)
+        if check_seed(self.seed) is None:
+            raise ValueError("A run needs a `seed`. Received: seed=None")
+        for name in ("epochs", "batch_size", "prune_epochs", "k"):
+            check_positive_integer(getattr(self, name), name)
+        _check_open_interval(self.validation_fraction, "validation_fraction", 1.0)
+        _check_open_interval(self.learning_rate, "learning_rate", float("inf"))
+        if self.method == "dense" and self.sparsity != 0:
+            raise ValueError(
+                "A dense run removes nothing. Received: "
+                f"method='dense', sparsity={self.sparsity!r}"
+            )
+        if self.method != "dense" and self.prune_epochs > self.epochs:
+            raise ValueError(
+                f"`prune_epochs` must not exceed `epochs`={self.epochs}. "
+                f"Received: prune_epochs={self.prune_epochs}"
+            )
+
+    @property
+    def task(self) -> str:
+        """What the model is trained for, `"classification"` or `"reconstruction"`."""
+        return TASKS[self.model]
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells this run from the others of its comparison."""
+        return tuple(getattr(self, name) for name in VARIED)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The settings that all runs of one comparison have in common."""
+        return {
+            name: value for name, value in self.as_dict().items() if name not in VARIED
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as a plain dict, as they are stored with a run."""
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def configure(
+    dataset: str = "digits",
+    model: str = "perceptron",
+    method: str = "dense",
+    **settings: Any,
+) -> Configuration:
+    """Return a run's configuration, filled in with the defaults of its data set.
+
+    Args:
+        dataset: `"digits"`, `"mnist"` or `"fashion_mnist"`.
+        model: `"perceptron"`, `"autoencoder"` or `"convnet"`.
+        method: Name of the pruning method.
+        **settings: Any other attribute of `Configuration`. None stands for the
+            default.
+
+    Returns:
+        The complete, checked configuration.
+
+    Raises:
+        ValueError: If a name is unknown or a value breaks its rule.
+
+    Example:
+        >>> run = configure("mnist", "perceptron", "random", sparsity=0.95)
+        >>> run.epochs, run.batch_size
+        (12, 100)
+    """
+    check_choice(dataset, "dataset", DEFAULTS)
+    check_choice(model, "model", TASKS)
+    of_dataset, of_model = DEFAULTS[dataset]
+    values: dict[str, Any] = {
+        "sparsity": 0.0 if method == "dense" else 0.9,
+        "seed": 0,
+        "validation_fraction": 0.1,
+        "jit_compile": False,
+        "k": 16,
+        "fitness": "magnitude",
+        "selection": "recombine",
+        "criterion": None,
+        "distribution": None,
+        **of_dataset,
+        **of_model[model],
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    values.update(given)
+    if "prune_epochs" not in given:
+        values["prune_epochs"] = _shorten(values["prune_epochs"], values["epochs"])
+    return Configuration(dataset=dataset, model=model, method=method, **values)
+
+
+def _shorten(prune_epochs: int, epochs: Any) -> int:
+    """Return the pruning epochs of a training that may be shorter than the default."""
+    # A third leaves time to settle; the combination needs two to combine.
+    epochs = check_positive_integer(epochs, "epochs")
+    return min(prune_epochs, max(2, epochs // 3), epochs)
+
+
+def _check_open_interval(value: float, name: str, upper: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"`{name}` must be a number. Received: {name}={value!r}")
+    if not 0 < value < upper:
+        rule = "above 0" if upper == float("inf") else f"between 0 and {upper:g}"
+        raise ValueError(
+            f"`{name}` must be a finite number {rule}. Received: {name}={value!r}"
+        )

@@ -1,0 +1,57 @@
+"""Ctrl-C that never gets lost between two steps of a training."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import keras
+
+
+class Interrupts:
+    """While it is entered, turns Ctrl-C into an exception at the next safe place.
+
+    Python discards a `KeyboardInterrupt` that strikes inside a destructor or a weak
+    reference's callback, of which a training has many, and goes on. So the first Ctrl-C
+    is only noted, and raised by `check` or the callback; a second one strikes at once.
+
+    Example:
+        >>> with Interrupts() as interrupts:
+        ...     interrupts.check()
+    """
+
+    def __init__(self) -> None:
+        self.noted = False
+        self._previous: Any = None
+
+    def __enter__(self) -> Self:
+        # Only the main thread may set handlers, and only it is ever interrupted.
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` if Ctrl-C was pressed."""
+        if self.noted:
+            raise KeyboardInterrupt
+
+    def callback(self) -> keras.callbacks.Callback:
+        """Return a callback that checks whenever Keras comes back to Python."""
+        return keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: self.check(),
+            on_epoch_end=lambda epoch, logs: self.check(),
+        )
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.noted:
+            raise KeyboardInterrupt
+        self.noted = True

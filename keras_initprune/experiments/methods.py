@@ -1,0 +1,134 @@
+"""The pruning methods of a comparison: a name and the callbacks that it stands for.
+
+A new method is one function and one row in `METHODS`. The callbacks are imported
+where they are used, so that the command line can list the names without loading
+TensorFlow.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_initprune.experiments.configuration import Configuration
+
+
+def split_combination(sparsity: float, epochs: int) -> tuple[float, int, int]:
+    """Divide the pruning between K-starts and dissipating gradients.
+
+    K-starts takes the first epoch and half of the way, geometrically in density;
+    dissipating gradients goes on from there. This is the only place that decides it.
+
+    Args:
+        sparsity: The sparsity to reach in the end.
+        epochs: Epochs after which it must be reached.
+
+    Returns:
+        The sparsity of K-starts, its epochs, and those of dissipating gradients.
+
+    Raises:
+        ValueError: If there are fewer than two epochs to share.
+
+    Example:
+        >>> split_combination(0.96, epochs=4)
+        (0.8, 1, 3)
+    """
+    if epochs < 2:
+        raise ValueError(
+            "The combination prunes for at least one epoch with each of its two "
+            f"methods, so `prune_epochs` must be 2 or more. Received: {epochs}"
+        )
+    return 1 - (1 - sparsity) ** 0.5, 1, epochs - 1
+
+
+def _dense(run: "Configuration") -> list[Any]:
+    return []
+
+
+def _random(run: "Configuration") -> list[Any]:
+    from keras_initprune.callbacks import RandomPruning
+
+    return [RandomPruning(run.sparsity, run.distribution or "erk", seed=run.seed)]
+
+
+def _k_starts(run: "Configuration") -> list[Any]:
+    # Nothing is removed until it selects: half of the pruning epochs, "a couple",
+    # leave the survivors more time to settle.
+    return [_make_k_starts(run, run.sparsity, max(1, run.prune_epochs // 2))]
+
+
+def _dissipating_gradients(run: "Configuration") -> list[Any]:
+    return [_make_dissipating(run, run.prune_epochs)]
+
+
+def _combination(run: "Configuration") -> list[Any]:
+    first_sparsity, first, second = split_combination(run.sparsity, run.prune_epochs)
+    return [_make_k_starts(run, first_sparsity, first), _make_dissipating(run, second)]
+
+
+METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
+    "dense": _dense,
+    "random": _random,
+    "k_starts": _k_starts,
+    "dissipating_gradients": _dissipating_gradients,
+    "combination": _combination,
+}
+
+
+def callbacks(run: "Configuration") -> list[Any]:
+    """Return the callbacks that prune as the configuration says.
+
+    Args:
+        run: The configuration.
+
+    Returns:
+        A new list of Keras callbacks, empty for `"dense"`.
+
+    Raises:
+        ValueError: If a setting breaks a callback's rule.
+
+    Example:
+        >>> from keras_initprune.experiments.configuration import configure
+        >>> callbacks(configure("digits", method="dense"))
+        []
+    """
+    return METHODS[run.method](run)
+
+
+def describe(callback: Any) -> dict[str, Any]:
+    """Return a callback's class name and arguments, to be kept with a run's record.
+
+    It relies on the habit that every constructor argument is an attribute.
+    """
+    names = [
+        name
+        for name in inspect.signature(type(callback)).parameters
+        if hasattr(callback, name)
+    ]
+    arguments = {name: getattr(callback, name) for name in names}
+    return {"callback": type(callback).__name__, **arguments}
+
+
+def _make_k_starts(run: "Configuration", sparsity: float, epochs: int) -> Any:
+    from keras_initprune.callbacks import KStarts
+
+    return KStarts(
+        k=run.k,
+        sparsity=sparsity,
+        epochs=epochs,
+        fitness=run.fitness,
+        selection=run.selection,
+        distribution=run.distribution or "erk",
+        seed=run.seed,
+    )
+
+
+def _make_dissipating(run: "Configuration", epochs: int) -> Any:
+    from keras_initprune.callbacks import DissipatingGradients
+
+    return DissipatingGradients(
+        sparsity=run.sparsity,
+        epochs=epochs,
+        criterion=run.criterion,
+        distribution=run.distribution,
+    )

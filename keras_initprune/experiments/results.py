@@ -1,0 +1,154 @@
+"""Keeps the finished runs of a comparison in one file, whatever happens to it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from keras_initprune.experiments.configuration import VARIED, Configuration
+
+FILE_NAME = "results.json"
+_REQUIRED = {"dataset", "model", *VARIED, "achieved_sparsity", "epochs", "settings"}
+
+
+class Results:
+    """The runs in a folder's `results.json`, a list of records.
+
+    Every added run is on disk when `add` returns: the file is replaced as a whole, so
+    that a reader or a crash never meets half of one.
+
+    Args:
+        folder: Folder of the file. It is made if it is missing.
+
+    Raises:
+        OSError: If the folder cannot be written.
+        ValueError: If the file there does not hold such runs.
+
+    Example:
+        >>> import tempfile
+        >>> results = Results(tempfile.mkdtemp())
+        >>> results.runs
+        []
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.path = self.folder / FILE_NAME
+        check_writable(self.folder)
+        self.runs = read(self.path) if self.path.exists() else []
+
+    def find(self, configuration: Configuration) -> dict[str, Any] | None:
+        """Return the record of a configuration, or None if it has not run yet.
+
+        Args:
+            configuration: What to look for.
+        """
+        wanted = configuration.as_dict()
+        return next((run for run in self.runs if run["settings"] == wanted), None)
+
+    def check_same_comparison(self, configuration: Configuration) -> None:
+        """Raise unless the stored runs share a configuration's settings.
+
+        Args:
+            configuration: Any run of the comparison that is to be continued.
+
+        Raises:
+            ValueError: If a setting other than method, sparsity and seed differs.
+        """
+        for run in self.runs:
+            for name, value in configuration.shared.items():
+                stored = run["settings"].get(name)
+                if stored != value:
+                    raise ValueError(
+                        f"{self.path} holds runs with {name}={stored!r}, and this "
+                        f"comparison has {name}={value!r}. Choose another --out."
+                    )
+
+    def add(self, run: dict[str, Any]) -> None:
+        """Store a finished run.
+
+        Args:
+            run: The record, of plain values.
+        """
+        # Another process may have finished runs of the same comparison meanwhile.
+        stored = read(self.path) if self.path.exists() else []
+        others = [other for other in stored if other["settings"] != run["settings"]]
+        self.runs = [*others, run]
+        write_atomically(self.path, json.dumps(self.runs, indent=1, allow_nan=False))
+
+
+def read(path: str | Path) -> list[dict[str, Any]]:
+    """Read the runs of a results file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The records, in the order in which they finished.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not JSON, or not a list of runs.
+    """
+    path = Path(path)
+    advice = "Move it away, or choose another --out."
+    try:
+        runs = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # Broken JSON, and bytes that are no text.
+        raise ValueError(f"{path} is damaged: {error}. {advice}") from error
+    if not isinstance(runs, list) or not all(_is_run(run) for run in runs):
+        raise ValueError(f"{path} is not a list of runs of a comparison. {advice}")
+    return runs
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write a text file so that it is either the old one or the new one, never half.
+
+    Args:
+        path: The file.
+        text: Its new content.
+    """
+    path = Path(path)
+    temporary = temporary_path(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a name beside `path`, with its suffix, that is this process's own."""
+    return path.with_name(f".{os.getpid()}-{path.name}")
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder if it is missing, and raise unless files can be written there.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        OSError: If it cannot be made or written.
+    """
+    folder = Path(folder)
+    probe = temporary_path(folder / "probe")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The permission bits do not tell: disks are full or mounted read-only.
+        probe.write_text("probe", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"Cannot write to the folder {folder}: {reason}") from error
+
+
+def _is_run(run: Any) -> bool:
+    return (
+        isinstance(run, dict)
+        and run.keys() >= _REQUIRED
+        and isinstance(run["settings"], dict)
+    )

@@ -1,0 +1,198 @@
+"""Trains one configuration and returns its record."""
+
+import importlib.metadata
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initprune import datasets, models
+from keras_initprune.experiments import methods
+from keras_initprune.experiments.configuration import CLASSIFICATION, Configuration
+from keras_initprune.report import sparsity
+
+# Several steps per call of the compiled function halve the time of a small run. The
+# callbacks of a comparison only look at the ends of epochs.
+STEPS_PER_EXECUTION = 64
+EVALUATION_BATCH_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run leaves behind.
+
+    Attributes:
+        record: The run as it is stored in `results.json`.
+        model: The trained model.
+        history: Values per epoch, from quantity to list.
+    """
+
+    record: dict[str, Any]
+    model: keras.Model
+    history: dict[str, list[float]]
+
+
+def load_data(run: Configuration, data_dir: str | Path | None = None) -> Any:
+    """Return the data set of a run, split as its seed says.
+
+    Args:
+        run: The configuration.
+        data_dir: Folder with the data, see `datasets.load`.
+    """
+    return datasets.load(
+        run.dataset,
+        data_dir=data_dir,
+        validation_fraction=run.validation_fraction,
+        seed=run.seed,
+    )
+
+
+def train(
+    run: Configuration,
+    data: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    validate_epochs: bool = False,
+) -> Outcome:
+    """Train one configuration, then evaluate it once.
+
+    The same seed gives the same initial weights, split and order of batches to every
+    method, so that methods can be compared in pairs. The test images are looked at
+    once, when the training is over.
+
+    Args:
+        run: The configuration.
+        data: The run's data set, as `load_data` returns it. Defaults to loading it.
+        callbacks: More callbacks, which come after those of the method.
+        validate_epochs: Whether to evaluate the validation images after every epoch
+            and not only at the end.
+
+    Returns:
+        The record, the model and the history.
+
+    Raises:
+        ValueError: If the training diverges or the method refuses a setting.
+
+    Example:
+        >>> from keras_initprune.experiments.configuration import configure
+        >>> outcome = train(configure("digits", epochs=1))
+        >>> outcome.record["method"], outcome.record["achieved_sparsity"]
+        ('dense', 0.0)
+    """
+    data = load_data(run) if data is None else data
+    pruning = methods.callbacks(run)
+    arguments = [methods.describe(callback) for callback in pruning]
+    started = time.perf_counter()
+    keras.utils.set_random_seed(run.seed)
+    model = build(run, data)
+    validation = None
+    if validate_epochs:
+        validation = _pipeline(run, data.x_validation, data.y_validation)
+    history = model.fit(
+        _pipeline(run, data.x_train, data.y_train, training=True),
+        epochs=run.epochs,
+        callbacks=[*pruning, *callbacks],
+        validation_data=validation,
+        shuffle=False,  # The pipeline shuffles.
+        verbose=0,
+    ).history
+    _check_finite(history["loss"], run)
+    record = {
+        **{name: getattr(run, name) for name in ("dataset", "model", "method")},
+        "sparsity": run.sparsity,
+        "achieved_sparsity": sparsity(model),
+        "seed": run.seed,
+        "epochs": run.epochs,
+        **evaluate(model, "validation", data.x_validation, data.y_validation, run),
+        **evaluate(model, "test", data.x_test, data.y_test, run),
+        "seconds": round(time.perf_counter() - started, 3),
+        "settings": run.as_dict(),
+        "callbacks": arguments,
+        "versions": versions(),
+    }
+    return Outcome(record, model, history)
+
+
+def build(run: Configuration, data: Any) -> keras.Model:
+    """Return the compiled, untrained model of a run.
+
+    Args:
+        run: The configuration.
+        data: The run's data set.
+    """
+    arguments = {"input_shape": data.image_shape, "seed": run.seed}
+    if run.task == CLASSIFICATION:
+        arguments["num_classes"] = data.num_classes
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    else:
+        loss = keras.losses.MeanSquaredError()
+        metrics = []
+    model = models.get(run.model)(**arguments)
+    steps = math.ceil(len(data.x_train) / run.batch_size) * run.epochs
+    schedule = keras.optimizers.schedules.CosineDecay(run.learning_rate, steps)
+    model.compile(
+        optimizer=keras.optimizers.Adam(schedule),
+        loss=loss,
+        metrics=metrics,
+        steps_per_execution=STEPS_PER_EXECUTION,
+        jit_compile=run.jit_compile,
+    )
+    return model
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on."""
+    try:
+        own = importlib.metadata.version("keras_initprune")
+    except importlib.metadata.PackageNotFoundError:
+        own = "unknown"  # Imported from a folder, without being installed.
+    return {
+        "keras_initprune": own,
+        "keras": keras.version(),
+        "tensorflow": importlib.metadata.version("tensorflow"),
+    }
+
+
+def _pipeline(run: Configuration, x: Any, y: Any, training: bool = False) -> Any:
+    targets = y if run.task == CLASSIFICATION else x
+    batch_size = run.batch_size if training else EVALUATION_BATCH_SIZE
+    return datasets.pipeline(x, targets, batch_size, shuffle=training, seed=run.seed)
+
+
+def evaluate(
+    model: keras.Model, split: str, x: np.ndarray, y: np.ndarray, run: Configuration
+) -> dict[str, float]:
+    """Return the share of wrong answers, or the mean squared error of the images.
+
+    Args:
+        model: The trained model.
+        split: What the images are for; the result's name begins with it.
+        x: Images.
+        y: Their classes.
+        run: The configuration.
+    """
+    # Called directly: tracing `model.evaluate` takes longer than these few batches.
+    batches = range(0, len(x), EVALUATION_BATCH_SIZE)
+    outputs = np.concatenate(
+        [
+            keras.ops.convert_to_numpy(model(x[i : i + EVALUATION_BATCH_SIZE]))
+            for i in batches
+        ]
+    )
+    if run.task == CLASSIFICATION:
+        return {f"{split}_error": float(np.mean(np.argmax(outputs, axis=-1) != y))}
+    return {f"{split}_mse": float(np.mean(np.square(outputs - x), dtype=np.float64))}
+
+
+def _check_finite(losses: Sequence[float], run: Configuration) -> None:
+    for loss in losses:
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"The loss of {run.method!r} with seed {run.seed} became {loss}. Try a "
+                f"smaller `learning_rate`. Received: learning_rate={run.learning_rate}"
+            )

@@ -1,0 +1,113 @@
+"""The summary of a comparison as a table, on the terminal and in Markdown."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import tabulate
+from rich import box
+from rich.table import Table
+
+from keras_initprune.experiments.summary import Measure, Summary, measure_of, summarise
+
+_HEADERS = ("sparse", "method", "mean ± 95 %", "less dense", "counted", "time")
+
+
+def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
+    """Return the summary as a table for the terminal, the best of a sparsity in bold.
+
+    It fits 80 columns.
+
+    Args:
+        runs: Records of one comparison.
+    """
+    measure, summaries = measure_of(runs), summarise(runs)
+    table = Table(
+        title=_title(runs, measure),
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for header in _HEADERS:
+        left = header == "method"
+        table.add_column(header, justify="left" if left else "right", no_wrap=True)
+    best = _best(summaries)
+    for summary, following in pairwise([*summaries, None]):
+        assert summary is not None
+        table.add_row(
+            *_cells(summary, measure),
+            style="bold" if summary in best else None,
+            end_section=following is None or following.sparsity != summary.sparsity,
+        )
+    return table
+
+
+def markdown(runs: Sequence[dict[str, Any]]) -> str:
+    """Return the summary as a Markdown document with one table.
+
+    Args:
+        runs: Records of one comparison.
+    """
+    measure, summaries = measure_of(runs), summarise(runs)
+    best = _best(summaries)
+    rows = []
+    for summary in summaries:
+        cells = _cells(summary, measure)
+        if summary in best:
+            cells[2] = f"**{cells[2]}**"
+        rows.append(cells)
+    table = tabulate.tabulate(
+        rows,
+        _HEADERS,
+        tablefmt="github",
+        colalign=("right", "left", "right", "right", "right", "right"),
+        disable_numparse=True,
+    )
+    return f"{_title(runs, measure)}\n\n{table}\n\n{_NOTE}\n"
+
+
+_NOTE = (
+    '"less dense" is the mean difference to the dense runs of the same seeds, with its '
+    '95 % interval; "counted" is the share of zeros among the trained weights.'
+)
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    """Return a fraction as a percentage without trailing zeros.
+
+    Example:
+        >>> percent(0.95), percent(0.995)
+        ('95 %', '99.5 %')
+    """
+    return f"{round(100 * fraction, digits):g} %"
+
+
+def _title(runs: Sequence[dict[str, Any]], measure: Measure) -> str:
+    first = runs[0]
+    seeds = len({run["seed"] for run in runs})
+    plural = "" if seeds == 1 else "s"
+    return (
+        f"{first['dataset']}, {first['model']}, {first['epochs']} epochs: "
+        f"{measure.label}, {seeds} seed{plural}"
+    )
+
+
+def _best(summaries: Sequence[Summary]) -> list[Summary]:
+    """Return the lowest mean of each sparsity that has something to choose from."""
+    best = []
+    for sparsity in sorted({summary.sparsity for summary in summaries}):
+        rivals = [summary for summary in summaries if summary.sparsity == sparsity]
+        if len(rivals) > 1:
+            best.append(min(rivals, key=lambda summary: summary.mean))
+    return best
+
+
+def _cells(summary: Summary, measure: Measure) -> list[str]:
+    return [
+        percent(summary.sparsity),
+        summary.method,
+        measure.show(summary.mean, summary.half_width),
+        measure.show(summary.difference, summary.difference_half_width, sign="+"),
+        percent(summary.achieved_sparsity, digits=3),
+        f"{summary.seconds:.1f} s",
+    ]

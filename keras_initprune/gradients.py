@@ -1,0 +1,168 @@
+"""Gathers gradients while a model trains, which callbacks do not get to see.
+
+While a `GradientRecorder` runs, the optimizer's `apply` is wrapped on the instance.
+When the last one stops, the wrapper goes and the training step is traced anew, so that
+later steps cost nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initprune.constraints import (
+    forget_compiled_functions,
+    innermost_optimizer,
+    strategy_scope,
+)
+from keras_initprune.prunable import PrunableWeight
+
+_RECORDERS = "_initprune_recorders"
+
+
+class GradientRecorder:
+    """Sums |dL/dw| over training steps, and follows decoupled weight decay.
+
+    Args:
+        model: A compiled model.
+        weights: The weights to follow, by tensor path.
+        gradients: Whether to sum gradients. Weight decay is followed in any case.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        weights: Mapping[str, PrunableWeight],
+        gradients: bool = True,
+    ) -> None:
+        self._model = model
+        self._weights = dict(weights)
+        self._gathers = gradients
+        self._totals: dict[str, keras.Variable] = {}
+        self._decays: dict[str, keras.Variable] = {}
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to follow."""
+        optimizer = innermost_optimizer(self._model)
+        return self._gathers or bool(optimizer.weight_decay)
+
+    def start(self) -> None:
+        """Begin to follow the training steps."""
+        if not self.is_needed:
+            return
+        optimizer = innermost_optimizer(self._model)
+        with strategy_scope(self._model):
+            for path, weight in self._weights.items():
+                if self._gathers:
+                    self._totals[path] = _accumulator(weight.shape, "zeros")
+                if optimizer.weight_decay and optimizer._use_weight_decay(
+                    weight.variable
+                ):
+                    self._decays[path] = _accumulator((), "ones")
+        _attach(optimizer, self)
+        forget_compiled_functions(self._model)
+
+    def stop(self) -> None:
+        """Stop following and free what was gathered, if anything was started."""
+        if _detach(innermost_optimizer(self._model), self):
+            forget_compiled_functions(self._model)
+        self._totals, self._decays = {}, {}
+
+    def totals(self) -> dict[str, np.ndarray]:
+        """Return the summed |dL/dw| by tensor path; zeros if none was gathered."""
+        return {
+            path: ops.convert_to_numpy(self._totals[path])
+            if self._totals
+            else np.zeros(weight.shape, np.float32)
+            for path, weight in self._weights.items()
+        }
+
+    def decay(self, path: str) -> float:
+        """Return the factor by which weight decay alone has shrunk a weight so far."""
+        return float(self._decays[path]) if path in self._decays else 1.0
+
+    def record(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+        """Take in the gradients of one step; runs inside the compiled step."""
+        by_variable = {
+            id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
+        }
+        for path, total in self._totals.items():
+            gradient = by_variable.get(id(self._weights[path].variable))
+            if gradient is not None:
+                total.assign_add(ops.abs(_whole_gradient(optimizer, gradient)))
+        for decay in self._decays.values():
+            decay.assign(decay * _decay_factor(optimizer))
+
+
+def stop_all(model: keras.Model) -> None:
+    """Stop every recorder of a model, also those whose `fit` was interrupted."""
+    optimizer = innermost_optimizer(model)
+    for recorder in list(vars(optimizer).get(_RECORDERS, ())) if optimizer else ():
+        recorder.stop()
+
+
+def _accumulator(shape: tuple[int, ...], initializer: str) -> keras.Variable:
+    # Every replica adds the same reduced gradient, so each holds the whole sum.
+    return keras.Variable(
+        initializer=initializer,
+        shape=shape,
+        dtype="float32",
+        trainable=False,
+        aggregation="only_first_replica",
+    )
+
+
+def _attach(optimizer: Any, recorder: GradientRecorder) -> None:
+    recorders = vars(optimizer).setdefault(_RECORDERS, [])
+    recorders.append(recorder)
+    if len(recorders) > 1:
+        return
+    inner_apply = optimizer.apply
+
+    def apply(grads: Any, trainable_variables: Any = None) -> Any:
+        grads = list(grads)
+        variables = list(trainable_variables or optimizer._trainable_variables)
+        for each in recorders:
+            each.record(optimizer, grads, variables)
+        return inner_apply(grads, trainable_variables)
+
+    vars(optimizer)["apply"] = apply
+
+
+def _detach(optimizer: Any, recorder: GradientRecorder) -> bool:
+    recorders = vars(optimizer).get(_RECORDERS, [])
+    if recorder not in recorders:
+        return False
+    recorders.remove(recorder)
+    if not recorders:
+        del vars(optimizer)["apply"], vars(optimizer)[_RECORDERS]
+    return True
+
+
+def _whole_gradient(optimizer: Any, gradient: Any) -> Any:
+    """Return the gradient of the global batch, unscaled, as float32."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Embeddings have sparse gradients, in which an index may occur twice.
+        gradient = tf.convert_to_tensor(gradient)
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            gradient = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+    gradient = ops.cast(gradient, "float32")
+    scale = optimizer.loss_scale_factor
+    return gradient if scale is None else gradient / scale
+
+
+def _decay_factor(optimizer: Any) -> Any:
+    """Return by what decoupled weight decay multiplies weights in this step."""
+    rate = ops.cast(optimizer.learning_rate, "float32")
+    factor = 1.0 - rate * optimizer.weight_decay
+    steps = optimizer.gradient_accumulation_steps
+    if not steps:
+        return factor
+    is_update = ops.equal((optimizer._iterations + 1) % steps, 0)
+    return ops.where(is_update, factor, 1.0)

@@ -1,0 +1,84 @@
+"""Argument checks, worded once: name, rule, and what was received."""
+
+from collections.abc import Collection
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_sparsity(sparsity: Any, name: str = "sparsity") -> float:
+    """Return `sparsity` as a float, or raise unless it lies in [0, 1).
+
+    Example:
+        >>> check_sparsity(0.95)
+        0.95
+    """
+    if not _is_real(sparsity) or not 0 <= sparsity < 1:
+        raise ValueError(
+            f"`{name}` is the fraction of weights that is removed and must be a "
+            f"number in [0, 1). Received: {name}={sparsity!r}"
+        )
+    return float(sparsity)
+
+
+def check_fraction(fraction: Any, name: str = "fraction") -> float:
+    """Return `fraction` as a float, or raise unless it lies in (0, 1].
+
+    Example:
+        >>> check_fraction(0.2)
+        0.2
+    """
+    if not _is_real(fraction) or not 0 < fraction <= 1:
+        raise ValueError(
+            f"`{name}` must be a number in (0, 1]. Received: {name}={fraction!r}"
+        )
+    return float(fraction)
+
+
+def check_positive_integer(value: Any, name: str) -> int:
+    """Return `value` as an int, or raise unless it is a whole number above zero.
+
+    Example:
+        >>> check_positive_integer(16, "k")
+        16
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(
+            f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def check_seed(seed: Any, name: str = "seed") -> int | None:
+    """Return `seed` as an int or None, or raise unless it is one of these.
+
+    Example:
+        >>> check_seed(None) is None
+        True
+    """
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(
+            f"`{name}` must be None or a non-negative integer. "
+            f"Received: {name}={seed!r}"
+        )
+    return int(seed)
+
+
+def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
+    """Return `value`, or raise unless it is one of `choices`.
+
+    Example:
+        >>> check_choice("unit", "selection", ["layer", "unit"])
+        'unit'
+    """
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(repr(choice) for choice in sorted(choices))
+        raise ValueError(
+            f"`{name}` must be one of {listed}. Received: {name}={value!r}"
+        )
+    return value
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,0 +1,55 @@
+"""Fixtures and settings that all tests share."""
+
+import os
+
+# TensorFlow reads these when it is imported, which conftest comes before.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import keras
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Seed every test alike."""
+    keras.backend.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def regression_data(rng):
+    """64 examples with 12 inputs and 3 targets."""
+    x = rng.normal(size=(64, 12)).astype("float32")
+    y = rng.normal(size=(64, 3)).astype("float32")
+    return x, y
+
+
+@pytest.fixture
+def make_model():
+    """Return a function that builds and compiles a perceptron 12-16-8-3."""
+
+    def make(optimizer="adam", compiled=True, jit_compile=False, **compile_arguments):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential(
+            [
+                keras.Input((12,)),
+                keras.layers.Dense(16, activation="relu", name="hidden_1"),
+                keras.layers.Dense(8, activation="relu", name="hidden_2"),
+                keras.layers.Dense(3, name="output"),
+            ]
+        )
+        if compiled:
+            # Compiling with XLA takes longer than all of a test's training.
+            model.compile(
+                optimizer, "mse", jit_compile=jit_compile, **compile_arguments
+            )
+        return model
+
+    return make

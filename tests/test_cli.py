@@ -1,0 +1,179 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from keras_initprune.cli import app
+
+TINY = ["--seeds", "1", "--sparsities", "0.9", "--epochs", "2", "--prune-epochs", "2"]
+WIDE = {"COLUMNS": "80", "TERM": "dumb"}
+
+
+def call(*arguments):
+    return CliRunner(env=WIDE).invoke(app, [str(item) for item in arguments])
+
+
+def test_compare_resumes_and_ends_in_a_table_and_a_figure(tmp_path):
+    out = tmp_path / "out"
+    first = call("compare", *TINY, "--methods", "dense,random", "--out", out)
+    assert first.exit_code == 0, first.output
+    assert "[1/2] dense" in first.output
+    stored = json.loads((out / "results.json").read_text())
+
+    arguments = ["--methods", "dense,random", "--methods", "combination"]
+    second = call("compare", *TINY, *arguments, "--out", out)
+    assert second.exit_code == 0, second.output
+    assert "2 of 3 runs were finished before." in second.output
+    runs = json.loads((out / "results.json").read_text())
+    assert runs[:2] == stored
+    assert [run["method"] for run in runs] == ["dense", "random", "combination"]
+    table = second.output[second.output.index("digits, perceptron") :]
+    table = table[: table.index("Wrote")]
+    assert "combination" in table
+    assert max(map(len, table.splitlines())) <= 80
+    assert "| combination |" in re.sub(" +", " ", (out / "results.md").read_text())
+    png = (out / "error_against_sparsity.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert len(list(out.iterdir())) == 3
+
+
+def test_train_writes_a_model_that_report_reads(tmp_path):
+    arguments = ["--epochs", 2, "--prune-epochs", 2, "--sparsity", 0.95]
+    trained = call("train", *arguments, "--out", tmp_path)
+    assert trained.exit_code == 0, trained.output
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["history.csv", "model.keras", "report.json", "run.json"]
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["achieved_sparsity"] == pytest.approx(0.95, abs=1e-4)
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
+
+    shown = call("report", tmp_path / "model.keras")
+    assert shown.exit_code == 0, shown.output
+    assert "hidden_1/kernel" in shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+
+    again = call("train", *arguments, "--out", tmp_path)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "--dataset", "cifar"], "`dataset` must be one of 'digits'"),
+        (["compare", "--model", "huge"], "`model` must be one of"),
+        (["compare", "--methods", "dense,magic"], "`method` must be one of"),
+        (["compare", "--methods", ","], "`methods` must not be empty"),
+        (["compare", "--sparsities", "0.9,1.0"], "`sparsity`"),
+        (["compare", "--sparsities", "most"], "`sparsities` must be numbers"),
+        (["compare", "--sparsities", "nan"], "`sparsity`"),
+        (["compare", "--seeds", "0"], "`seeds`"),
+        (["compare", "--k", "0"], "`k`"),
+        (["compare", "--epochs", "few"], "--epochs"),
+        (["compare", "--epochs", "1"], "`prune_epochs`"),
+        (["compare", "--nonsense"], "--nonsense"),
+        (["compare", "--distribution", "magic"], "`distribution`"),
+        (["train", "--sparsity", "95"], "`sparsity`"),
+        (["train", "--method", "magic"], "`method`"),
+        (["report", "missing.keras"], "missing.keras"),
+        (["report", __file__], "Cannot load a model"),
+        (["prepare-data", "digits"], "mnist"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_an_output_folder_that_cannot_be_written_fails_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    for command in ("compare", "train"):
+        result = call(command, "--out", tmp_path / "file" / "out")
+        assert result.exit_code == 2
+        assert "Cannot write to the folder" in result.stderr
+
+
+def test_data_that_is_missing_is_named(tmp_path):
+    missing = tmp_path / "missing"
+    for dataset in ("mnist", "fashion_mnist"):
+        arguments = ["--dataset", dataset, "--data-dir", missing]
+        result = call("compare", *arguments, "--out", tmp_path)
+        assert result.exit_code == 2
+        assert "missing" in result.stderr
+
+
+def test_help_names_every_command_and_version_is_shown():
+    text = call("--help").output
+    assert all(name in text for name in ("compare", "train", "report", "prepare-data"))
+    assert call().output == text
+    assert re.fullmatch(r"initprune \d+\.\d+\.\d+\S*\n", call("--version").output)
+
+
+def test_help_does_not_load_tensorflow():
+    code = (
+        "import sys; from keras_initprune.cli import app\n"
+        "try: app(['compare', '--help'])\n"
+        "except SystemExit: print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+LONG = ["--methods", "dense", "--seeds", "200", "--epochs", "2", "--prune-epochs", "1"]
+
+
+def start_long_comparison(out):
+    """Start a comparison in a process of its own, and wait for its first run."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_initprune.cli", "compare", *LONG, "--out", out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **WIDE},
+    )
+    until = time.monotonic() + 120
+    while not (out / "results.json").exists() and time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
+    out = tmp_path / "out"
+    killed = start_long_comparison(out)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    kept = json.loads((out / "results.json").read_text())
+    assert kept
+
+    resumed = start_long_comparison(out)
+    line = resumed.stdout.readline()
+    assert line == f"{len(kept)} of 200 runs were finished before.\n"
+    assert f"[{len(kept) + 1}/200]" in resumed.stdout.readline()
+    resumed.send_signal(signal.SIGINT)
+    _, errors = resumed.communicate(timeout=60)
+    runs = json.loads((out / "results.json").read_text())
+    assert runs[: len(kept)] == kept
+    assert resumed.returncode == 130
+    assert errors == (
+        f"Interrupted: {len(runs)} of 200 runs are kept in {out}. "
+        "The same command goes on from there.\n"
+    )
+    assert [path.name for path in out.iterdir()] == ["results.json"]

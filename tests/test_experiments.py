@@ -1,0 +1,342 @@
+import io
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+import rich.console
+
+from keras_initprune.experiments import comparison, methods, results, runner, tables
+from keras_initprune.experiments.configuration import (
+    DEFAULTS,
+    TASKS,
+    Configuration,
+    configure,
+)
+from keras_initprune.experiments.results import Results
+from keras_initprune.experiments.summary import measure_of, summarise
+from keras_initprune.intervals import mean_and_half_width
+
+PRUNING = [name for name in methods.METHODS if name != "dense"]
+
+
+def record(method="random", sparsity=0.9, seed=0, test_error=0.04, **settings):
+    if method == "dense":
+        sparsity = 0.0
+    run = configure("digits", method=method, sparsity=sparsity, seed=seed, **settings)
+    return {
+        "dataset": run.dataset,
+        "model": run.model,
+        "method": method,
+        "sparsity": sparsity,
+        "achieved_sparsity": sparsity,
+        "seed": seed,
+        "epochs": run.epochs,
+        "test_error": test_error,
+        "seconds": 1.5,
+        "settings": run.as_dict(),
+    }
+
+
+# Intervals
+
+
+def test_the_interval_of_three_values_by_hand():
+    # s = 1, t(0.975, 2) = 4.3027, n = 3: 4.3027 / sqrt(3).
+    mean, half_width = mean_and_half_width([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert half_width == pytest.approx(4.30265 / math.sqrt(3), abs=1e-4)
+
+
+def test_one_value_has_a_mean_and_no_interval():
+    mean, half_width = mean_and_half_width([0.5])
+    assert mean == 0.5
+    assert math.isnan(half_width)
+    with pytest.raises(ValueError, match="empty"):
+        mean_and_half_width([])
+
+
+# Configurations
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_every_default_is_valid_and_makes_callbacks(method):
+    for dataset, model in itertools.product(DEFAULTS, TASKS):
+        made = methods.callbacks(configure(dataset, model, method))
+        assert bool(made) == (method != "dense")
+        described = [methods.describe(callback) for callback in made]
+        assert json.loads(json.dumps(described)) == described
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "cifar"}, "`dataset` must be one of 'digits'"),
+        ({"model": "transformer"}, "`model` must be one of 'autoencoder'"),
+        ({"method": "magic"}, "`method` must be one of 'combination', 'dense'"),
+        ({"method": "random", "sparsity": 1.0}, "`sparsity`"),
+        ({"method": "random", "sparsity": 95}, "`sparsity`"),
+        ({"sparsity": 0.5}, "dense run removes nothing"),
+        ({"seed": -1}, "`seed`"),
+        ({"epochs": 0}, "`epochs`"),
+        ({"batch_size": 2.5}, "`batch_size`"),
+        ({"learning_rate": 0.0}, "`learning_rate`"),
+        ({"learning_rate": math.nan}, "`learning_rate`"),
+        ({"learning_rate": math.inf}, "`learning_rate`"),
+        ({"validation_fraction": 1.0}, "`validation_fraction`"),
+        ({"k": 0}, "`k`"),
+        ({"method": "random", "epochs": 2, "prune_epochs": 3}, "`prune_epochs`"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        configure(**settings)
+
+
+def test_a_shorter_training_prunes_sooner():
+    assert configure(method="random", epochs=9).prune_epochs == 3
+    assert configure(method="random", epochs=3).prune_epochs == 2
+    assert configure(method="random", epochs=1).prune_epochs == 1
+
+
+def test_configurations_survive_json():
+    run = configure("mnist", "autoencoder", "combination", sparsity=0.98, seed=4)
+    assert Configuration(**json.loads(json.dumps(run.as_dict()))) == run
+
+
+# Methods
+
+
+def test_the_combination_needs_an_epoch_for_each_of_its_methods():
+    first_sparsity, first, second = methods.split_combination(0.95, 4)
+    assert 0 < first_sparsity < 0.95
+    assert (first >= 1, second >= 1, first + second) == (True, True, 4)
+    with pytest.raises(ValueError, match="prune_epochs"):
+        methods.split_combination(0.95, 1)
+
+
+def test_a_description_names_every_argument():
+    (callback,) = methods.callbacks(configure(method="k_starts", sparsity=0.95, k=4))
+    described = methods.describe(callback)
+    assert described["callback"] == "KStarts"
+    assert (described["k"], described["sparsity"], described["seed"]) == (4, 0.95, 0)
+
+
+# Planning
+
+
+def test_dense_is_planned_once_per_seed_and_seeds_go_round_last():
+    runs = comparison.plan(configure(), methods.METHODS, [0.9, 0.95, 0.98], range(3))
+    assert len(runs) == 3 * (1 + 3 * len(PRUNING))
+    assert sum(run.method == "dense" for run in runs) == 3
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert len({run.identity for run in runs}) == len(runs)
+
+
+def test_repeated_choices_are_planned_once():
+    runs = comparison.plan(configure(), ["random", "random"], [0.9, 0.9], [0])
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("empty", range(3))
+def test_a_plan_needs_methods_sparsities_and_seeds(empty):
+    choices = [["random"], [0.9], [0]]
+    choices[empty] = []
+    with pytest.raises(ValueError, match="must not be empty"):
+        comparison.plan(configure(), *choices)
+
+
+# Results
+
+
+def test_added_runs_are_read_back_and_found(tmp_path):
+    Results(tmp_path).add(record(seed=0))
+    results_again = Results(tmp_path)
+    results_again.add(record(seed=1))
+    stored = Results(tmp_path)
+    assert stored.runs == [record(seed=0), record(seed=1)]
+    assert stored.find(configure(method="random", seed=1)) == record(seed=1)
+    assert stored.find(configure(method="random", seed=2)) is None
+
+
+def test_runs_of_another_process_are_kept(tmp_path):
+    one, other = Results(tmp_path), Results(tmp_path)
+    one.add(record(seed=0))
+    other.add(record(seed=1))
+    assert len(Results(tmp_path).runs) == 2
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    stored = Results(tmp_path)
+    stored.add(record(seed=0))
+
+    def fail(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results.os, "fsync", fail)
+    with pytest.raises(KeyboardInterrupt):
+        stored.add(record(seed=1))
+    assert Results(tmp_path).runs == [record(seed=0)]
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'[{"dataset": "dig', "damaged"),
+        (b"\xff\xfe", "damaged"),
+        (b"", "damaged"),
+        (b'{"dataset": "digits"}', "not a list of runs"),
+        (b'[{"dataset": "digits"}]', "not a list of runs"),
+    ],
+)
+def test_a_foreign_file_is_refused_and_kept(tmp_path, content, message):
+    path = tmp_path / "results.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{message}.*--out"):
+        Results(tmp_path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        configure("mnist"),
+        configure("digits", "autoencoder"),
+        configure(epochs=7),
+        configure(k=4),
+    ],
+)
+def test_runs_with_other_settings_are_refused(tmp_path, other):
+    stored = Results(tmp_path)
+    stored.add(record())
+    stored.check_same_comparison(configure(method="k_starts", sparsity=0.5, seed=9))
+    with pytest.raises(ValueError, match="Choose another --out"):
+        stored.check_same_comparison(other)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_at_once(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    with pytest.raises(OSError, match="Cannot write to the folder"):
+        Results(file)
+    with pytest.raises(OSError, match="Cannot write to the folder"):
+        Results(file / "below")
+
+
+# Summaries and tables
+
+
+def test_differences_are_paired_by_seed():
+    runs = [
+        record("dense", seed=0, test_error=0.01),
+        record("dense", seed=1, test_error=0.05),
+        record("random", seed=0, test_error=0.02),
+        record("random", seed=1, test_error=0.06),
+        record("random", seed=2, test_error=0.50),  # No dense run to compare with.
+    ]
+    dense, random = summarise(runs)
+    assert math.isnan(dense.difference)
+    assert (random.seeds, random.mean) == (3, pytest.approx(0.58 / 3))
+    assert random.difference == pytest.approx(0.01)
+    assert random.difference_half_width == pytest.approx(0.0)
+
+
+def test_summaries_rise_in_sparsity_and_keep_the_order_of_the_methods():
+    runs = [
+        record("combination", 0.9),
+        record("random", 0.98),
+        record("random", 0.9),
+        record("dense"),
+    ]
+    order = [(line.sparsity, line.method) for line in summarise(runs)]
+    assert order == [
+        (0.0, "dense"),
+        (0.9, "random"),
+        (0.9, "combination"),
+        (0.98, "random"),
+    ]
+
+
+def test_runs_without_a_common_measure_are_refused():
+    with pytest.raises(ValueError, match="test_error"):
+        measure_of([{"test_error": 0.1}, {"test_mse": 0.1}])
+
+
+def test_markdown_marks_the_best_of_every_sparsity():
+    runs = [
+        record("random", 0.9, 0, 0.04),
+        record("random", 0.9, 1, 0.06),
+        record("combination", 0.9, 0, 0.02),
+    ]
+    lines = tables.markdown(runs).splitlines()
+    (random,) = (line for line in lines if "random" in line)
+    (combination,) = (line for line in lines if "combination" in line)
+    assert "5.00 ± 12.71" in random
+    assert "**2.00**" in combination
+    assert "**" not in random
+
+
+def test_the_table_fits_80_columns_and_cuts_nothing():
+    runs = [
+        record("dense", seed=0, test_error=0.01),
+        record("dense", seed=1, test_error=0.02),
+        record("dissipating_gradients", 0.995, 0, 0.80),
+        record("dissipating_gradients", 0.995, 1, 0.95),
+    ]
+    console = rich.console.Console(width=80, file=io.StringIO())
+    console.print(tables.rich_table(runs))
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "dissipating_gradients" in text
+    assert "…" not in text
+
+
+# Runs
+
+
+@pytest.mark.parametrize("method", PRUNING)
+def test_a_run_reaches_its_sparsity_and_leaves_a_record(method):
+    run = configure(method=method, sparsity=0.9, epochs=3, prune_epochs=2)
+    made = runner.train(run).record
+    assert made["achieved_sparsity"] == pytest.approx(0.9, abs=1e-4)
+    assert 0 < made["test_error"] < 0.9
+    # A share of the 360 test images.
+    assert made["test_error"] * 360 == pytest.approx(round(made["test_error"] * 360))
+    assert made["settings"] == run.as_dict()
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_the_same_seed_pairs_the_methods_and_another_does_not():
+    data = runner.load_data(configure())
+    weights = {
+        (method, seed): runner.build(configure(method=method, seed=seed), data)
+        for method, seed in (("dense", 0), ("random", 0), ("dense", 1))
+    }
+    dense, random, other = (model.get_weights()[0] for model in weights.values())
+    np.testing.assert_array_equal(dense, random)
+    assert not np.array_equal(dense, other)
+
+
+def test_the_same_configuration_gives_the_same_result():
+    run = configure(method="combination", sparsity=0.9, epochs=2, prune_epochs=2)
+    first, second = (runner.train(run).record for _ in range(2))
+    assert first["test_error"] == second["test_error"]
+
+
+def test_an_autoencoder_is_judged_by_its_reconstruction():
+    run = configure(model="autoencoder", epochs=1, validation_fraction=0.5)
+    made = runner.train(run, validate_epochs=True)
+    assert 0 < made.record["test_mse"] < 1
+    assert 0 < made.record["validation_mse"] < 1
+    assert "test_error" not in made.record
+    assert made.history["val_loss"][-1] == pytest.approx(made.record["validation_mse"])
+
+
+def test_a_training_that_diverges_says_so():
+    run = configure(model="autoencoder", epochs=1)
+    data = runner.load_data(run)
+    data.x_train[:] = np.nan
+    with pytest.raises(ValueError, match=r"became nan.*learning_rate"):
+        runner.train(run, data)
