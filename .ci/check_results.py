@@ -17,5 +17,5 @@ for better, worse in (
     ("combination", "k_starts"),
 ):
     if not error[better] < error[worse]:
-        sys.exit(f"{better} ({error[better]}) is no better than {worse} ({error[worse]}).")
+        sys.exit(f"{better} is no better than {worse}: {error}")
 print("As expected:", ", ".join(f"{name} {value:.2%}" for name, value in error.items()))

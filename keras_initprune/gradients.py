@@ -82,17 +82,19 @@ class GradientRecorder:
 
     def decay(self, path: str) -> float:
         """Return the factor by which weight decay alone has shrunk a weight so far."""
-        return float(self._decays[path]) if path in self._decays else 1.0
+        if path not in self._decays:
+            return 1.0
+        return float(ops.convert_to_numpy(self._decays[path]))
 
     def record(self, optimizer: Any, gradients: Any, variables: Any) -> None:
-        """Take in the gradients of one step; runs inside the compiled step."""
+        """Take in the gradients of one global batch; runs inside the compiled step."""
         by_variable = {
             id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
         }
         for path, total in self._totals.items():
             gradient = by_variable.get(id(self._weights[path].variable))
             if gradient is not None:
-                total.assign_add(ops.abs(_whole_gradient(optimizer, gradient)))
+                total.assign_add(ops.abs(gradient))
         for decay in self._decays.values():
             decay.assign(decay * _decay_factor(optimizer))
 
@@ -123,10 +125,10 @@ def _attach(optimizer: Any, recorder: GradientRecorder) -> None:
     inner_apply = optimizer.apply
 
     def apply(grads: Any, trainable_variables: Any = None) -> Any:
-        grads = list(grads)
         variables = list(trainable_variables or optimizer._trainable_variables)
+        whole, grads = _whole_gradients(optimizer, list(grads))
         for each in recorders:
-            each.record(optimizer, grads, variables)
+            each.record(optimizer, whole, variables)
         return inner_apply(grads, trainable_variables)
 
     vars(optimizer)["apply"] = apply
@@ -142,19 +144,29 @@ def _detach(optimizer: Any, recorder: GradientRecorder) -> bool:
     return True
 
 
-def _whole_gradient(optimizer: Any, gradient: Any) -> Any:
-    """Return the gradient of the global batch, unscaled, as float32."""
+def _whole_gradients(optimizer: Any, gradients: list[Any]) -> tuple[list, list]:
+    """Return the gradients of the global batch, unscaled, and those to go on with.
+
+    The second list is the gradients as they came, but no replica goes on with them
+    before its share of the sums is done: replicas that run their reductions in
+    different orders wait for each other for ever.
+    """
+    whole = gradients
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         # Embeddings have sparse gradients, in which an index may occur twice.
-        gradient = tf.convert_to_tensor(gradient)
+        whole = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
-            gradient = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
-    gradient = ops.cast(gradient, "float32")
-    scale = optimizer.loss_scale_factor
-    return gradient if scale is None else gradient / scale
+            present = [g for g in whole if g is not None]
+            sums = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, present))
+            whole = [g if g is None else next(sums) for g in whole]
+            with tf.control_dependencies([g for g in whole if g is not None]):
+                gradients = [g if g is None else tf.identity(g) for g in gradients]
+    scale = optimizer.loss_scale_factor or 1.0
+    unscaled = [g if g is None else ops.cast(g, "float32") / scale for g in whole]
+    return unscaled, gradients
 
 
 def _decay_factor(optimizer: Any) -> Any:

@@ -251,7 +251,7 @@ def test_density_falls_geometrically(
 def test_what_moved_least_is_removed(make_model, regression_data):
     model = make_model()
     snapshots = Snapshots()
-    callback = DissipatingGradients(0.6, epochs=1, criterion="movement")
+    callback = DissipatingGradients(0.6, epochs=1, distribution="global")
     fit(model, regression_data, [snapshots, callback], epochs=1)
     masks = get_masks(model)
     moved = {p: np.abs(snapshots.ends[0][p] - snapshots.initial[p]) for p in masks}
@@ -406,7 +406,7 @@ def test_movement_counts_from_the_first_epoch_in_a_combination(
     callbacks = [
         snapshots,
         KStarts(4, 0.5, epochs=1, seed=0),
-        DissipatingGradients(0.75, epochs=1),
+        DissipatingGradients(0.75, epochs=1, distribution="global"),
     ]
     fit(model, regression_data, callbacks, epochs=2)
     masks = get_masks(model)
