@@ -599,3 +599,30 @@ def test_a_compiled_constraint_less_function_is_replaced(make_model, regression_
     fit(model, regression_data, [])
     fit(model, regression_data, [DissipatingGradients(0.5, epochs=1)])
     assert sparsity(model) == pytest.approx(0.5)
+
+
+def test_models_of_unknown_inputs_are_pruned_with_a_warning(regression_data):
+    class TwoArguments(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = keras.layers.Dense(8), keras.layers.Dense(3)
+
+        def call(self, inputs, scale):
+            return self.second(self.first(inputs)) * scale
+
+        def train_step(self, data):
+            import tensorflow as tf
+
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(self(x, tf.ones(())) - y))
+            variables = self.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            return {"loss": loss}
+
+    model = TwoArguments()
+    model(regression_data[0], np.float32(1.0))
+    model.compile("adam", jit_compile=False)
+    with pytest.warns(UserWarning, match="Whether a path .* is not checked"):
+        fit(model, regression_data, [KStarts(4, 0.5, epochs=1)])
+    assert sparsity(model) == pytest.approx(0.5)

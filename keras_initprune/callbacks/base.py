@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initprune import constraints, gradients, paths, validation
 from keras_initprune.distributions import check_no_empty_tensor
+from keras_initprune.liveness import UnknownInputsError
 from keras_initprune.masks import Mask
 from keras_initprune.prunable import (
     LayerSelector,
@@ -152,8 +153,7 @@ class PruningCallback(keras.callbacks.Callback):
         kept = {path: int(np.count_nonzero(mask)) for path, mask in masks.items()}
         check_no_empty_tensor(kept, {path: mask.size for path, mask in masks.items()})
         before = self.kept()
-        all_masks = {**constraints.get_masks(self.model), **masks}
-        if not paths.has_live_path(self.model, all_masks):
+        if self._cuts_every_path(masks):
             raise ValueError(
                 f"{type(self).__name__} would leave no path from the inputs of "
                 f"{self.model.name!r} to its outputs. Choose a lower sparsity, another "
@@ -164,6 +164,17 @@ class PruningCallback(keras.callbacks.Callback):
             f"removed {before - self.kept():,} weights and kept {self.kept():,} of "
             f"{self.size():,} (sparsity {self.sparsity_of_masks():.4f})"
         )
+
+    def _cuts_every_path(self, masks: Mapping[str, Mask]) -> bool:
+        masks = {**constraints.get_masks(self.model), **masks}
+        try:
+            return not paths.has_live_path(self.model, masks)
+        except UnknownInputsError as error:
+            warnings.warn(
+                f"Whether a path through the network remains is not checked: {error}",
+                stacklevel=2,
+            )
+            return False
 
     def kept(self) -> int:
         """Return how many weights the masks of this callback keep."""

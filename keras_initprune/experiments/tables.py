@@ -10,7 +10,7 @@ from rich.table import Table
 
 from keras_initprune.experiments.summary import Measure, Summary, measure_of, summarise
 
-_HEADERS = ("sparse", "method", "mean ± 95 %", "less dense", "counted", "time")
+_HEADERS = ("sparse", "method", "mean ± 95 %", "vs dense", "counted", "time")
 
 
 def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
@@ -67,7 +67,7 @@ def markdown(runs: Sequence[dict[str, Any]]) -> str:
 
 
 _NOTE = (
-    '"less dense" is the mean difference to the dense runs of the same seeds, with its '
+    '"vs dense" is the mean difference to the dense runs of the same seeds, with its '
     '95 % interval; "counted" is the share of zeros among the trained weights.'
 )
 

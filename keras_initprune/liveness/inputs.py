@@ -17,6 +17,10 @@ _MOST_EXAMPLES = 256
 _OPEN_SIZE = 64
 
 
+class UnknownInputsError(ValueError):
+    """Nothing is known of a model's inputs from which some could be made up."""
+
+
 @dataclass(frozen=True)
 class ExampleCall:
     """A call of a model on a few examples.
@@ -47,7 +51,7 @@ class ExampleCall:
         except Exception as error:
             if not self.is_made_up:
                 raise
-            raise ValueError(
+            raise UnknownInputsError(
                 f"The model {model.name!r} does not run on inputs made up from the "
                 "input shapes that it knows. Pass a small batch as `inputs`. "
                 f"Received: inputs=None"
@@ -103,7 +107,7 @@ def _remembered_shapes(model: keras.Model) -> Any:
     """Return the shapes that a model was built with."""
     config = model.get_build_config() or {}
     if config.get("input_shape") is None:
-        raise ValueError(
+        raise UnknownInputsError(
             f"The model {model.name!r} does not know the shapes of its inputs. Pass a "
             "small batch as `inputs`. Received: inputs=None"
         )
