@@ -626,3 +626,10 @@ def test_models_of_unknown_inputs_are_pruned_with_a_warning(regression_data):
     with pytest.warns(UserWarning, match="Whether a path .* is not checked"):
         fit(model, regression_data, [KStarts(4, 0.5, epochs=1)])
     assert sparsity(model) == pytest.approx(0.5)
+
+
+def test_models_that_are_not_built_are_refused(regression_data):
+    model = keras.Sequential([keras.layers.Dense(8), keras.layers.Dense(3)])
+    model.compile("adam", "mse", jit_compile=False)
+    with pytest.raises(ValueError, match=r"not built yet\. Call it on a batch"):
+        model.fit(*regression_data, verbose=0, callbacks=[KStarts(4, 0.5, epochs=1)])

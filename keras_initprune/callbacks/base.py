@@ -32,20 +32,20 @@ class PruningCallback(keras.callbacks.Callback):
 
     Args:
         epochs: Length of the phase in epochs. With 0 the callback acts before training.
+        verbose: 0 is silent, 1 prints a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `prunable_weights`. Defaults to those that
             carry a mask already, or all if none does.
         skip_output: Whether to leave out the output layers. Defaults to False.
         embeddings: Whether to prune embedding tables too. Defaults to False.
-        verbose: 0 is silent, 1 prints a line per epoch of the phase. Defaults to 0.
     """
 
     def __init__(
         self,
         epochs: int,
+        verbose: int = 0,
         layers: LayerSelector = None,
         skip_output: bool = False,
         embeddings: bool = False,
-        verbose: int = 0,
     ) -> None:
         super().__init__()
         if verbose not in (0, 1):

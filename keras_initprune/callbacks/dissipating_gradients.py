@@ -41,10 +41,10 @@ class DissipatingGradients(PruningCallback):
             tensor (`"erk"`, `"uniform"` or a dictionary from tensor path to sparsity)
             or all with each other (`"global"`). Defaults to None: `"erk"`. With
             `fraction` weights do not compete, and it must be None.
+        verbose: 0, or 1 for a line per epoch. Defaults to 0.
         layers: Which weights to prune, see `prunable_weights`. Defaults to all.
         skip_output: Whether to leave out the output layers. Defaults to False.
         embeddings: Whether to prune embedding tables too. Defaults to False.
-        verbose: 0, or 1 for a line per epoch. Defaults to 0.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -69,12 +69,12 @@ class DissipatingGradients(PruningCallback):
         epochs: int = 4,
         criterion: str | None = None,
         distribution: Distribution | None = None,
+        verbose: int = 0,
         layers: LayerSelector = None,
         skip_output: bool = False,
         embeddings: bool = False,
-        verbose: int = 0,
     ) -> None:
-        super().__init__(check_epochs(epochs), layers, skip_output, embeddings, verbose)
+        super().__init__(check_epochs(epochs), verbose, layers, skip_output, embeddings)
         if (sparsity is None) == (fraction is None):
             raise ValueError(
                 "Exactly one of `sparsity` and `fraction` must be given. "

@@ -40,10 +40,10 @@ class KStarts(PruningCallback):
         rewind: Whether survivors go back to their initial values. Defaults to False.
         seed: Seed of the masks. Defaults to None: drawn from Python's generator, which
             `keras.utils.set_random_seed` seeds.
+        verbose: 0, or 1 for a line per epoch. Defaults to 0.
         layers: Which weights to prune, see `prunable_weights`. Defaults to all.
         skip_output: Whether to leave out the output layers. Defaults to False.
         embeddings: Whether to prune embedding tables too. Defaults to False.
-        verbose: 0, or 1 for a line per epoch. Defaults to 0.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparse already, or no path
@@ -69,12 +69,12 @@ class KStarts(PruningCallback):
         distribution: Distribution = "erk",
         rewind: bool = False,
         seed: int | None = None,
+        verbose: int = 0,
         layers: LayerSelector = None,
         skip_output: bool = False,
         embeddings: bool = False,
-        verbose: int = 0,
     ) -> None:
-        super().__init__(check_epochs(epochs), layers, skip_output, embeddings, verbose)
+        super().__init__(check_epochs(epochs), verbose, layers, skip_output, embeddings)
         self.k = validation.check_positive_integer(k, "k")
         self.sparsity = validation.check_sparsity(sparsity)
         self.fitness = validation.check_choice(fitness, "fitness", FITNESS)

@@ -16,10 +16,10 @@ class RandomPruning(PruningCallback):
             dictionary from tensor path to sparsity. Defaults to `"erk"`.
         seed: Seed of the masks. Defaults to None: drawn from Python's generator, which
             `keras.utils.set_random_seed` seeds.
+        verbose: 0 or 1. Defaults to 0.
         layers: Which weights to prune, see `prunable_weights`. Defaults to all.
         skip_output: Whether to leave out the output layers. Defaults to False.
         embeddings: Whether to prune embedding tables too. Defaults to False.
-        verbose: 0 or 1. Defaults to 0.
 
     Raises:
         ValueError: If an argument is invalid.
@@ -39,12 +39,12 @@ class RandomPruning(PruningCallback):
         sparsity: float,
         distribution: Distribution = "erk",
         seed: int | None = None,
+        verbose: int = 0,
         layers: LayerSelector = None,
         skip_output: bool = False,
         embeddings: bool = False,
-        verbose: int = 0,
     ) -> None:
-        super().__init__(0, layers, skip_output, embeddings, verbose)
+        super().__init__(0, verbose, layers, skip_output, embeddings)
         self.sparsity = validation.check_sparsity(sparsity)
         self.distribution = check_distribution(distribution, ranked=False)
         self.seed = validation.check_seed(seed)
