@@ -119,7 +119,7 @@ def compare(
     ] = ["dense,random,k_starts,dissipating_gradients,combination"],  # noqa: B006
     sparsities: Annotated[
         list[str], typer.Option(help="Fractions to remove, given like the methods.")
-    ] = ["0.9,0.95,0.98"],  # noqa: B006
+    ] = ["0.9,0.95"],  # noqa: B006
     seeds: Annotated[
         int, typer.Option(help="Number of seeds: 3 means the seeds 0, 1 and 2.")
     ] = 3,
