@@ -15,8 +15,6 @@ def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     names = {
         "x": rng.random((64, 784), np.float32),
         "y": rng.integers(0, 10, 64),
-        "x_val": rng.random((16, 784), np.float32),
-        "y_val": rng.integers(0, 10, 16),
     }
     exec(first, names)
     assert "95.00%" in capsys.readouterr().out
