@@ -30,8 +30,8 @@ def split_combination(sparsity: float, epochs: int) -> tuple[float, int, int]:
         ValueError: If there are fewer than two epochs to share.
 
     Example:
-        >>> split_combination(0.96, epochs=4)
-        (0.8, 1, 3)
+        >>> split_combination(0.75, epochs=4)
+        (0.5, 1, 3)
     """
     if epochs < 2:
         raise ValueError(
