@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import masks as masking
+from keras_initprune import validation
 from keras_initprune.distributions import GLOBAL, Distribution, allocate
 from keras_initprune.masks import Mask
 from keras_initprune.ranking import rank_masks
@@ -84,6 +85,22 @@ SELECTIONS: dict[str, Callable[[Tensors, int, int], dict[str, Mask]]] = {
 }
 
 
+def check_selection(selection: str, distribution: Distribution) -> str:
+    """Return `selection`, or raise unless it is known and fits the distribution.
+
+    Raises:
+        ValueError: If it is unknown, or does not rank weights as `"global"` needs.
+    """
+    validation.check_choice(selection, "selection", SELECTIONS)
+    if distribution == GLOBAL and selection != "recombine":
+        raise ValueError(
+            '`distribution="global"` ranks weights, which only '
+            "`selection=\"recombine\"` does: choose 'erk', 'uniform' or a "
+            f"dictionary. Received: selection={selection!r}"
+        )
+    return selection
+
+
 def k_starts_masks(
     fitness: Mapping[str, NDArray],
     k: int,
@@ -111,6 +128,10 @@ def k_starts_masks(
     Returns:
         From tensor path to mask; the counts are exact.
 
+    Raises:
+        ValueError: If `selection` is unknown or does not fit the distribution, or a
+            tensor would keep nothing.
+
     References:
         - "What to prune and what not to prune at initialization" (arXiv 2209.02201)
 
@@ -119,6 +140,7 @@ def k_starts_masks(
         >>> int(masks["a"].sum())
         10
     """
+    check_selection(selection, distribution)
     ranked_globally = distribution == GLOBAL
     counts = allocate(
         {path: array.shape for path, array in fitness.items()},

@@ -88,6 +88,11 @@ def test_global_recombination_keeps_the_fittest_of_all_tensors(fitness):
     assert masks["b"].sum() == 67
 
 
+def test_global_ranking_needs_a_selection_that_ranks(fitness):
+    with pytest.raises(ValueError, match="ranks weights"):
+        k_starts_masks(fitness, 4, 0.8, "unit", "global")
+
+
 def test_another_seed_gives_another_mask(fitness):
     first = k_starts_masks(fitness, 4, 0.8, seed=0)["a"]
     second = k_starts_masks(fitness, 4, 0.8, seed=1)["a"]

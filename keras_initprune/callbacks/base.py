@@ -160,9 +160,10 @@ class PruningCallback(keras.callbacks.Callback):
                 "distribution, or leave narrow layers out with `layers`."
             )
         constraints.set_masks(self.model, masks)
+        after, size = sum(kept.values()), self.size()
         return (
-            f"removed {before - self.kept():,} weights and kept {self.kept():,} of "
-            f"{self.size():,} (sparsity {self.sparsity_of_masks():.4f})"
+            f"removed {before - after:,} weights and kept {after:,} of {size:,} "
+            f"(sparsity {1.0 - after / size:.4f})"
         )
 
     def _cuts_every_path(self, masks: Mapping[str, Mask]) -> bool:

@@ -8,10 +8,10 @@ from keras_initprune.callbacks.base import (
     resolve_seed,
 )
 from keras_initprune.criteria.fitness import FITNESS
-from keras_initprune.distributions import GLOBAL, Distribution, check_distribution
+from keras_initprune.distributions import Distribution, check_distribution
 from keras_initprune.gradients import GradientRecorder
 from keras_initprune.prunable import LayerSelector
-from keras_initprune.selection import SELECTIONS, k_starts_masks
+from keras_initprune.selection import check_selection, k_starts_masks
 
 
 class KStarts(PruningCallback):
@@ -78,14 +78,8 @@ class KStarts(PruningCallback):
         self.k = validation.check_positive_integer(k, "k")
         self.sparsity = validation.check_sparsity(sparsity)
         self.fitness = validation.check_choice(fitness, "fitness", FITNESS)
-        self.selection = validation.check_choice(selection, "selection", SELECTIONS)
         self.distribution = check_distribution(distribution, ranked=True)
-        if distribution == GLOBAL and selection != "recombine":
-            raise ValueError(
-                '`distribution="global"` ranks weights, which only '
-                "`selection=\"recombine\"` does: choose 'erk', 'uniform' or a "
-                f"dictionary. Received: selection={selection!r}"
-            )
+        self.selection = check_selection(selection, self.distribution)
         self.rewind = bool(rewind)
         self.seed = validation.check_seed(seed)
 
