@@ -20,6 +20,7 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe"):
         restore_masks,
         set_masks,
     )
+    from keras_initprune.pruning import prune, pruning_masks, score_weights
     from keras_initprune.report import report, sparsity
 
 __all__ = [
@@ -29,9 +30,12 @@ __all__ = [
     "RandomPruning",
     "get_masks",
     "install_masks",
+    "prune",
+    "pruning_masks",
     "remove_masks",
     "report",
     "restore_masks",
+    "score_weights",
     "set_masks",
     "sparsity",
 ]

@@ -1,7 +1,7 @@
 """Distributions: how many weights every tensor keeps at a given overall sparsity."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from keras_initprune import validation
@@ -72,6 +72,7 @@ def allocate(
     sparsity: float,
     distribution: Distribution,
     available: Mapping[str, int] | None = None,
+    dense: Collection[str] = (),
 ) -> dict[str, int]:
     """Return how many weights every tensor keeps.
 
@@ -87,6 +88,9 @@ def allocate(
             sparsity.
         available: From tensor path to the number of weights that it still has.
             Defaults to all.
+        dense: Paths of tensors that keep all that they have; the others are sparser
+            instead, so that the overall sparsity stays. With a dictionary it is as if
+            it gave them the sparsity 0. Defaults to none.
 
     Returns:
         From tensor path to count. `"erk"` adds up to `round((1 - sparsity) * n)` over
@@ -101,22 +105,55 @@ def allocate(
         {'a': 11760, 'b': 1500, 'c': 50}
         >>> allocate(shapes, 0.95, "erk")
         {'a': 9051, 'b': 3340, 'c': 919}
+        >>> allocate(shapes, 0.95, "erk", dense=["c"])
+        {'a': 8992, 'b': 3318, 'c': 1000}
     """
     sizes = {path: math.prod(shape) for path, shape in shapes.items()}
     limits = dict(sizes) if available is None else dict(available)
     if isinstance(distribution, Mapping):
+        distribution = {**distribution, **dict.fromkeys(dense, 0.0)}
         counts = _counts_from_dictionary(sizes, sparsity, distribution, limits)
     else:
+        total = count_beside(sizes, sparsity, {path: limits[path] for path in dense})
+        rest = [path for path in shapes if path not in dense]
         weights = _DENSITY_WEIGHTS[distribution](shapes)
-        shares = {path: weights[path] * sizes[path] for path in sizes}
-        total = round((1.0 - sparsity) * sum(sizes.values()))
+        shares = {path: weights[path] * sizes[path] for path in rest}
         exact = _fill(shares, limits, total)
         if distribution == "uniform":
             counts = {path: round(count) for path, count in exact.items()}
         else:
-            counts = _round_to_total(exact, limits, min(total, sum(limits.values())))
+            total = min(total, sum(limits[path] for path in rest))
+            counts = _round_to_total(exact, limits, total)
+        counts = {path: counts.get(path, limits[path]) for path in shapes}
     check_no_empty_tensor(counts, sizes)
     return counts
+
+
+def count_beside(
+    sizes: Mapping[str, int], sparsity: float, dense: Mapping[str, int]
+) -> int:
+    """Return how many weights are kept in all, without those of dense tensors.
+
+    Args:
+        sizes: From tensor path to the number of weights.
+        sparsity: Overall fraction removed, in [0, 1).
+        dense: From the path of each dense tensor to the number that it keeps.
+
+    Raises:
+        ValueError: If the dense tensors leave less than one weight for each other one.
+
+    Example:
+        >>> count_beside({"a": 900, "b": 100}, 0.8, {"b": 100})
+        100
+    """
+    total = round((1.0 - sparsity) * sum(sizes.values())) - sum(dense.values())
+    if dense and total < len(sizes) - len(dense):
+        raise ValueError(
+            f"The dense tensors {sorted(dense)} keep {sum(dense.values())} weights and "
+            f"leave {total} for {len(sizes) - len(dense)} others at "
+            f"`sparsity`={sparsity}. Choose a lower sparsity, or other dense tensors."
+        )
+    return total
 
 
 def check_no_empty_tensor(counts: Mapping[str, int], sizes: Mapping[str, int]) -> None:

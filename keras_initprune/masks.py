@@ -55,13 +55,60 @@ def top_k_mask(scores: NDArray, count: int, eligible: Mask | None = None) -> Mas
             f"`count` must lie between 0 and the {available} eligible weights. "
             f"Received: count={count}"
         )
-    if scores.dtype.kind == "f" and not np.isfinite(scores).all():
-        raise ValueError("`scores` must be finite. Received: an array with NaN or inf.")
+    _check_finite(scores)
     if eligible is None:
         return _top_k_rows(scores.reshape(1, -1), [count]).reshape(scores.shape)
     mask = np.zeros(scores.shape, bool)
     mask[eligible] = _top_k_rows(scores[eligible].reshape(1, -1), [count])[0]
     return mask
+
+
+def top_k_unit_mask(
+    scores: NDArray,
+    count: int,
+    eligible: Mask | None = None,
+    unit_axes: Sequence[int] = (-1,),
+) -> Mask:
+    """Keep the highest scores of every output unit, all of the same fan-in.
+
+    Where `count` is no multiple of the number of units, the first `count % units` units
+    keep one weight more, so that the total is exact.
+
+    Args:
+        scores: Array of any shape, higher = keep.
+        count: How many entries to keep in all.
+        eligible: Boolean array of the shape of `scores`; only entries that are True
+            may be kept. Defaults to all.
+        unit_axes: Axes of `scores` that index output units. Defaults to the last.
+
+    Returns:
+        Boolean array of the shape of `scores`.
+
+    Raises:
+        ValueError: If a unit has fewer eligible weights than its share, or a score is
+            not finite.
+
+    Example:
+        >>> scores = np.array([[9.0, 1.0], [8.0, 3.0], [7.0, 2.0]])
+        >>> top_k_unit_mask(scores, 2).astype(int).tolist()
+        [[1, 0], [0, 1], [0, 0]]
+    """
+    _check_finite(scores)
+    rows = unit_rows(np.asarray(scores, np.float64), unit_axes)
+    counts = unit_counts(rows.shape[0], count)
+    allowed = np.ones(rows.shape, bool)
+    if eligible is not None:
+        allowed = unit_rows(eligible, unit_axes)
+    fewest = allowed.sum(axis=1) - np.asarray(counts)
+    if fewest.min() < 0:
+        unit = int(np.argmin(fewest))
+        raise ValueError(
+            "Every unit must have its share of eligible weights: unit "
+            f"{unit} has {int(allowed[unit].sum())} and would keep {counts[unit]}. "
+            f"Received: count={count}"
+        )
+    mask = _top_k_rows(np.where(allowed, rows, -np.inf), counts)
+    return from_unit_rows(mask, scores.shape, unit_axes)
 
 
 def random_mask(
@@ -94,6 +141,24 @@ def random_mask(
     if eligible is not None or not 0 <= count <= size:
         return top_k_mask(_draws(size, key).reshape(shape), count, eligible)
     return _highest_draws(size, count, key).reshape(shape)
+
+
+def random_scores(shape: Sequence[int], key: int) -> NDArray[np.float64]:
+    """Draw one number per weight, of which `random_mask` keeps the highest.
+
+    Args:
+        shape: Shape of the weights.
+        key: 128-bit key, see `candidate_key`.
+
+    Returns:
+        Array of shape `shape`, uniform in [0, 1).
+
+    Example:
+        >>> scores = random_scores((4, 5), key=1)
+        >>> bool((top_k_mask(scores, 7) == random_mask((4, 5), 7, key=1)).all())
+        True
+    """
+    return (_draws(int(np.prod(shape)), key) / 2**32).reshape(shape)
 
 
 def random_unit_mask(
@@ -181,6 +246,11 @@ def from_unit_rows(
     rest = [axis for axis in range(len(shape)) if axis not in axes]
     moved = rows.reshape([shape[axis] for axis in (*axes, *rest)])
     return np.ascontiguousarray(np.moveaxis(moved, range(len(axes)), axes))
+
+
+def _check_finite(scores: NDArray) -> None:
+    if scores.dtype.kind == "f" and not np.isfinite(scores).all():
+        raise ValueError("`scores` must be finite. Received: an array with NaN or inf.")
 
 
 def _draws(size: int, key: int) -> NDArray[np.uint32]:

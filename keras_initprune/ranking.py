@@ -69,23 +69,18 @@ def global_top_k(
             f"{total} weights in all cannot serve {len(scores)} tensors; choose a "
             "lower sparsity."
         )
-    raised = {path: _raise_best(scores[path], eligible[path]) for path in scores}
-    mask = top_k_mask(
-        np.concatenate([array.ravel() for array in raised.values()]),
-        total,
-        np.concatenate([eligible[path].ravel() for path in scores]),
-    )
-    ends = np.cumsum([array.size for array in raised.values()])
-    parts = np.split(mask, ends[:-1])
-    return {
-        path: part.reshape(scores[path].shape)
-        for path, part in zip(scores, parts, strict=True)
-    }
+    contenders = [_raise_best(scores[path][eligible[path]]) for path in scores]
+    kept = top_k_mask(np.concatenate(contenders), total)
+    parts = np.split(kept, np.cumsum([array.size for array in contenders])[:-1])
+    masks = {}
+    for path, part in zip(scores, parts, strict=True):
+        masks[path] = np.zeros(scores[path].shape, bool)
+        masks[path][eligible[path]] = part
+    return masks
 
 
-def _raise_best(scores: NDArray, eligible: Mask) -> NDArray:
-    """Give the best eligible weight of a tensor a score that always wins."""
-    best = np.argmax(np.where(eligible, scores, -np.inf))
-    raised = scores.copy()
-    raised.flat[best] = np.finfo(scores.dtype).max
-    return raised
+def _raise_best(contenders: NDArray) -> NDArray:
+    """Give the best weight of a tensor a score that always wins."""
+    if contenders.size:
+        contenders[np.argmax(contenders)] = np.finfo(contenders.dtype).max
+    return contenders

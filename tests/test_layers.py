@@ -11,9 +11,9 @@ PACKAGE = Path(keras_initprune.__file__).parent
 LAYERS = [
     ["validation", "intervals"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
-    ["ranking", "liveness", "criteria"],
-    ["constraints", "paths", "report", "selection"],
-    ["gradients"],
+    ["ranking", "liveness"],
+    ["constraints", "paths", "report", "selection", "criteria", "patterns"],
+    ["gradients", "pruning"],
     ["callbacks"],
     ["experiments"],
     ["cli"],

@@ -1,1 +1,29 @@
-"""Criteria: pure functions that score weights, higher = keep."""
+"""Criteria score weights, higher = keep.
+
+Those that score a network before training are subclasses of `Criterion`, by name in
+`CRITERIA`. `fitness` and `dissipation` hold the pure functions behind the callbacks.
+"""
+
+from keras_initprune.criteria.criterion import Criterion, Problem
+from keras_initprune.criteria.force import FORCE
+from keras_initprune.criteria.grasp import GraSP
+from keras_initprune.criteria.iterative_snip import IterativeSNIP
+from keras_initprune.criteria.magnitude import Magnitude
+from keras_initprune.criteria.random import Random
+from keras_initprune.criteria.registry import CRITERIA, get
+from keras_initprune.criteria.snip import SNIP
+from keras_initprune.criteria.synflow import SynFlow
+
+__all__ = [
+    "CRITERIA",
+    "FORCE",
+    "SNIP",
+    "Criterion",
+    "GraSP",
+    "IterativeSNIP",
+    "Magnitude",
+    "Problem",
+    "Random",
+    "SynFlow",
+    "get",
+]

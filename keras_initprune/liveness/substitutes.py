@@ -96,7 +96,7 @@ def neutralised(
                 count = functools.partial(_count, uses, owned.get(id(layer), {}))
                 substitutes = _substitutes(layer, id(layer) in owned, signals, count)
                 for name, value in substitutes.items():
-                    stack.enter_context(_replaced(layer, name, value))
+                    stack.enter_context(replaced(layer, name, value))
             yield
     finally:
         tf.config.run_functions_eagerly(eagerly)
@@ -262,7 +262,7 @@ def _compiled(wanted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Set an attribute of one instance without its `__setattr__` taking notice."""
     attributes = vars(owner)
     inherited = getattr(type(owner), name, None)

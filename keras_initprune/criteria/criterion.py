@@ -1,0 +1,117 @@
+"""What a criterion is, and what it gets to see."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_initprune.criteria.batches import Batch
+from keras_initprune.criteria.objective import Objective
+from keras_initprune.masks import Mask
+from keras_initprune.prunable import PrunableWeight
+
+Scores = dict[str, NDArray]
+Masks = Mapping[str, Mask]
+
+
+class Problem:
+    """What a criterion scores: weights of a model, and the data that it learns from.
+
+    Args:
+        model: A built model. No method changes it.
+        weights: The weights to score, by tensor path.
+        batches: Data for the criteria that need some. Defaults to none.
+        loss: What `compile` takes as `loss`. Defaults to the compiled model's.
+        seed: Seed of the criteria that draw. Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        weights: Mapping[str, PrunableWeight],
+        batches: Sequence[Batch] = (),
+        loss: Any = None,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.weights = dict(weights)
+        self.batches = list(batches)
+        self.seed = seed
+        self._loss = loss
+
+    @functools.cached_property
+    def initial(self) -> dict[str, NDArray]:
+        """The weights as they are in the model, by tensor path."""
+        return {path: weight.numpy() for path, weight in self.weights.items()}
+
+    @functools.cached_property
+    def objective(self) -> Objective:
+        """The training loss."""
+        return Objective(self.model, self.weights, self._loss)
+
+    def masked(self, masks: Masks) -> dict[str, NDArray]:
+        """Return the weights with zeros where masks remove them."""
+        return {
+            path: np.where(masks[path], weight, np.float32(0))
+            for path, weight in self.initial.items()
+        }
+
+    def gradients(self, masks: Masks) -> dict[str, NDArray]:
+        """Return dL/dw of the masked network, also of weights that are masked."""
+        return self.objective.gradients(self.masked(masks), self.batches)
+
+    def hessian_gradient_products(self, masks: Masks) -> dict[str, NDArray]:
+        """Return H g of the masked network."""
+        masked = self.masked(masks)
+        return self.objective.hessian_gradient_products(masked, self.batches)
+
+
+class Criterion:
+    """Base of the criteria: a criterion scores weights before training, and no more.
+
+    A criterion of your own overrides `score`, and the attributes where they differ.
+
+    Attributes:
+        needs_data: Whether `score` reads the problem's batches. Defaults to False.
+        looks_at_masks: Whether scores depend on what is masked already, so that it
+            makes a difference to prune in several iterations. Defaults to True.
+        iterations: Iterations that `prune` takes by default. Defaults to 1.
+        resurrects: Whether later iterations may bring back what earlier ones removed.
+            Defaults to False.
+        distribution: Distribution that `prune` takes by default. Defaults to
+            `"global"`.
+        ranks: Whether scores of different tensors can be compared, which `"global"`
+            needs. Defaults to True.
+
+    Example:
+        >>> class Largest(Criterion):
+        ...     looks_at_masks = False
+        ...
+        ...     def score(self, problem, masks):
+        ...         return problem.initial
+        >>> Largest().iterations
+        1
+    """
+
+    needs_data = False
+    looks_at_masks = True
+    iterations = 1
+    resurrects = False
+    distribution = "global"
+    ranks = True
+
+    def score(self, problem: Problem, masks: Masks) -> Scores:
+        """Score every weight, higher = keep.
+
+        Args:
+            problem: The weights and the data.
+            masks: From tensor path to the current mask.
+
+        Returns:
+            From tensor path to an array of the tensor's shape. Scores of weights that
+            are masked matter only if the criterion `resurrects`.
+        """
+        raise NotImplementedError

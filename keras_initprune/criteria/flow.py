@@ -1,0 +1,231 @@
+"""The linear network of positive weights, through which SynFlow lets ones flow."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from numpy.typing import NDArray
+
+from keras_initprune.criteria.objective import computing_in
+from keras_initprune.liveness.inputs import example_call
+from keras_initprune.liveness.substitutes import replaced
+from keras_initprune.prunable import PrunableWeight
+
+_DTYPE = "float64"
+# What these return never exceeds 1, whatever flows into them.
+_BOUNDED: tuple[Callable[..., Any], ...] = (
+    keras.activations.sigmoid,
+    keras.activations.hard_sigmoid,
+    keras.activations.tanh,
+    keras.activations.hard_tanh,
+    keras.activations.softmax,
+    keras.activations.sparsemax,
+    keras.activations.softsign,
+)
+_RECTIFIERS: tuple[type, ...] = (
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ELU,
+)
+_NORMALISATIONS: tuple[type, ...] = (
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+    keras.layers.Normalization,
+    keras.layers.Rescaling,
+)
+
+
+class LinearNetwork:
+    """A model's linear network with positive weights, in float64.
+
+    The model itself stays as it is. For the flow through it
+
+    - inputs are ones; integers are kept, and an embedding returns the mean of its rows;
+    - weights are taken as `|w|`, biases as 0;
+    - activations are the identity, and those that never exceed 1, as a sigmoid, divide
+      by the largest value instead, which counts as a constant;
+    - batch normalisation multiplies by `|gamma|` over its moving deviation, and every
+      other normalisation is left out; dropout does nothing;
+    - attention weighs values by the products of queries and keys, over the largest;
+    - what is subtracted is added; layers of your own run as they are.
+
+    Args:
+        model: A built model.
+        weights: The weights to score, by tensor path. Others take part.
+        inputs: A batch of inputs, of which only shape and integers matter. Defaults to
+            what the model knows of its inputs.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        weights: Mapping[str, PrunableWeight],
+        inputs: Any = None,
+    ) -> None:
+        self._model = model
+        self._weights = dict(weights)
+        self._call = example_call(model, inputs)
+        eager = getattr(model, "run_eagerly", False)
+        self._flow = self._flow_of if eager else tf.function(self._flow_of)
+
+    def flow(self, values: Mapping[str, NDArray]) -> float:
+        """Return R, the sum of the outputs for inputs of ones, at weights `|values|`.
+
+        Raises:
+            FloatingPointError: If it overflows.
+        """
+        return self._evaluate(values)[0]
+
+    def scores(self, values: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Return `|w| * dR/d|w|` at weights `|values|`, in float64.
+
+        Raises:
+            FloatingPointError: If R overflows.
+        """
+        return self._evaluate(values)[1]
+
+    def _evaluate(self, values: Mapping[str, NDArray]) -> tuple[float, dict]:
+        absolute = {p: np.abs(value).astype(_DTYPE) for p, value in values.items()}
+        tensors = {path: tf.convert_to_tensor(v) for path, v in absolute.items()}
+        total, gradients = self._flow(tensors)
+        if not np.isfinite(total.numpy()):
+            raise FloatingPointError(
+                f"The flow through {self._model.name!r} exceeds what float64 holds: "
+                "its layers are too many or too wide for SynFlow."
+            )
+        scores = {path: absolute[path] * gradients[path].numpy() for path in absolute}
+        return float(total.numpy()), scores
+
+    def _flow_of(self, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(values.values()))
+            with (
+                linearised(self._model),
+                computing_in(self._model, _DTYPE),
+                keras.StatelessScope(initialize_variables=False) as scope,
+            ):
+                self._set_state(scope, values)
+                outputs = self._outputs()
+            total = tf.add_n(
+                [tf.reduce_sum(tf.cast(o, _DTYPE)) for o in outputs if _is_float(o)]
+            )
+        gradients = tape.gradient(
+            total, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        return total, {p: tf.convert_to_tensor(g) for p, g in gradients.items()}
+
+    def _set_state(self, scope: Any, values: Mapping[str, Any]) -> None:
+        biases = {
+            id(getattr(layer, "bias", None))
+            for layer in self._model._flatten_layers(include_self=False)
+        }
+        for variable in self._model.variables:
+            if "float" in variable.dtype:
+                value = tf.cast(tf.abs(variable.value), _DTYPE)
+                if id(variable) in biases:
+                    value = tf.zeros_like(value)
+                scope.add_update((variable, value))
+        for path, value in values.items():
+            # Through this door the scope does not cast to the variable's float32.
+            scope.add_update((self._weights[path].variable, value))
+
+    def _outputs(self) -> list[Any]:
+        inputs = keras.tree.map_structure(_ones, self._call.inputs)
+        if self._call.by_name:
+            return keras.tree.flatten(self._model(**inputs, training=False))
+        return keras.tree.flatten(self._model(inputs, training=False))
+
+
+@contextlib.contextmanager
+def linearised(model: keras.Model) -> Iterator[None]:
+    """Make a model linear for a while, as `LinearNetwork` says."""
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers(include_self=False):
+            for name, value in _substitutes(layer).items():
+                stack.enter_context(replaced(layer, name, value))
+        yield
+
+
+def _substitutes(layer: keras.Layer) -> dict[str, Any]:
+    """Return what to put in place of a layer's attributes."""
+    if isinstance(layer, _RECTIFIERS + _NORMALISATIONS):
+        return {"call": lambda inputs, *args, **kwargs: inputs}
+    if isinstance(layer, keras.layers.Softmax):
+        return {"call": lambda inputs, *args, **kwargs: _bounded(inputs)}
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return {"call": _scaling(layer)}
+    if isinstance(layer, keras.layers.Subtract):
+        return {"call": lambda inputs: inputs[0] + inputs[1]}
+    if isinstance(layer, keras.layers.Embedding):
+        return {"call": _mean_of_rows(layer)}
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        return {"_compute_attention": _attention(layer, key_first=True)}
+    if isinstance(layer, keras.layers.GroupQueryAttention):
+        return {"_compute_attention": _attention(layer, key_first=False)}
+    if isinstance(layer, keras.layers.RNN):
+        return {"use_cudnn": False, "stateful": False}
+    return {
+        name: _linear(getattr(layer, name))
+        for name in ("activation", "recurrent_activation")
+        if callable(getattr(layer, name, None))
+    }
+
+
+def _linear(activation: Callable[..., Any]) -> Callable[..., Any]:
+    return _bounded if activation in _BOUNDED else keras.activations.linear
+
+
+def _bounded(values: Any, *args: Any, **kwargs: Any) -> Any:
+    """Divide by the largest value, a constant to derivatives."""
+    largest = ops.stop_gradient(ops.max(values))
+    return values / ops.where(largest > 0, largest, ops.ones_like(largest))
+
+
+def _scaling(layer: keras.layers.BatchNormalization) -> Callable[..., Any]:
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        scale = ops.rsqrt(layer.moving_variance + layer.epsilon)
+        if layer.scale:
+            scale = scale * layer.gamma
+        shape = [1] * len(inputs.shape)
+        shape[layer.axis] = -1
+        return inputs * ops.reshape(ops.cast(scale, inputs.dtype), shape)
+
+    return call
+
+
+def _mean_of_rows(layer: keras.layers.Embedding) -> Callable[..., Any]:
+    original = layer.call
+
+    def call(inputs: Any, *args: Any, reverse: bool = False, **kwargs: Any) -> Any:
+        if reverse:
+            return original(inputs, reverse=True)
+        # Which rows are looked up depends on the data, so every row counts.
+        mean = ops.mean(ops.cast(layer.embeddings, _DTYPE), axis=0)
+        return ops.broadcast_to(mean, (*inputs.shape, mean.shape[0]))
+
+    return call
+
+
+def _attention(layer: keras.Layer, key_first: bool) -> Callable[..., Any]:
+    def attend(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        operands = (key, query) if key_first else (query, key)
+        scores = _bounded(ops.einsum(layer._dot_product_equation, *operands))
+        return ops.einsum(layer._combine_equation, scores, value), scores
+
+    return attend
+
+
+def _ones(value: Any) -> Any:
+    value = tf.convert_to_tensor(value)[:1]
+    return tf.ones_like(value) if value.dtype.is_floating else value
+
+
+def _is_float(value: Any) -> bool:
+    return tf.is_tensor(value) and value.dtype.is_floating

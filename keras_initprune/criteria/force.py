@@ -1,0 +1,28 @@
+"""FORCE: foresight connection sensitivity."""
+
+import numpy as np
+
+from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
+
+
+class FORCE(Criterion):
+    """Scores a weight by how much it would matter in the network that is left.
+
+    `s = |w * dL/dw|`, w being the initial weight and the gradient that of the masked
+    network `m * w`. A weight that is masked has a score too, so it may come back when
+    the network around it has changed: the difference from iterative SNIP. After
+    iteration t of T a share `density ** (t / T)` of the weights is kept.
+
+    References:
+        - de Jorge et al. 2021, "Progressive skeletonization: trimming more fat from a
+          network at initialization" (arXiv 2006.09081), equation 5 and algorithm 1
+    """
+
+    needs_data = True
+    iterations = 60
+    resurrects = True
+
+    def score(self, problem: Problem, masks: Masks) -> Scores:
+        """Return `|w * dL/dw|`, the gradient at the masked network."""
+        gradients = problem.gradients(masks)
+        return {p: np.abs(w * gradients[p]) for p, w in problem.initial.items()}

@@ -1,0 +1,20 @@
+"""Iterative SNIP."""
+
+from keras_initprune.criteria.snip import SNIP
+
+
+class IterativeSNIP(SNIP):
+    """Scores as SNIP does, on the network that earlier iterations have left.
+
+    After iteration t of T a share `density ** (t / T)` of the weights is kept, so no
+    iteration removes much, and the gradients are those of a network close to the one
+    that is left. What is removed stays so: the difference from FORCE.
+
+    References:
+        - de Jorge et al. 2021, "Progressive skeletonization: trimming more fat from a
+          network at initialization" (arXiv 2006.09081), section 4
+        - Verdenius et al. 2020, "Pruning via iterative ranking of sensitivity
+          statistics" (arXiv 2006.00896)
+    """
+
+    iterations = 60

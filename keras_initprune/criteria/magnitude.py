@@ -1,0 +1,26 @@
+"""Magnitude at initialisation."""
+
+import numpy as np
+
+from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
+
+
+class Magnitude(Criterion):
+    """Scores a weight by its magnitude: `|w|`.
+
+    At initialisation it says no more than which weights were drawn large, and over the
+    whole network prunes most where fan-in is large, since initializers draw small
+    weights there. On a trained model it is the usual one-shot magnitude pruning.
+
+    References:
+        - Han et al. 2015, "Learning both weights and connections for efficient neural
+          networks" (arXiv 1506.02626)
+        - Frankle et al. 2021, "Pruning neural networks at initialization: why are we
+          missing the mark?" (arXiv 2009.08576), for magnitude before training
+    """
+
+    looks_at_masks = False
+
+    def score(self, problem: Problem, masks: Masks) -> Scores:
+        """Return `|w|`."""
+        return {path: np.abs(weight) for path, weight in problem.initial.items()}

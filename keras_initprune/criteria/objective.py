@@ -1,0 +1,173 @@
+"""The training loss as a function of the prunable weights, and its derivatives."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.trainers.compile_utils import CompileLoss
+from numpy.typing import NDArray
+
+from keras_initprune.criteria.batches import Batch
+from keras_initprune.liveness.substitutes import replaced
+from keras_initprune.prunable import PrunableWeight
+
+Arrays = dict[str, NDArray]
+
+
+class Objective:
+    """The training loss L(w) of a model, averaged over examples.
+
+    The model runs as in training, so with the statistics of the batch where it
+    normalises, but nothing of it changes: not its weights, nor its moving statistics,
+    random seeds or metrics. What half precision would lose is computed in float32.
+
+    Args:
+        model: A built model.
+        weights: The weights that L is a function of, by tensor path.
+        loss: What `compile` takes as `loss`; losses that the model adds itself, such as
+            regularisation, are added. Defaults to the compiled model's.
+
+    Raises:
+        ValueError: If `loss` is None and the model is not compiled with one.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        weights: Mapping[str, PrunableWeight],
+        loss: Any = None,
+    ) -> None:
+        self._model = model
+        self._weights = dict(weights)
+        self._compile_loss = _compile_loss(model, loss)
+        # A loss of its own is what `compute_loss` may be overridden for; a loss that is
+        # given replaces it.
+        self._overridden = loss is None and (
+            type(model).compute_loss is not keras.Model.compute_loss
+        )
+        eager = getattr(model, "run_eagerly", False)
+        trace: Callable[..., Any] = (lambda function: function) if eager else _traced
+        self._gradients = trace(self._gradients_of_batch)
+        self._products = trace(self._products_of_batch)
+
+    def loss(self, values: Mapping[str, Any], batch: Batch) -> Any:
+        """Return L at `values` on one batch, as a scalar tensor."""
+        model = self._model
+        state = [(variable, variable.value) for variable in model.variables]
+        with (
+            computing_in(model, "float32", instead_of=("float16", "bfloat16")),
+            replaced(model, "_compile_loss", self._compile_loss),
+            keras.StatelessScope(
+                state, collect_losses=True, initialize_variables=False
+            ) as scope,
+        ):
+            for path, value in values.items():
+                scope.add_update((self._weights[path].variable, value))
+            x, y, sample_weight = batch
+            outputs = model(x, training=True)
+            if self._overridden:
+                return model._compute_loss(x, y, outputs, sample_weight)
+            return keras.Model.compute_loss(model, x, y, outputs, sample_weight)
+
+    def gradients(
+        self, values: Mapping[str, NDArray], batches: Sequence[Batch]
+    ) -> Arrays:
+        """Return dL/dw at `values`, averaged over the examples of all batches."""
+        return _mean(lambda batch: self._gradients(_tensors(values), batch), batches)
+
+    def hessian_gradient_products(
+        self, values: Mapping[str, NDArray], batches: Sequence[Batch]
+    ) -> Arrays:
+        """Return H g at `values`: g and the Hessian H of L over all batches."""
+        gradients = _tensors(self.gradients(values, batches))
+        return _mean(
+            lambda batch: self._products(_tensors(values), gradients, batch), batches
+        )
+
+    def _gradients_of_batch(self, values: dict[str, Any], batch: Batch) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(values.values()))
+            loss = self.loss(values, batch)
+        return _dense(tape.gradient(loss, values), values)
+
+    def _products_of_batch(
+        self, values: dict[str, Any], vectors: dict[str, Any], batch: Batch
+    ) -> Any:
+        # H v is the gradient of the number v . dL/dw (Pearlmutter 1994).
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(values.values()))
+            gradients = self._gradients_of_batch(values, batch)
+            product = tf.add_n(
+                [tf.reduce_sum(vectors[path] * gradients[path]) for path in values]
+            )
+        return _dense(tape.gradient(product, values), values)
+
+
+@contextlib.contextmanager
+def computing_in(
+    model: keras.Model, dtype: str, instead_of: Sequence[str] | None = None
+) -> Iterator[None]:
+    """Have the layers of a model compute in another type of float for a while.
+
+    Args:
+        model: A model; its variables keep their type.
+        dtype: The type to compute in.
+        instead_of: Only layers that compute in these types are changed. Defaults to
+            all.
+    """
+    policy = keras.DTypePolicy(dtype)
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers(include_self=True):
+            if instead_of is None or layer.compute_dtype in instead_of:
+                stack.enter_context(replaced(layer, "_dtype_policy", policy))
+        yield
+
+
+def _compile_loss(model: keras.Model, loss: Any) -> Any:
+    """Return a loss of our own, as the model's would be built by its first use."""
+    names = getattr(model, "output_names", None)
+    if loss is not None:
+        return CompileLoss(loss, output_names=names)
+    compiled = model._compile_loss
+    if compiled is not None:
+        return CompileLoss(
+            compiled._user_loss, compiled._user_loss_weights, output_names=names
+        )
+    if not getattr(model, "compiled", False):
+        raise ValueError(
+            "The criterion needs a loss, and the model is not compiled with one. Pass "
+            "`loss`, or compile the model first. Received: loss=None"
+        )
+    return None
+
+
+def _traced(function: Callable[..., Any]) -> Any:
+    return tf.function(function, reduce_retracing=True)
+
+
+def _mean(function: Callable[[Batch], Any], batches: Sequence[Batch]) -> Arrays:
+    """Return the mean of a function's arrays over all examples of the batches."""
+    total = sum(batch.size for batch in batches)
+    mean: Arrays = {}
+    for batch in batches:
+        for path, tensor in function(batch).items():
+            share = tensor.numpy() * (batch.size / total)
+            mean[path] = mean[path] + share if path in mean else share
+    return mean
+
+
+def _tensors(arrays: Mapping[str, NDArray]) -> dict[str, Any]:
+    return {path: tf.convert_to_tensor(array) for path, array in arrays.items()}
+
+
+def _dense(gradients: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return gradients as tensors: zeros for None, dense for those of a look-up."""
+    return {
+        path: tf.zeros_like(values[path])
+        if gradient is None
+        else tf.convert_to_tensor(gradient)
+        for path, gradient in gradients.items()
+    }

@@ -1,0 +1,44 @@
+"""The criteria by name."""
+
+from typing import Any
+
+from keras_initprune import validation
+from keras_initprune.criteria.criterion import Criterion
+from keras_initprune.criteria.force import FORCE
+from keras_initprune.criteria.grasp import GraSP
+from keras_initprune.criteria.iterative_snip import IterativeSNIP
+from keras_initprune.criteria.magnitude import Magnitude
+from keras_initprune.criteria.random import Random
+from keras_initprune.criteria.snip import SNIP
+from keras_initprune.criteria.synflow import SynFlow
+
+CRITERIA: dict[str, type[Criterion]] = {
+    "random": Random,
+    "magnitude": Magnitude,
+    "snip": SNIP,
+    "iterative_snip": IterativeSNIP,
+    "force": FORCE,
+    "grasp": GraSP,
+    "synflow": SynFlow,
+}
+
+
+def get(identifier: Any) -> Criterion:
+    """Return a criterion.
+
+    Args:
+        identifier: A name of `CRITERIA`, a subclass of `Criterion` or an instance.
+
+    Raises:
+        ValueError: If it is none of these; the message lists the names.
+
+    Example:
+        >>> get("snip").needs_data
+        True
+    """
+    if isinstance(identifier, Criterion):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, Criterion):
+        return identifier()
+    validation.check_choice(identifier, "method", CRITERIA)
+    return CRITERIA[identifier]()
