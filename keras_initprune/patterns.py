@@ -157,8 +157,8 @@ class NOfM(Pattern):
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
             raise ValueError(
-                "`pattern` N:M must keep at least one and not all of each group, "
-                f"0 < N < M. Received: pattern='{self.n}:{self.m}'"
+                "`pattern` must keep at least one weight of each group and not all: "
+                f"N:M with 0 < N < M. Received: pattern='{self.n}:{self.m}'"
             )
 
     @property
@@ -268,7 +268,7 @@ class Blocks(Pattern):
         scores = np.where(tensor.eligible, tensor.scores.astype(np.float64), 0.0)
         return Tensor(
             scores.reshape(split).sum(axis=tuple(inner)),
-            tensor.eligible.reshape(split).any(axis=tuple(inner)),
+            np.asarray(tensor.eligible.reshape(split).any(axis=tuple(inner))),
             tensor.unit_axes,
         )
 

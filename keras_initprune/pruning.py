@@ -204,15 +204,15 @@ def pruning_masks(
     count = _check_iterations(iterations, criterion)
     problem = _problem(model, criterion, weights, data, loss, seed, batch_size, steps)
     bar = keras.utils.Progbar(count, unit_name="iteration") if verbose else None
-    masks, scores, scored = eligible, None, None
+    masks, scored = eligible, None
     for step in range(1, count + 1):
-        if scored is None or any((masks[p] != scored[p]).any() for p in masks):
+        if not _same(masks, scored):
             scores, scored = _finite(criterion.score(problem, masks), criterion), masks
         allowed = eligible if criterion.resurrects else masks
         masks = _select(chosen, groups, scores, allowed, weights, step / count)
         if bar:
             bar.update(step)
-    inputs = problem.batches[0].x if problem.batches else None
+    inputs = _few(problem.batches[0].x) if problem.batches else None
     _check_paths(model, masks, criterion, inputs)
     if verbose:
         kept, size = _count(masks), sum(mask.size for mask in masks.values())
@@ -413,9 +413,7 @@ def _check_pattern_distribution(
     return check_distribution(default, ranked=criterion.ranks)
 
 
-def _dense_paths(
-    dense: Any, weights: Mapping[str, PrunableWeight]
-) -> Collection[str]:
+def _dense_paths(dense: Any, weights: Mapping[str, PrunableWeight]) -> Collection[str]:
     """Return the paths of the first and the last layer, where these stay dense."""
     ends = [dense] if isinstance(dense, str) else dense or ()
     for end in ends:
@@ -488,8 +486,16 @@ def _check_paths(
         )
 
 
+def _few(inputs: Any) -> Any:
+    return keras.tree.map_structure(lambda array: array[:3], inputs)
+
+
 def _collapsed(found: Observation, masks: Masks) -> Iterator[str]:
     return (path for path in masks if not found.effective[path].any())
+
+
+def _same(masks: Masks, others: Masks | None) -> bool:
+    return others is not None and all((masks[p] == others[p]).all() for p in masks)
 
 
 def _count(masks: Masks) -> int:

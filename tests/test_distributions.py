@@ -30,6 +30,35 @@ def test_erk_density_is_proportional_to_the_published_formula():
     assert np.allclose(ratios, ratios[0], rtol=2e-3)
 
 
+def test_erk_of_convolutions_is_the_published_formula():
+    # Evci et al. 2020: 1 - s = e (n_in + n_out + w + h) / (n_in n_out w h).
+    shapes = {"a": (3, 3, 64, 128), "b": (5, 5, 128, 128), "c": (128, 10)}
+    counts = allocate(shapes, 0.99, "erk")
+    scales = []
+    for path, shape in shapes.items():
+        formula = sum(shape) / math.prod(shape)
+        scales.append(counts[path] / math.prod(shape) / formula)
+    assert np.allclose(scales, scales[0], rtol=2e-3)
+    assert sum(counts.values()) == round(0.01 * sum(map(math.prod, shapes.values())))
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "erk"])
+def test_dense_tensors_leave_the_overall_sparsity(distribution):
+    counts = allocate(LENET, 0.9, distribution, dense=["c"])
+    assert counts["c"] == 1000
+    assert sum(counts.values()) == round(0.1 * SIZE)
+
+
+def test_a_dense_tensor_is_one_of_sparsity_0_in_a_dictionary():
+    expected = allocate(LENET, 0.9, {"a": 0.95, "c": 0.0})
+    assert allocate(LENET, 0.9, {"a": 0.95}, dense=["c"]) == expected
+
+
+def test_dense_tensors_must_leave_something_for_the_others():
+    with pytest.raises(ValueError, match=r"dense tensors \['a'\] keep 235200 weights"):
+        allocate(LENET, 0.9, "erk", dense=["a"])
+
+
 def test_erk_keeps_a_full_tensor_dense_and_lets_the_others_share_the_rest():
     counts = allocate({"wide": (100, 100), "narrow": (4, 2)}, 0.5, "erk")
     assert counts == {"wide": 4996, "narrow": 8}

@@ -104,6 +104,27 @@ def test_unit_masks_give_every_unit_the_same_fan_in(shape, unit_axes, units):
     assert (masks.from_unit_rows(rows, shape, unit_axes) == mask).all()
 
 
+def test_top_k_of_units_is_top_k_of_each(rng):
+    scores = rng.normal(size=(6, 3))
+    mask = masks.top_k_unit_mask(scores, 6)
+    for unit in range(3):
+        assert (mask[:, unit] == masks.top_k_mask(scores[:, unit], 2)).all()
+
+
+def test_top_k_of_units_chooses_among_the_eligible_only(rng):
+    eligible = np.ones((4, 2), bool)
+    eligible[:2, 0] = False
+    mask = masks.top_k_unit_mask(rng.normal(size=(4, 2)), 4, eligible)
+    assert (mask[:, 0] == eligible[:, 0]).all()
+    with pytest.raises(ValueError, match=r"unit 0 has 2 and would keep 3"):
+        masks.top_k_unit_mask(rng.normal(size=(4, 2)), 6, eligible)
+
+
+def test_random_scores_rank_as_random_masks():
+    scores = masks.random_scores((20, 30), key=9)
+    assert (masks.top_k_mask(scores, 77) == masks.random_mask((20, 30), 77, 9)).all()
+
+
 def test_unit_masks_are_exact_where_units_do_not_divide_the_count():
     mask = masks.random_unit_mask((9, 4), 10, key=5)
     assert mask.sum(axis=0).tolist() == [3, 3, 2, 2]

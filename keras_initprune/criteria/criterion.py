@@ -41,16 +41,20 @@ class Problem:
         self.batches = list(batches)
         self.seed = seed
         self._loss = loss
+        self._objectives: dict[float, Objective] = {}
 
     @functools.cached_property
     def initial(self) -> dict[str, NDArray]:
         """The weights as they are in the model, by tensor path."""
         return {path: weight.numpy() for path, weight in self.weights.items()}
 
-    @functools.cached_property
-    def objective(self) -> Objective:
-        """The training loss."""
-        return Objective(self.model, self.weights, self._loss)
+    def objective(self, temperature: float = 1.0) -> Objective:
+        """Return the training loss, the same object each time: it is compiled."""
+        if temperature not in self._objectives:
+            self._objectives[temperature] = Objective(
+                self.model, self.weights, self._loss, temperature
+            )
+        return self._objectives[temperature]
 
     def masked(self, masks: Masks) -> dict[str, NDArray]:
         """Return the weights with zeros where masks remove them."""
@@ -58,15 +62,6 @@ class Problem:
             path: np.where(masks[path], weight, np.float32(0))
             for path, weight in self.initial.items()
         }
-
-    def gradients(self, masks: Masks) -> dict[str, NDArray]:
-        """Return dL/dw of the masked network, also of weights that are masked."""
-        return self.objective.gradients(self.masked(masks), self.batches)
-
-    def hessian_gradient_products(self, masks: Masks) -> dict[str, NDArray]:
-        """Return H g of the masked network."""
-        masked = self.masked(masks)
-        return self.objective.hessian_gradient_products(masked, self.batches)
 
 
 class Criterion:

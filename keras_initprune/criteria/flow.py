@@ -50,10 +50,10 @@ class LinearNetwork:
     - inputs are ones; integers are kept, and an embedding returns the mean of its rows;
     - weights are taken as `|w|`, biases as 0;
     - activations are the identity, and those that never exceed 1, as a sigmoid, divide
-      by the largest value instead, which counts as a constant;
+      by twice the largest value instead, which counts as a constant;
     - batch normalisation multiplies by `|gamma|` over its moving deviation, and every
       other normalisation is left out; dropout does nothing;
-    - attention weighs values by the products of queries and keys, over the largest;
+    - attention weighs values by the products of queries and keys, divided likewise;
     - what is subtracted is added; layers of your own run as they are.
 
     Args:
@@ -100,7 +100,8 @@ class LinearNetwork:
                 f"The flow through {self._model.name!r} exceeds what float64 holds: "
                 "its layers are too many or too wide for SynFlow."
             )
-        scores = {path: absolute[path] * gradients[path].numpy() for path in absolute}
+        # Negative are only those of gates that shut what they multiply.
+        scores = {p: np.abs(absolute[p] * gradients[p].numpy()) for p in absolute}
         return float(total.numpy()), scores
 
     def _flow_of(self, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -172,9 +173,9 @@ def _substitutes(layer: keras.Layer) -> dict[str, Any]:
     if isinstance(layer, keras.layers.RNN):
         return {"use_cudnn": False, "stateful": False}
     return {
-        name: _linear(getattr(layer, name))
+        name: _linear(vars(layer)[name])
         for name in ("activation", "recurrent_activation")
-        if callable(getattr(layer, name, None))
+        if callable(vars(layer).get(name))
     }
 
 
@@ -183,8 +184,11 @@ def _linear(activation: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _bounded(values: Any, *args: Any, **kwargs: Any) -> Any:
-    """Divide by the largest value, a constant to derivatives."""
-    largest = ops.stop_gradient(ops.max(values))
+    """Divide by twice the largest value, a constant to derivatives.
+
+    Not by the largest itself: a gate at 1 would shut what it is the complement of.
+    """
+    largest = 2 * ops.stop_gradient(ops.max(values))
     return values / ops.where(largest > 0, largest, ops.ones_like(largest))
 
 

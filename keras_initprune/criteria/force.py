@@ -24,5 +24,6 @@ class FORCE(Criterion):
 
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Return `|w * dL/dw|`, the gradient at the masked network."""
-        gradients = problem.gradients(masks)
+        masked = problem.masked(masks)
+        gradients = problem.objective().gradients(masked, problem.batches)
         return {p: np.abs(w * gradients[p]) for p, w in problem.initial.items()}

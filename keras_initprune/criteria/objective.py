@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras.src.trainers.compile_utils import CompileLoss
 from numpy.typing import NDArray
@@ -29,6 +28,8 @@ class Objective:
         weights: The weights that L is a function of, by tensor path.
         loss: What `compile` takes as `loss`; losses that the model adds itself, such as
             regularisation, are added. Defaults to the compiled model's.
+        temperature: The outputs are divided by it, before their activation where the
+            output layer has one. Defaults to 1.
 
     Raises:
         ValueError: If `loss` is None and the model is not compiled with one.
@@ -39,8 +40,10 @@ class Objective:
         model: keras.Model,
         weights: Mapping[str, PrunableWeight],
         loss: Any = None,
+        temperature: float = 1.0,
     ) -> None:
         self._model = model
+        self._temperature = temperature
         self._weights = dict(weights)
         self._compile_loss = _compile_loss(model, loss)
         # A loss of its own is what `compute_loss` may be overridden for; a loss that is
@@ -60,6 +63,7 @@ class Objective:
         with (
             computing_in(model, "float32", instead_of=("float16", "bfloat16")),
             replaced(model, "_compile_loss", self._compile_loss),
+            _cooled(model, self._temperature),
             keras.StatelessScope(
                 state, collect_losses=True, initialize_variables=False
             ) as scope,
@@ -67,10 +71,15 @@ class Objective:
             for path, value in values.items():
                 scope.add_update((self._weights[path].variable, value))
             x, y, sample_weight = batch
-            outputs = model(x, training=True)
+            outputs = self._cool(model(x, training=True))
             if self._overridden:
                 return model._compute_loss(x, y, outputs, sample_weight)
             return keras.Model.compute_loss(model, x, y, outputs, sample_weight)
+
+    def _cool(self, outputs: Any) -> Any:
+        if _output_layers(self._model):
+            return outputs
+        return keras.tree.map_structure(lambda o: o / self._temperature, outputs)
 
     def gradients(
         self, values: Mapping[str, NDArray], batches: Sequence[Batch]
@@ -124,6 +133,31 @@ def computing_in(
             if instead_of is None or layer.compute_dtype in instead_of:
                 stack.enter_context(replaced(layer, "_dtype_policy", policy))
         yield
+
+
+@contextlib.contextmanager
+def _cooled(model: keras.Model, temperature: float) -> Iterator[None]:
+    """Divide what enters the activations of the output layers."""
+    with contextlib.ExitStack() as stack:
+        for layer in _output_layers(model):
+            cooled = _after_division(layer.activation, temperature)
+            stack.enter_context(replaced(layer, "activation", cooled))
+        yield
+
+
+def _after_division(
+    activation: Callable[..., Any], temperature: float
+) -> Callable[..., Any]:
+    return lambda values, *args: activation(values / temperature, *args)
+
+
+def _output_layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers that compute the outputs, if all of these have activations."""
+    outputs = getattr(model, "outputs", None) or ()
+    layers = [output._keras_history.operation for output in outputs]
+    # Recurrent layers only pass on the activation of their cell.
+    known = all(callable(vars(layer).get("activation")) for layer in layers)
+    return list(dict.fromkeys(layers)) if known else []
 
 
 def _compile_loss(model: keras.Model, loss: Any) -> Any:

@@ -23,6 +23,8 @@ class Random(Criterion):
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Draw one number per weight."""
         return {
-            path: random_scores(weight.shape, candidate_key(problem.seed, weight.key, 0))
+            path: random_scores(
+                weight.shape, candidate_key(problem.seed, weight.key, 0)
+            )
             for path, weight in problem.weights.items()
         }

@@ -21,6 +21,6 @@ class SNIP(Criterion):
 
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Return `|w * dL/dw|` of the masked network."""
-        gradients = problem.gradients(masks)
         weights = problem.masked(masks)
+        gradients = problem.objective().gradients(weights, problem.batches)
         return {path: np.abs(weights[path] * gradients[path]) for path in gradients}

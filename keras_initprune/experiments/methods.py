@@ -66,9 +66,24 @@ def _combination(run: "Configuration") -> list[Any]:
     return [_make_k_starts(run, first_sparsity, first), _make_dissipating(run, second)]
 
 
+def _before_training(criterion: str) -> Callable[["Configuration"], list[Any]]:
+    def make(run: "Configuration") -> list[Any]:
+        from keras_initprune.experiments.initial_pruning import InitialPruning
+
+        return [InitialPruning(criterion, run.sparsity, run.distribution, run.seed)]
+
+    return make
+
+
 METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
     "dense": _dense,
     "random": _random,
+    "magnitude_at_init": _before_training("magnitude"),
+    "snip": _before_training("snip"),
+    "iterative_snip": _before_training("iterative_snip"),
+    "force": _before_training("force"),
+    "grasp": _before_training("grasp"),
+    "synflow": _before_training("synflow"),
     "k_starts": _k_starts,
     "dissipating_gradients": _dissipating_gradients,
     "combination": _combination,

@@ -14,6 +14,7 @@ import numpy as np
 from keras_initprune import datasets, models
 from keras_initprune.experiments import methods
 from keras_initprune.experiments.configuration import CLASSIFICATION, Configuration
+from keras_initprune.experiments.initial_pruning import InitialPruning
 from keras_initprune.report import sparsity
 
 # Several steps per call of the compiled function halve the time of a small run. The
@@ -92,6 +93,9 @@ def train(
     validation = None
     if validate_epochs:
         validation = _pipeline(run, data.x_validation, data.y_validation)
+    for callback in pruning:
+        if isinstance(callback, InitialPruning):
+            callback.data = (data.x_train, _targets(run, data.x_train, data.y_train))
     history = model.fit(
         _pipeline(run, data.x_train, data.y_train, training=True),
         epochs=run.epochs,
@@ -159,9 +163,14 @@ def versions() -> dict[str, str]:
 
 
 def _pipeline(run: Configuration, x: Any, y: Any, training: bool = False) -> Any:
-    targets = y if run.task == CLASSIFICATION else x
     batch_size = run.batch_size if training else EVALUATION_BATCH_SIZE
-    return datasets.pipeline(x, targets, batch_size, shuffle=training, seed=run.seed)
+    return datasets.pipeline(
+        x, _targets(run, x, y), batch_size, shuffle=training, seed=run.seed
+    )
+
+
+def _targets(run: Configuration, x: Any, y: Any) -> Any:
+    return y if run.task == CLASSIFICATION else x
 
 
 def evaluate(
