@@ -102,11 +102,11 @@ def test_every_criterion_in_every_pattern(method, pattern, perceptron, regressio
 def test_a_residual_network_at_90_percent(method, rng):
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(8, 3, padding="same", name="stem")(inputs)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     for block in range(2):
-        y = keras.layers.BatchNormalization()(x)
-        y = keras.layers.ReLU()(y)
-        y = keras.layers.Conv2D(8, 3, padding="same", name=f"block_{block}")(y)
-        x = keras.layers.Add()([x, y])
+        y = keras.layers.Conv2D(8, 3, padding="same", name=f"block_{block}")(x)
+        y = keras.layers.BatchNormalization()(y)
+        x = keras.layers.ReLU()(keras.layers.Add()([x, y]))
     x = keras.layers.GlobalAveragePooling2D()(x)
     outputs = keras.layers.Dense(4, activation="softmax", name="output")(x)
     model = keras.Model(inputs, outputs)
@@ -232,6 +232,13 @@ def test_a_pruned_model_is_pruned_further(model, regression_data):
         prune(model, "random", 0.4)
 
 
+def test_a_pattern_holds_where_the_sparsity_is_reached_already(model):
+    prune(model, "random", 0.5, distribution="uniform", seed=0)
+    prune(model, "magnitude", pattern="2:4")
+    for mask in get_masks(model).values():
+        assert mask.reshape(-1, 4, mask.shape[1]).sum(axis=1).max() == 2
+
+
 def test_only_what_carries_a_mask_is_pruned_unless_told_otherwise(model):
     install_masks(model, "hidden_2")
     assert list(pruning_masks(model, "magnitude", 0.5)) == ["hidden_2/kernel"]
@@ -320,8 +327,8 @@ def test_a_collapse_names_the_layer_and_leaves_the_model(make_model):
     model.layers[1].kernel.assign(hidden)
     model.layers[2].kernel.assign(output)
     before = model.get_weights()
-    with pytest.raises(ValueError, match=r"'hidden_2/kernel' would keep 1 of 128"):
-        prune(model, "magnitude", 0.95)
+    with pytest.raises(ValueError, match=r"outputs: 'hidden_2/kernel' keeps 1 of 128"):
+        prune(model, "magnitude", 0.9)
     assert get_masks(model) == {}
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 
@@ -338,12 +345,23 @@ def test_a_layer_that_is_cut_off_beside_a_live_path_is_warned_of():
         if layer.name in ("left", "branch", "output"):
             layer.kernel.assign(np.eye(6) + 0.01)
     branch_mask = np.zeros((6, 6), bool)
-    branch_mask[5, 5] = True
+    branch_mask[5, :2] = True
     masks["left/kernel"][5, 5] = False
     install_masks(model)
     set_masks(model, {**masks, "branch/kernel": branch_mask})
-    with pytest.warns(UserWarning, match="keeps of 'branch/kernel'"):
-        prune(model, "magnitude", 1 - 11 / 108)
+    with pytest.warns(
+        UserWarning, match="1 of 3 tensors: 'branch/kernel' keeps 2 of 36"
+    ):
+        prune(model, "magnitude", 1 - 13 / 108)
+
+
+def test_a_layer_that_keeps_a_single_weight_is_warned_of(make_model):
+    model = make_model(compiled=False)
+    hidden = np.full((16, 8), 1e-6)
+    hidden[0, 0] = 1e-5
+    model.layers[1].kernel.assign(hidden)
+    with pytest.warns(UserWarning, match=r"'hidden_2/kernel' keeps 1 of 128 weights"):
+        prune(model, "magnitude", 0.5)
 
 
 def test_an_interrupt_leaves_the_model_as_it_was(model, regression_data):

@@ -39,7 +39,7 @@ class GraSP(Criterion):
                 "`temperature` must be a positive number. "
                 f"Received: temperature={temperature!r}"
             )
-        self.temperature = temperature
+        self.temperature: float = float(temperature)
 
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Return `w * (H g)` of the masked network."""

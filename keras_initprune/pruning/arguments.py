@@ -1,0 +1,72 @@
+"""Checks of the arguments of `prune` that depend on each other."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_initprune import criteria, patterns, validation
+from keras_initprune.distributions import Distribution, check_distribution
+from keras_initprune.prunable import PrunableWeight
+
+_ENDS = ("first", "last")
+
+
+def check_pattern_sparsity(sparsity: Any, pattern: patterns.Pattern) -> float:
+    """Return the sparsity, which some patterns fix."""
+    fixed = pattern.sparsity
+    if fixed is None:
+        return validation.check_sparsity(sparsity)
+    if sparsity is not None and not np.isclose(
+        validation.check_sparsity(sparsity), fixed
+    ):
+        raise ValueError(
+            f"`pattern` fixes the sparsity of every tensor at {fixed:g}: leave "
+            f"`sparsity` out. Received: sparsity={sparsity}, pattern={pattern}"
+        )
+    return fixed
+
+
+def check_pattern_distribution(
+    distribution: Any, pattern: patterns.Pattern, criterion: criteria.Criterion
+) -> Distribution:
+    """Return the distribution, or the criterion's default."""
+    if pattern.sparsity is not None:
+        if distribution not in (None, "uniform"):
+            raise ValueError(
+                "`pattern` gives every tensor the same sparsity, which is the "
+                f"`distribution` 'uniform'. Received: distribution={distribution!r}, "
+                f"pattern={pattern}"
+            )
+        return "uniform"
+    default = criterion.distribution if distribution is None else distribution
+    return check_distribution(default, ranked=criterion.ranks)
+
+
+def dense_paths(dense: Any, weights: Mapping[str, PrunableWeight]) -> Collection[str]:
+    """Return the paths of the first and the last layer, where these stay dense."""
+    ends = [dense] if isinstance(dense, str) else dense or ()
+    for end in ends:
+        validation.check_choice(end, "dense", _ENDS)
+    found = list(weights.values())
+    owners = [{"first": found[0], "last": found[-1]}[end].layer for end in ends]
+    return [path for path, w in weights.items() if any(w.layer is o for o in owners)]
+
+
+def check_iterations(iterations: Any, criterion: criteria.Criterion) -> int:
+    """Return the number of iterations, or the criterion's default."""
+    if iterations is None:
+        return criterion.iterations
+    validation.check_positive_integer(iterations, "iterations")
+    if iterations > 1 and not criterion.looks_at_masks:
+        raise ValueError(
+            f"{type(criterion).__name__} scores weights alike in every iteration, so "
+            f"one is enough. Received: iterations={iterations}"
+        )
+    return iterations
+
+
+def check_verbose(verbose: Any) -> None:
+    """Raise unless `verbose` is 0 or 1."""
+    if verbose not in (0, 1):
+        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")

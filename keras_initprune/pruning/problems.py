@@ -1,0 +1,133 @@
+"""What `prune` scores: the weights, their masks, and the data."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_initprune import constraints, criteria, validation
+from keras_initprune.criteria.batches import Batch, collect_batches
+from keras_initprune.masks import Mask
+from keras_initprune.prunable import LayerSelector, PrunableWeight, prunable_weights
+
+Masks = dict[str, Mask]
+
+
+def score_weights(
+    model: keras.Model,
+    method: Any,
+    data: Any = None,
+    *,
+    loss: Any = None,
+    layers: LayerSelector = None,
+    skip_output: bool = False,
+    embeddings: bool = False,
+    seed: int | None = None,
+    batch_size: int = 32,
+    steps: int = 32,
+) -> dict[str, NDArray]:
+    """Return a criterion's scores of a model's weights as they are.
+
+    Args:
+        model: See `prune`, also for all others.
+        method: The criterion.
+        data: What the criterion learns from.
+        loss: The loss.
+        layers: Which weights to score.
+        skip_output: Whether to leave out the output layers.
+        embeddings: Whether to score embedding tables too.
+        seed: Seed.
+        batch_size: Examples per batch of arrays.
+        steps: The most batches to average over.
+
+    Returns:
+        From tensor path to an array of the tensor's shape, higher = keep.
+
+    Raises:
+        ValueError: If an argument is invalid.
+        FloatingPointError: If a score is NaN or infinite.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.layers[0].kernel.assign([[-3.0], [1.0]]).shape
+        TensorShape([2, 1])
+        >>> (scores,) = score_weights(model, "synflow").values()
+        >>> scores.ravel().tolist()
+        [3.0, 1.0]
+    """
+    criterion = criteria.get(method)
+    weights = weights_to_prune(model, layers, skip_output, embeddings)
+    problem = make_problem(
+        model, criterion, weights, data, loss, seed, batch_size, steps
+    )
+    masks = current_masks(model, weights)
+    return finite(criterion.score(problem, masks), criterion)
+
+
+def weights_to_prune(
+    model: keras.Model, layers: LayerSelector, skip_output: bool, embeddings: bool
+) -> dict[str, PrunableWeight]:
+    """Return the trained weights that are asked for, those with masks if none is."""
+    weights = prunable_weights(model, layers, skip_output, embeddings)
+    if layers is None and not skip_output and not embeddings:
+        weights = constraints.masked_weights(model) or weights
+    trained = {path: w for path, w in weights.items() if w.variable.trainable}
+    if not trained:
+        raise ValueError(
+            f"All weights of {model.name!r} that `prune` could remove are frozen. Set "
+            "`trainable = True` on some layer, or choose others with `layers`."
+        )
+    return trained
+
+
+def current_masks(model: keras.Model, weights: Mapping[str, PrunableWeight]) -> Masks:
+    """Return the masks of weights, True throughout where they carry none."""
+    masks = constraints.get_masks(model)
+    return {
+        path: masks.get(path, np.ones(weight.shape, bool))
+        for path, weight in weights.items()
+    }
+
+
+def make_problem(
+    model: keras.Model,
+    criterion: criteria.Criterion,
+    weights: Mapping[str, PrunableWeight],
+    data: Any,
+    loss: Any,
+    seed: int | None,
+    batch_size: int,
+    steps: int,
+) -> criteria.Problem:
+    """Gather what the criterion gets to see."""
+    validation.check_seed(seed)
+    validation.check_positive_integer(batch_size, "batch_size")
+    validation.check_positive_integer(steps, "steps")
+    seed = random.randint(0, 2**31 - 1) if seed is None else seed
+    batches: list[Batch] = []
+    if data is not None:
+        # Where only the shape matters one batch tells it.
+        steps = steps if criterion.needs_data else 1
+        batches = collect_batches(data, batch_size, steps, seed)
+    elif criterion.needs_data:
+        raise ValueError(
+            f"`data` is what {type(criterion).__name__} learns from and must be given. "
+            "Received: data=None"
+        )
+    return criteria.Problem(model, weights, batches, loss, seed)
+
+
+def finite(
+    scores: dict[str, NDArray], criterion: criteria.Criterion
+) -> dict[str, NDArray]:
+    """Return the scores, or raise if one is not finite."""
+    for path, array in scores.items():
+        if not np.isfinite(array).all():
+            raise FloatingPointError(
+                f"{type(criterion).__name__} gave weights of {path!r} scores that are "
+                "NaN or infinite. Check the weights, the loss and the data."
+            )
+    return scores

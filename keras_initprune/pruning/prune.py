@@ -1,0 +1,231 @@
+"""Pruning before training: score, allocate, mask, check, install."""
+
+from collections.abc import Collection
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initprune import constraints, criteria, patterns
+from keras_initprune.distributions import Distribution
+from keras_initprune.masks import Mask
+from keras_initprune.prunable import LayerSelector
+from keras_initprune.pruning import arguments
+from keras_initprune.pruning.groups import make_groups, select_masks
+from keras_initprune.pruning.guards import check_paths
+from keras_initprune.pruning.problems import (
+    current_masks,
+    finite,
+    make_problem,
+    weights_to_prune,
+)
+
+Masks = dict[str, Mask]
+
+
+def prune(
+    model: keras.Model,
+    method: Any,
+    sparsity: float | None = None,
+    data: Any = None,
+    *,
+    loss: Any = None,
+    iterations: int | None = None,
+    pattern: Any = None,
+    distribution: Distribution | None = None,
+    dense: str | Collection[str] | None = None,
+    layers: LayerSelector = None,
+    skip_output: bool = False,
+    embeddings: bool = False,
+    seed: int | None = None,
+    batch_size: int = 32,
+    steps: int = 32,
+    verbose: int = 0,
+) -> keras.Model:
+    """Prune a model before training, in place.
+
+    A criterion scores the weights, and masks keep the highest scores. With more than
+    one iteration density falls geometrically, `density ** (t / T)` after iteration t of
+    T, and every iteration scores the network that the one before has left.
+
+    Only the masks of the model change, and what they remove becomes zero: kept weights,
+    moving statistics, the optimizer, seeds and `trainable` stay. Nothing changes before
+    all is decided, so an error or an interrupt leaves the model as it was. The masks
+    are constraints: they hold whatever trains the model, and are saved with it.
+
+    Args:
+        model: A built Keras model, compiled or not. What its masks have removed already
+            stays removed and counts. Weights of frozen layers are left alone.
+        method: `"random"`, `"magnitude"`, `"snip"`, `"iterative_snip"`, `"force"`,
+            `"grasp"`, `"synflow"`, or a `Criterion`.
+        sparsity: Fraction of the weights that is removed in the end, in [0, 1). May be
+            None with a pattern N:M, which fixes it.
+        data: What the criterion learns from, in any form that `fit` takes: arrays
+            `(x, y)`, a `tf.data.Dataset`, a `PyDataset`, a generator. Criteria that
+            need none only take the shape of the inputs from it, and only where the
+            model does not know that itself. Defaults to None.
+        loss: What `compile` takes as `loss`. Defaults to the compiled model's.
+        iterations: How many times to score and remove. Defaults to the criterion's.
+        pattern: `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the inputs
+            of a unit), or `(inputs, outputs)` (blocks of that size), see `patterns`.
+            Defaults to None: any weights.
+        distribution: `"global"` (all weights compete), `"erk"`, `"uniform"` or a
+            dictionary from tensor path to sparsity (weights compete within the share
+            of their tensor). Defaults to the criterion's.
+        dense: `"first"`, `"last"` or both: the first or last layer in the model's order
+            that is chosen keeps all that it has, and the others are sparser instead.
+            Defaults to None.
+        layers: Which weights to prune, see `prunable_weights`. Defaults to those that
+            carry a mask already, or all if none does.
+        skip_output: Whether to leave out the output layers. Defaults to False.
+        embeddings: Whether to prune embedding tables too. Defaults to False.
+        seed: Decides random scores, and which examples of arrays are drawn. Defaults to
+            None: drawn from Python's generator, which `keras.utils.set_random_seed`
+            seeds.
+        batch_size: Examples per batch of arrays. Defaults to 32.
+        steps: The most batches to average over, the same in every iteration. Defaults
+            to 32.
+        verbose: 0 is silent; 1 shows the iterations and what was removed. Defaults to
+            0.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If an argument is invalid, the model is sparser than asked for
+            already, or a tensor or every path through the network would vanish.
+        FloatingPointError: If a score is NaN or infinite.
+
+    Warns:
+        UserWarning: If a tensor keeps a single weight, or none on a path, so that its
+            layer has collapsed though another path goes round it.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> prune(model, "magnitude", sparsity=0.75) is model
+        True
+        >>> int((model.get_weights()[0] == 0).sum())
+        24
+    """
+    masks = pruning_masks(
+        model,
+        method,
+        sparsity,
+        data,
+        loss=loss,
+        iterations=iterations,
+        pattern=pattern,
+        distribution=distribution,
+        dense=dense,
+        layers=layers,
+        skip_output=skip_output,
+        embeddings=embeddings,
+        seed=seed,
+        batch_size=batch_size,
+        steps=steps,
+        verbose=verbose,
+    )
+    constraints.install_masks(model, list(masks), embeddings=embeddings)
+    constraints.set_masks(model, masks)
+    return model
+
+
+def pruning_masks(
+    model: keras.Model,
+    method: Any,
+    sparsity: float | None = None,
+    data: Any = None,
+    *,
+    loss: Any = None,
+    iterations: int | None = None,
+    pattern: Any = None,
+    distribution: Distribution | None = None,
+    dense: str | Collection[str] | None = None,
+    layers: LayerSelector = None,
+    skip_output: bool = False,
+    embeddings: bool = False,
+    seed: int | None = None,
+    batch_size: int = 32,
+    steps: int = 32,
+    verbose: int = 0,
+) -> Masks:
+    """Return the masks that `prune` would set, and leave the model as it is.
+
+    Args:
+        model: See `prune`, also for all others.
+        method: The criterion.
+        sparsity: Fraction of the weights that is removed.
+        data: What the criterion learns from.
+        loss: The loss.
+        iterations: How many times to score and remove.
+        pattern: Which shapes of masks are allowed.
+        distribution: How weights compete.
+        dense: Which ends of the network stay dense.
+        layers: Which weights to prune.
+        skip_output: Whether to leave out the output layers.
+        embeddings: Whether to prune embedding tables too.
+        seed: Seed.
+        batch_size: Examples per batch of arrays.
+        steps: The most batches to average over.
+        verbose: 0 or 1.
+
+    Returns:
+        From tensor path to mask.
+
+    Raises:
+        ValueError: See `prune`.
+        FloatingPointError: See `prune`.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> masks = pruning_masks(model, "synflow", sparsity=0.75)
+        >>> [int(mask.sum()) for mask in masks.values()]
+        [8]
+    """
+    criterion = criteria.get(method)
+    arguments.check_verbose(verbose)
+    shape = patterns.get(pattern)
+    weights = weights_to_prune(model, layers, skip_output, embeddings)
+    eligible = current_masks(model, weights)
+    groups = make_groups(
+        weights,
+        eligible,
+        arguments.check_pattern_sparsity(sparsity, shape),
+        arguments.check_pattern_distribution(distribution, shape, criterion),
+        arguments.dense_paths(dense, weights),
+    )
+    for path in (p for group in groups if not group.is_dense for p in group.paths):
+        shape.check(path, weights[path].shape, weights[path].unit_axes)
+    count = arguments.check_iterations(iterations, criterion)
+    problem = make_problem(
+        model, criterion, weights, data, loss, seed, batch_size, steps
+    )
+    bar = keras.utils.Progbar(count, unit_name="iteration") if verbose else None
+    masks, scored = eligible, None
+    for step in range(1, count + 1):
+        if not _same(masks, scored):
+            scores, scored = finite(criterion.score(problem, masks), criterion), masks
+        allowed = eligible if criterion.resurrects else masks
+        masks = select_masks(shape, groups, scores, allowed, weights, step / count)
+        if bar:
+            bar.update(step)
+    check_paths(model, masks, criterion, _few(problem))
+    if verbose:
+        kept, size = _count(masks), sum(mask.size for mask in masks.values())
+        print(f"kept {kept:,} of {size:,} weights (sparsity {1 - kept / size:.4f})")
+    return masks
+
+
+def _few(problem: criteria.Problem) -> Any:
+    """Return the inputs of a few examples, or None if there are no data."""
+    if not problem.batches:
+        return None
+    return keras.tree.map_structure(lambda array: array[:3], problem.batches[0].x)
+
+
+def _same(masks: Masks, others: Masks | None) -> bool:
+    return others is not None and all((masks[p] == others[p]).all() for p in masks)
+
+
+def _count(masks: Masks) -> int:
+    return sum(int(np.count_nonzero(mask)) for mask in masks.values())
