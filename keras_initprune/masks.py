@@ -143,7 +143,7 @@ def random_mask(
     return _highest_draws(size, count, key).reshape(shape)
 
 
-def random_scores(shape: Sequence[int], key: int) -> NDArray[np.float64]:
+def candidate_scores(shape: Sequence[int], key: int) -> NDArray[np.float64]:
     """Draw one number per weight, of which `random_mask` keeps the highest.
 
     Args:
@@ -154,7 +154,7 @@ def random_scores(shape: Sequence[int], key: int) -> NDArray[np.float64]:
         Array of shape `shape`, uniform in [0, 1).
 
     Example:
-        >>> scores = random_scores((4, 5), key=1)
+        >>> scores = candidate_scores((4, 5), key=1)
         >>> bool((top_k_mask(scores, 7) == random_mask((4, 5), 7, key=1)).all())
         True
     """

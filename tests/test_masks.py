@@ -120,8 +120,8 @@ def test_top_k_of_units_chooses_among_the_eligible_only(rng):
         masks.top_k_unit_mask(rng.normal(size=(4, 2)), 6, eligible)
 
 
-def test_random_scores_rank_as_random_masks():
-    scores = masks.random_scores((20, 30), key=9)
+def test_candidate_scores_rank_as_random_masks():
+    scores = masks.candidate_scores((20, 30), key=9)
     assert (masks.top_k_mask(scores, 77) == masks.random_mask((20, 30), 77, 9)).all()
 
 

@@ -5,13 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_initprune import sparsity
+
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
+def block(text):
+    (found,) = [block for block in BLOCKS if text in block]
+    return found
+
+
 def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, second = BLOCKS
+    first, second = block("model.save("), block("pruning.install_masks(")
     names = {
         "x": rng.random((64, 784), np.float32),
         "y": rng.integers(0, 10, 64),
@@ -24,6 +31,13 @@ def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     exec(second, {**names, "path": weight.path, "mine": mask})
     kernel = names["model"].get_weights()[0]
     assert not kernel[~mask].any()
+
+
+def test_pruning_before_training_runs(rng):
+    names = {"x": rng.random((64, 784), np.float32), "y": rng.integers(0, 10, 64)}
+    example = block("import prune")
+    exec(example.replace("epochs=12", "epochs=1"), names)
+    assert abs(sparsity(names["model"]) - 0.95) < 1e-4
 
 
 def test_the_commands_are_two():

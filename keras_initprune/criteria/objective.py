@@ -69,7 +69,9 @@ class Objective:
             ) as scope,
         ):
             for path, value in values.items():
-                scope.add_update((self._weights[path].variable, value))
+                weight = self._weights[path]
+                value = tf.cast(value, weight.layer.compute_dtype)
+                scope.add_update((weight.variable, value))
             x, y, sample_weight = batch
             outputs = self._cool(model(x, training=True))
             if self._overridden:

@@ -1,7 +1,7 @@
 """Random scores, the baseline of every criterion."""
 
 from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
-from keras_initprune.masks import candidate_key, random_scores
+from keras_initprune.masks import candidate_key, candidate_scores
 
 
 class Random(Criterion):
@@ -23,7 +23,7 @@ class Random(Criterion):
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Draw one number per weight."""
         return {
-            path: random_scores(
+            path: candidate_scores(
                 weight.shape, candidate_key(problem.seed, weight.key, 0)
             )
             for path, weight in problem.weights.items()
