@@ -8,9 +8,13 @@ from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
 class Magnitude(Criterion):
     """Scores a weight by its magnitude: `|w|`.
 
-    At initialisation it says no more than which weights were drawn large, and over the
-    whole network prunes most where fan-in is large, since initializers draw small
-    weights there. On a trained model it is the usual one-shot magnitude pruning.
+    At initialisation it says no more than which weights were drawn large. On a trained
+    model it is the usual one-shot magnitude pruning.
+
+    The default distribution is `"erk"`. Over the whole network (`"global"`) magnitude
+    prunes most where fan-in is large, since initializers draw small weights there: of
+    784-300-100-10 with truncated normal weights a sparsity of 98 % leaves one weight in
+    the first layer.
 
     References:
         - Han et al. 2015, "Learning both weights and connections for efficient neural
@@ -20,6 +24,7 @@ class Magnitude(Criterion):
     """
 
     looks_at_masks = False
+    distribution = "erk"
 
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Return `|w|`."""
