@@ -26,6 +26,10 @@ class Problem:
         batches: Data for the criteria that need some. Defaults to none.
         loss: What `compile` takes as `loss`. Defaults to the compiled model's.
         seed: Seed of the criteria that draw. Defaults to 0.
+
+    Attributes:
+        cache: What a criterion keeps from one iteration to the next, such as compiled
+            functions.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class Problem:
         self.batches = list(batches)
         self.seed = seed
         self._loss = loss
-        self._objectives: dict[float, Objective] = {}
+        self.cache: dict[Any, Any] = {}
 
     @functools.cached_property
     def initial(self) -> dict[str, NDArray]:
@@ -50,11 +54,12 @@ class Problem:
 
     def objective(self, temperature: float = 1.0) -> Objective:
         """Return the training loss, the same object each time: it is compiled."""
-        if temperature not in self._objectives:
-            self._objectives[temperature] = Objective(
+        key = (Objective, temperature)
+        if key not in self.cache:
+            self.cache[key] = Objective(
                 self.model, self.weights, self._loss, temperature
             )
-        return self._objectives[temperature]
+        return self.cache[key]
 
     def masked(self, masks: Masks) -> dict[str, NDArray]:
         """Return the weights with zeros where masks remove them."""

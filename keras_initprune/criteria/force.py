@@ -15,7 +15,7 @@ class FORCE(Criterion):
 
     References:
         - de Jorge et al. 2021, "Progressive skeletonization: trimming more fat from a
-          network at initialization" (arXiv 2006.09081), equation 5 and algorithm 1
+          network at initialization" (arXiv 2006.09081)
     """
 
     needs_data = True

@@ -28,7 +28,7 @@ class GraSP(Criterion):
 
     References:
         - Wang et al. 2020, "Picking winning tickets before training by preserving
-          gradient flow" (arXiv 2002.07376), section 4
+          gradient flow" (arXiv 2002.07376)
     """
 
     needs_data = True

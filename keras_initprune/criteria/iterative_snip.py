@@ -12,7 +12,7 @@ class IterativeSNIP(SNIP):
 
     References:
         - de Jorge et al. 2021, "Progressive skeletonization: trimming more fat from a
-          network at initialization" (arXiv 2006.09081), section 4
+          network at initialization" (arXiv 2006.09081)
         - Verdenius et al. 2020, "Pruning via iterative ranking of sensitivity
           statistics" (arXiv 2006.00896)
     """

@@ -87,16 +87,15 @@ class Objective:
         self, values: Mapping[str, NDArray], batches: Sequence[Batch]
     ) -> Arrays:
         """Return dL/dw at `values`, averaged over the examples of all batches."""
-        return _mean(lambda batch: self._gradients(_tensors(values), batch), batches)
+        tensors = _tensors(values)
+        return _mean(lambda batch: self._gradients(tensors, batch), batches)
 
     def hessian_gradient_products(
         self, values: Mapping[str, NDArray], batches: Sequence[Batch]
     ) -> Arrays:
         """Return H g at `values`: g and the Hessian H of L over all batches."""
-        gradients = _tensors(self.gradients(values, batches))
-        return _mean(
-            lambda batch: self._products(_tensors(values), gradients, batch), batches
-        )
+        tensors, gradients = map(_tensors, (values, self.gradients(values, batches)))
+        return _mean(lambda batch: self._products(tensors, gradients, batch), batches)
 
     def _gradients_of_batch(self, values: dict[str, Any], batch: Batch) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

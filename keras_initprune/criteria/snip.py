@@ -14,7 +14,7 @@ class SNIP(Criterion):
 
     References:
         - Lee et al. 2019, "SNIP: single-shot network pruning based on connection
-          sensitivity" (arXiv 1810.02340), equations 4 to 6
+          sensitivity" (arXiv 1810.02340)
     """
 
     needs_data = True
