@@ -5,7 +5,6 @@ run along the inputs of a unit: the axes of a kernel that do not index output un
 flattened in memory order, which is `(height, width, channels)` for a convolution.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -181,7 +180,7 @@ class NOfM(Pattern):
         masks = {}
         for path, tensor in tensors.items():
             self.check(path, tensor.scores.shape, tensor.unit_axes)
-            kept = math.ceil(self.m * count / tensor.scores.size)
+            kept = -(-self.m * count // tensor.scores.size)
             masks[path] = self._mask(tensor, kept)
         return masks
 

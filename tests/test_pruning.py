@@ -209,8 +209,9 @@ def test_dense_ends_leave_the_overall_sparsity(model, distribution, dense):
 
 
 def test_dense_ends_need_no_pattern(model):
-    masks = pruning_masks(model, "magnitude", pattern="2:4", dense="last")
-    assert [int(mask.sum()) for mask in masks.values()] == [96, 64, 24]
+    for dense, kept in (("last", [96, 64, 24]), ("first", [192, 64, 12])):
+        masks = pruning_masks(model, "magnitude", pattern="2:4", dense=dense)
+        assert [int(mask.sum()) for mask in masks.values()] == kept
 
 
 def test_dense_ends_must_leave_something(model):

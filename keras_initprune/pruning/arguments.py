@@ -28,7 +28,10 @@ def check_pattern_sparsity(sparsity: Any, pattern: patterns.Pattern) -> float:
 
 
 def check_pattern_distribution(
-    distribution: Any, pattern: patterns.Pattern, criterion: criteria.Criterion
+    distribution: Any,
+    pattern: patterns.Pattern,
+    criterion: criteria.Criterion,
+    paths: Collection[str],
 ) -> Distribution:
     """Return the distribution, or the criterion's default."""
     if pattern.sparsity is not None:
@@ -38,7 +41,8 @@ def check_pattern_distribution(
                 f"`distribution` 'uniform'. Received: distribution={distribution!r}, "
                 f"pattern={pattern}"
             )
-        return "uniform"
+        # Not "uniform", which makes up for tensors that stay dense.
+        return dict.fromkeys(paths, pattern.sparsity)
     default = criterion.distribution if distribution is None else distribution
     return check_distribution(default, ranked=criterion.ranks)
 

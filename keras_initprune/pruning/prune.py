@@ -191,7 +191,7 @@ def pruning_masks(
         weights,
         eligible,
         arguments.check_pattern_sparsity(sparsity, shape),
-        arguments.check_pattern_distribution(distribution, shape, criterion),
+        arguments.check_pattern_distribution(distribution, shape, criterion, weights),
         arguments.dense_paths(dense, weights),
     )
     for path in (p for group in groups if not group.is_dense for p in group.paths):
