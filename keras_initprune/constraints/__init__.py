@@ -11,9 +11,12 @@ from keras_initprune.constraints.mask_constraint import (
     AttentionMaskConstraint,
     MaskConstraint,
 )
+from keras_initprune.constraints.optimizers import (
+    innermost_optimizer,
+    updating_optimizers,
+)
 from keras_initprune.constraints.projection import (
     get_masks,
-    innermost_optimizer,
     mask_variable,
     masked_weights,
     project,
@@ -34,4 +37,5 @@ __all__ = [
     "restore_masks",
     "set_masks",
     "strategy_scope",
+    "updating_optimizers",
 ]
