@@ -12,7 +12,10 @@ from keras_initprune.constraints.mask_constraint import (
     MaskConstraint,
 )
 from keras_initprune.constraints.optimizers import (
+    check_training_is_supported,
     innermost_optimizer,
+    training_step,
+    updating_optimizer,
     updating_optimizers,
 )
 from keras_initprune.constraints.projection import (
@@ -26,6 +29,7 @@ from keras_initprune.constraints.projection import (
 __all__ = [
     "AttentionMaskConstraint",
     "MaskConstraint",
+    "check_training_is_supported",
     "forget_compiled_functions",
     "get_masks",
     "innermost_optimizer",
@@ -37,5 +41,7 @@ __all__ = [
     "restore_masks",
     "set_masks",
     "strategy_scope",
+    "training_step",
+    "updating_optimizer",
     "updating_optimizers",
 ]
