@@ -80,7 +80,7 @@ def global_top_k(
 
 
 def _raise_best(contenders: NDArray) -> NDArray:
-    """Give the best weight of a tensor a score that always wins."""
+    """Give the best weight of a tensor a score that always wins, in place."""
     if contenders.size:
         contenders[np.argmax(contenders)] = np.finfo(contenders.dtype).max
     return contenders
