@@ -13,7 +13,7 @@ LAYERS = [
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
     ["ranking", "liveness", "criteria"],
     ["constraints", "paths", "report", "selection"],
-    ["gradients"],
+    ["gradients", "compaction"],
     ["callbacks"],
     ["experiments"],
     ["cli"],
