@@ -9,11 +9,12 @@ PACKAGE = Path(keras_initprune.__file__).parent
 
 # A file imports only from earlier rows; files inside one folder may import each other.
 LAYERS = [
-    ["validation", "intervals"],
+    ["validation", "intervals", "files", "numpy_runtime"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
     ["ranking", "liveness", "criteria"],
     ["constraints", "paths", "report", "selection"],
     ["gradients", "compaction"],
+    ["export"],
     ["callbacks"],
     ["experiments"],
     ["cli"],

@@ -18,6 +18,7 @@ class Call:
         operation: What is called.
         inputs: Numbers of the tensors that it reads.
         outputs: Numbers of the tensors that it computes.
+        arguments: All its positional arguments, tensors or not.
         is_plain: Whether it gets nothing but these tensors.
         is_shared: Whether it is called elsewhere too.
         reads_masked: Whether Keras passes a mask of time steps along with an input.
@@ -26,6 +27,7 @@ class Call:
     operation: Any
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    arguments: tuple[Any, ...]
     is_plain: bool
     is_shared: bool
     reads_masked: bool
@@ -101,6 +103,7 @@ def trace(model: keras.Model, counts: Counter[int]) -> Graph:
                 operation=node.operation,
                 inputs=tuple(number(tensor) for tensor in tensors),
                 outputs=tuple(number(tensor) for tensor in node.outputs),
+                arguments=tuple(node.arguments.args),
                 is_plain=_is_plain(node),
                 is_shared=counts[id(node.operation)] > 1,
                 reads_masked=any(

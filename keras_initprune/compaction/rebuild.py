@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 from numpy.typing import NDArray
 
 from keras_initprune.compaction.analysis import Analysis, analyse
-from keras_initprune.compaction.graph import Call, is_graph, trace
+from keras_initprune.compaction.graph import Call, call_counts, is_graph, trace
 from keras_initprune.compaction.rule import Change, Facts, Rule
 from keras_initprune.constraints import MaskConstraint
 
@@ -47,23 +47,28 @@ class Plan:
     steps: list[Step]
     nested: dict[int, "Plan"] = field(default_factory=dict)
 
+    def parts(self) -> Iterator["Plan"]:
+        """Yield this plan and those of the models nested in it, each once."""
+        pending, seen = [self], {id(self)}
+        while pending:
+            part = pending.pop()
+            yield part
+            for inner in part.nested.values():
+                if id(inner) not in seen:
+                    seen.add(id(inner))
+                    pending.append(inner)
+
     def all_steps(self) -> Iterator[Step]:
-        """Yield the steps of this model and of those nested in it."""
-        seen: set[int] = set()
-        for step in self.steps:
-            inner = self.nested.get(id(step.call.operation))
-            if inner is None:
-                yield step
-            elif id(inner) not in seen:
-                seen.add(id(inner))
-                yield from inner.all_steps()
+        """Yield the steps of all parts, but for the calls of nested models."""
+        for part in self.parts():
+            for step in part.steps:
+                if id(step.call.operation) not in part.nested:
+                    yield step
 
     @property
-    def has_gather(self) -> bool:
-        """Whether a layer of the model itself reads through a gather."""
-        return any(
-            step.change and step.change.gather is not None for step in self.steps
-        )
+    def prepares_inputs(self) -> bool:
+        """Whether a layer of the model itself reads but a selection of its input."""
+        return any(step.change and step.change.prepares for step in self.steps)
 
 
 def make_plan(
@@ -97,6 +102,28 @@ def make_plan(
     return plan
 
 
+def copy(
+    model: keras.Model, changes: Mapping[int, Change] | None = None
+) -> keras.Model:
+    """Return a copy of a model, with weights of its own.
+
+    Args:
+        model: A built model that is defined by its graph.
+        changes: How layers are built anew, by their id. Defaults to no changes.
+    """
+    plan = make_plan(model, False, call_counts(model))
+    changes = changes or {}
+    for part in plan.parts():
+        part.steps = [
+            replace(step, change=changes.get(id(step.call.operation)))
+            for step in part.steps
+        ]
+    builder = Builder()
+    copied = builder.build(plan)
+    builder.set_weights(plan)
+    return copied
+
+
 class Builder:
     """Builds what plans say; a layer that is met again is the same one again."""
 
@@ -117,18 +144,18 @@ class Builder:
                 )
             return self.built[id(operation)]
 
-        if isinstance(plan.model, keras.Sequential) and not plan.has_gather:
+        if isinstance(plan.model, keras.Sequential) and not plan.prepares_inputs:
             return keras.models.clone_model(plan.model, clone_function=clone)
-        gathers = {
-            id(clone(step.call.operation)): step.change.gather
+        changes = {
+            id(clone(step.call.operation)): step.change
             for step in plan.steps
-            if step.change and step.change.gather is not None
+            if step.change and step.change.prepares
         }
 
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            positions = gathers.get(id(layer))
-            if positions is not None:
-                args = (_select(args[0], positions), *args[1:])
+            change = changes.get(id(layer))
+            if change is not None:
+                args = (change.prepare(args[0]), *args[1:])
             return layer(*args, **kwargs)
 
         model = plan.model
@@ -148,16 +175,6 @@ class Builder:
             else:
                 for name, value in changed_weights(old, step.change).items():
                     getattr(new, name).assign(value)
-
-
-def _select(inputs: Any, positions: NDArray) -> Any:
-    """Return some units of a symbolic tensor."""
-    if len(inputs.shape) != 2:
-        return keras.ops.take(inputs, positions, axis=-1)
-    # Whole rows are copied faster than single numbers, and TensorFlow joins the second
-    # transposition with the product that follows.
-    rows = keras.ops.take(keras.ops.transpose(inputs), positions, axis=0)
-    return keras.ops.transpose(rows)
 
 
 def copy_of(operation: Any, step: Step | None) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,6 +52,21 @@ class Change:
     slices: Mapping[str, Slice] = field(default_factory=dict)
     values: Mapping[str, NDArray] = field(default_factory=dict)
     gather: NDArray | None = None
+    pad: int = 0
+
+    def prepare(self, inputs: Any) -> Any:
+        """Return what the layer reads of a symbolic tensor."""
+        if self.gather is not None:
+            inputs = _select(inputs, self.gather)
+        if self.pad:
+            rank = len(inputs.shape)
+            inputs = keras.ops.pad(inputs, [[0, 0]] * (rank - 1) + [[0, self.pad]])
+        return inputs
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the layer reads anything but its input as it is."""
+        return self.gather is not None or self.pad > 0
 
 
 class Rule:
@@ -90,6 +106,15 @@ class Rule:
             gather: Whether the layer may read a selection of its input's units.
         """
         return None
+
+
+def _select(inputs: Any, positions: NDArray) -> Any:
+    if len(inputs.shape) != 2:
+        return keras.ops.take(inputs, positions, axis=-1)
+    # Whole rows are copied faster than single numbers, and TensorFlow joins the second
+    # transposition with the product that follows.
+    rows = keras.ops.take(keras.ops.transpose(inputs), positions, axis=0)
+    return keras.ops.transpose(rows)
 
 
 def varying(units: int) -> Constants:
