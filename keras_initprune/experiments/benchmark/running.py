@@ -12,7 +12,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from keras_initprune.experiments.benchmark import masks, selection
+from keras_initprune.experiments.benchmark import (
+    compaction,
+    exports,
+    masks,
+    selection,
+)
 from keras_initprune.experiments.benchmark.measurement import Measurement
 from keras_initprune.experiments.benchmark.sizes import QUICK, Sizes
 from keras_initprune.experiments.results import check_writable, write_atomically
@@ -22,6 +27,8 @@ Measure = Callable[[Sizes], Iterator[Measurement]]
 MEASURES: Mapping[str, Measure] = {
     "masks": masks.measure,
     "selection": selection.measure,
+    "compaction": compaction.measure,
+    "exports": exports.measure,
 }
 
 
