@@ -93,7 +93,7 @@ class NumpyModel:
         specs = self.architecture["inputs"]
         if isinstance(inputs, Mapping):
             inputs = [inputs[spec["name"]] for spec in specs]
-        elif not isinstance(inputs, list | tuple):
+        elif len(specs) == 1:
             inputs = [inputs]
         arrays = [np.asarray(value, np.float32) for value in inputs]
         shapes = [spec["shape"] for spec in specs]

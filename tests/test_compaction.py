@@ -250,9 +250,10 @@ class TestSameFunction:
     def test_of_every_architecture(self, name, sparsity, rng):
         model = fill(MODELS[name](), rng, sparsity)
         weights = [weight.copy() for weight in model.get_weights()]
-        compacted = compact(model)
+        compacted = compact(model, gather=1)
         assert_same_function(model, compacted, inputs_of(model, rng))
-        assert compacted.count_params() == compaction_report(model).parameters_after
+        found = compaction_report(model, gather=1)
+        assert compacted.count_params() == found.parameters_after
         for before, after in zip(weights, model.get_weights(), strict=True):
             np.testing.assert_array_equal(before, after)
 
@@ -293,7 +294,7 @@ class TestWhatGoes:
         for layer in model.layers[:3]:
             layer.kernel.assign(np.eye(2))
         model.layers[3].kernel.assign([[1.0, 1.0], [0.0, 0.0]])
-        compacted = compact(model, gather=False)
+        compacted = compact(model, gather=0)
         assert [layer.kernel.shape for layer in compacted.layers] == [
             (2, 1),
             (1, 1),
@@ -315,7 +316,13 @@ class TestWhatGoes:
         compacted = compact(model)
         assert compacted.input_shape == (None, 4)
         np.testing.assert_array_equal(compacted.layers[-1].kernel, kernel[[0, 3]])
-        assert compact(model, gather=False).layers[0].kernel.shape == (4, 3)
+        assert compact(model, gather=0).layers[0].kernel.shape == (4, 3)
+
+    @pytest.mark.parametrize(("gather", "rows"), [(0, 4), (0.5, 4), (0.75, 3), (1, 3)])
+    def test_a_selection_has_to_be_small_enough(self, gather, rows):
+        model = sequential((4,), dense(2))
+        model.layers[0].kernel.assign([[1, 0], [0, 1], [0, 0], [1, 1]])
+        assert compact(model, gather=gather).layers[-1].kernel.shape == (rows, 2)
 
     def test_channels_of_convolutions(self, rng):
         model = models.convnet((8, 8, 1), (4, 5), 3)
@@ -323,7 +330,7 @@ class TestWhatGoes:
             kernel = layer.kernel.numpy()
             kernel[..., 1] = 0
             layer.kernel.assign(kernel)
-        compacted = compact(model, gather=False)
+        compacted = compact(model, gather=0)
         assert compacted.get_layer("conv_1").filters == 3
         assert compacted.get_layer("conv_2").kernel.shape == (3, 3, 3, 4)
         assert compacted.get_layer("output").kernel.shape == (2 * 2 * 4, 3)
@@ -444,7 +451,7 @@ class TestMasks:
         layer = dense(4, kernel_constraint=keras.constraints.MaxNorm(2))
         model = fill(sequential((5,), layer, dense(2)), rng, 0.6)
         install_masks(model)
-        layer = compact(model, gather=False).layers[0]
+        layer = compact(model, gather=0).layers[0]
         assert isinstance(layer.kernel_constraint, keras.constraints.MaxNorm)
 
     def test_none_to_keep(self, rng):
@@ -476,7 +483,7 @@ class TestModel:
 
     def test_a_sequential_one_stays_sequential(self, rng):
         model = fill(MODELS["sigmoid"](), rng, 0.2)
-        assert isinstance(compact(model, gather=False), keras.Sequential)
+        assert isinstance(compact(model, gather=0), keras.Sequential)
 
     def test_dropout_that_is_always_on_stays(self):
         inputs = keras.Input((4,))
@@ -501,6 +508,11 @@ class TestModel:
         model.build((None, 2))
         with pytest.raises(ValueError, match="Sequential or Functional"):
             compact(model)
+
+    @pytest.mark.parametrize("gather", [-0.1, 1.5, "all"])
+    def test_a_fraction_is_checked(self, gather):
+        with pytest.raises(ValueError, match="`gather`"):
+            compact(sequential((2,), dense(2)), gather=gather)
 
     def test_unbuilt_models_are_refused(self):
         with pytest.raises(ValueError, match="built"):

@@ -11,7 +11,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, second = BLOCKS
+    first, second, smaller = BLOCKS
     names = {
         "x": rng.random((64, 784), np.float32),
         "y": rng.integers(0, 10, 64),
@@ -19,6 +19,8 @@ def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     exec(first, names)
     assert "95.00%" in capsys.readouterr().out
     assert (tmp_path / "sparse.keras").exists()
+    exec(smaller, names)
+    assert (tmp_path / "small.npz").exists()
     weight = names["report"](names["model"]).rows[0]
     mask = rng.random(weight.shape) < 0.02
     exec(second, {**names, "path": weight.path, "mine": mask})

@@ -109,7 +109,7 @@ class BatchNormalization(Elementwise):
         results = np.where(scale == 0, shift, (constants_in[0] - mean) * scale + shift)
         return [np.where(np.isfinite(results), results, np.nan)]
 
-    def change(self, facts: Facts, gather: bool) -> Change | None:
+    def change(self, facts: Facts, gather: float) -> Change | None:
         """Take the part of every weight."""
         units = facts.present_out[0]
         if units.all():
@@ -132,7 +132,7 @@ class PReLU(Elementwise):
         """Keep what is not negative: slopes may differ between positions."""
         return [np.where(constants_in[0] >= 0, constants_in[0], np.nan)]
 
-    def change(self, facts: Facts, gather: bool) -> Change | None:
+    def change(self, facts: Facts, gather: float) -> Change | None:
         """Take the part of the slopes, unless all units share one."""
         units = facts.present_out[0]
         if units.all() or self.layer.alpha.shape[-1] != units.size:
@@ -159,7 +159,7 @@ class Embedding(Rule):
         """Need the indices."""
         facts.present_in[0][:] = True
 
-    def change(self, facts: Facts, gather: bool) -> Change | None:
+    def change(self, facts: Facts, gather: float) -> Change | None:
         """Take columns of the table."""
         units = facts.present_out[0]
         if units.all():

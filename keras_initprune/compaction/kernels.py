@@ -62,15 +62,16 @@ class Kernel(Rule):
         if stands_in is not None:
             present_in[stands_in] = True
 
-    def change(self, facts: Facts, gather: bool) -> Change | None:
+    def change(self, facts: Facts, gather: float) -> Change | None:
         """Take the part of the kernel and fold constants into the bias."""
         (present_in,), (present_out,) = facts.present_in, facts.present_out
         rows, positions = present_in, None
-        if gather and isinstance(self.layer, keras.layers.Dense):
+        if isinstance(self.layer, keras.layers.Dense):
             needed = self._needed(facts)
             if not needed.any():
                 needed[np.argmax(present_in)] = True
-            if needed.sum() < present_in.sum():
+            count, present = int(needed.sum()), int(present_in.sum())
+            if count < present and count <= gather * present:
                 rows, positions = needed, np.flatnonzero(needed[present_in])
         constants = facts.constants_in[0]
         settled = self._settled(constants)
@@ -146,12 +147,12 @@ class Kernel(Rule):
         )
         if stands_in is not None:
             merged = self._settled(constants) & ~self._foldable(constants)
-            parts, ratios = array[..., merged, :], constants[merged]
+            parts = array[..., merged, :]
             if array.dtype == bool:
                 cleared[..., stands_in, :] = parts.any(axis=-2)
             else:
-                ratios = ratios / constants[stands_in]
-                cleared[..., stands_in, :] = np.einsum("c,...cf->...f", ratios, parts)
+                ratios = (constants[merged] / constants[stands_in])[:, None]
+                cleared[..., stands_in, :] = (ratios * parts).sum(axis=-2)
         return cleared
 
     def _bias(self) -> NDArray:
@@ -251,7 +252,7 @@ class Depthwise(Rule):
         present_in |= present_out.reshape(-1, self.multiplier).any(axis=1)
         present_out |= present_in.repeat(self.multiplier)
 
-    def change(self, facts: Facts, gather: bool) -> Change | None:
+    def change(self, facts: Facts, gather: float) -> Change | None:
         """Take the part of the kernel and of the bias."""
         (present_in,), (present_out,) = facts.present_in, facts.present_out
         if present_in.all():

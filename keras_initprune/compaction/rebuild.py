@@ -73,7 +73,7 @@ class Plan:
 
 def make_plan(
     model: keras.Model,
-    gather: bool,
+    gather: float,
     counts: Counter[int],
     prefix: str = "",
     plans: dict[int, Plan] | None = None,
@@ -82,7 +82,7 @@ def make_plan(
 
     Args:
         model: A built model that is defined by its graph.
-        gather: Whether dense layers may read a selection of their inputs.
+        gather: Fraction of its inputs up to which a dense layer selects them.
         counts: How often each operation is called in all of them.
         prefix: Names of the models around it.
         plans: Plans that exist already, by the id of the model.
@@ -92,7 +92,7 @@ def make_plan(
     plan = plans[id(model)] = Plan(model, [])
     for call, rule, facts in analysis.steps():
         inner = call.operation
-        change = rule.change(facts, gather and not call.reads_masked)
+        change = rule.change(facts, 0.0 if call.reads_masked else gather)
         path = prefix + inner.name
         plan.steps.append(Step(path, call, rule, facts, change))
         if is_graph(inner):
@@ -111,7 +111,7 @@ def copy(
         model: A built model that is defined by its graph.
         changes: How layers are built anew, by their id. Defaults to no changes.
     """
-    plan = make_plan(model, False, call_counts(model))
+    plan = make_plan(model, 0.0, call_counts(model))
     changes = changes or {}
     for part in plan.parts():
         part.steps = [

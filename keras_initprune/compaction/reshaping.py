@@ -51,7 +51,7 @@ class Reshaping(Rule):
         for row in rows:
             row |= together
 
-    def change(self, facts: Facts, gather: bool) -> Change | None:
+    def change(self, facts: Facts, gather: float) -> Change | None:
         """Give a `Reshape` its new last axis."""
         units = facts.present_out[0]
         if self.target_shape is None or units.all():

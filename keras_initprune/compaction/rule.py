@@ -98,12 +98,13 @@ class Rule:
         for units in (*facts.present_in, *facts.present_out):
             units[:] = True
 
-    def change(self, facts: Facts, gather: bool) -> Change | None:
+    def change(self, facts: Facts, gather: float) -> Change | None:
         """Return how to build the layer anew, or None to copy it.
 
         Args:
             facts: What the analysis found.
-            gather: Whether the layer may read a selection of its input's units.
+            gather: Fraction of its input's units up to which the layer may read a
+                selection of them.
         """
         return None
 

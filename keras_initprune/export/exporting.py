@@ -115,7 +115,8 @@ def export(
     found = FORMATS[format]
     if compact:
         # Where zeros cost nothing, a list of the inputs that are read would cost more.
-        ready = compaction.compact(model, gather=found.stores_zeros)
+        gather = 0.5 if found.stores_zeros else 0.0
+        ready = compaction.compact(model, gather=gather)
     else:
         ready = plain(model)
     with replacing(path) as temporary:

@@ -135,7 +135,7 @@ def align(model: keras.Model) -> keras.Model:
         model: A model that is defined by its graph.
     """
     changes = {}
-    for step in make_plan(model, False, call_counts(model)).all_steps():
+    for step in make_plan(model, 0.0, call_counts(model)).all_steps():
         layer = step.call.operation
         if type(layer) is keras.layers.Dense and not layer.quantization_mode:
             missing = -layer.kernel.shape[0] % _BLOCK
