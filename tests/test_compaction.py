@@ -109,6 +109,13 @@ def operators():
     return keras.Model(inputs, dense(2, None)(x))
 
 
+def attention():
+    inputs = keras.Input((4, 6))
+    x = dense(6)(inputs)
+    x = layers.Bidirectional(layers.LSTM(3))(layers.MultiHeadAttention(2, 3)(x, x))
+    return keras.Model(inputs, dense(2, None)(dense(8)(x)))
+
+
 MODELS = {
     "perceptron": lambda: models.perceptron((4, 4, 1), (12, 9), 3),
     "softmax": lambda: sequential((6,), dense(8, "softmax"), dense(8), dense(3)),
@@ -194,6 +201,7 @@ MODELS = {
     "shared": shared_layers,
     "nested": nested_models,
     "reused inside": reused_inside,
+    "attention": attention,
     "tokens": tokens,
     "masked steps": masked_steps,
     "operators": operators,
@@ -422,14 +430,14 @@ class TestMasks:
         return model
 
     def test_are_gone_from_a_plain_model(self, rng):
-        model = self.masked(rng, MODELS["recurrent"])
+        model = self.masked(rng, MODELS["attention"])
         compacted = compact(model)
         assert get_masks(compacted) == {}
         assert not [weight for weight in compacted.weights if weight.dtype == "bool"]
         assert get_masks(model)
         assert_same_function(model, compacted, inputs_of(model, rng))
 
-    @pytest.mark.parametrize("name", ["convnet", "depthwise", "transposed"])
+    @pytest.mark.parametrize("name", ["convnet", "depthwise", "attention", "nested"])
     def test_are_carried_over(self, name, rng):
         model = self.masked(rng, MODELS[name])
         compacted = compact(model, keep_masks=True)

@@ -16,7 +16,6 @@ from keras_initprune.constraints import (
     set_masks,
 )
 from keras_initprune.masks import Mask
-from keras_initprune.prunable import prunable_weights
 
 
 def compact(
@@ -69,8 +68,9 @@ def compact(
         2
     """
     plan = plan_of(model, gather)
-    masks = get_masks(model)
-    if keep_masks and not masks:
+    # Masks are the only boolean weights; not every model has something to prune.
+    is_masked = any(weight.dtype == "bool" for weight in model.weights)
+    if keep_masks and not is_masked:
         raise ValueError(
             f"`keep_masks` needs a model with masks, and {model.name!r} carries none. "
             "Received: keep_masks=True"
@@ -79,10 +79,10 @@ def compact(
     compacted = builder.build(plan)
     builder.set_weights(plan)
     if keep_masks:
-        carried = _carried_masks(plan, builder, model, compacted)
+        carried = _carried_masks(plan, get_masks(model))
         install_masks(compacted, layers=list(carried), embeddings=True)
         set_masks(compacted, carried)
-    elif masked_weights(compacted):
+    elif is_masked and masked_weights(compacted):
         remove_masks(compacted)
     return compacted
 
@@ -118,24 +118,17 @@ def plan_of(model: keras.Model, gather: float) -> Plan:
     return make_plan(model, float(gather), call_counts(model))
 
 
-def _carried_masks(
-    plan: Plan, builder: Builder, model: keras.Model, compacted: keras.Model
-) -> dict[str, Mask]:
+def _carried_masks(plan: Plan, masks: dict[str, Mask]) -> dict[str, Mask]:
     """Return the part of every mask that belongs to what is left of its weight."""
     changes = {
         id(step.call.operation): step.change
         for step in plan.all_steps()
         if step.change is not None
     }
-    masks = {}
-    new_paths = {
-        (id(weight.layer), weight.attribute): path
-        for path, weight in prunable_weights(compacted, embeddings=True).items()
-    }
-    for path, weight in masked_weights(model).items():
+    carried = dict(masks)
+    for path, weight in masked_weights(plan.model).items():
         change = changes.get(id(weight.layer))
         if change is not None:
-            new = builder.built[id(weight.layer)]
-            mask = change.slices[weight.attribute](get_masks(model)[path])
-            masks[new_paths[id(new), weight.attribute]] = np.ascontiguousarray(mask)
-    return masks
+            part = change.slices[weight.attribute](masks[path])
+            carried[path] = np.ascontiguousarray(part)
+    return carried

@@ -201,8 +201,16 @@ def changed_weights(layer: keras.Layer, change: Change) -> Mapping[str, NDArray]
     return {**weights, **change.values}
 
 
+def _without_masks(layer: keras.Layer) -> list[keras.Variable]:
+    # Masks are the only boolean weights.
+    return [weight for weight in layer.weights if weight.dtype != "bool"]
+
+
 def _copy_weights(old: keras.Layer, new: keras.Layer) -> None:
-    new.set_weights(old.get_weights())
+    # Masks come at another place in the order when they were installed later on.
+    pairs = zip(_without_masks(old), _without_masks(new), strict=True)
+    for before, after in pairs:
+        after.assign(before)
     for layer in new._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
