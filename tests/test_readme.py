@@ -11,7 +11,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, second, smaller = BLOCKS
+    first, second, smaller, resumed = BLOCKS
     names = {
         "x": rng.random((64, 784), np.float32),
         "y": rng.integers(0, 10, 64),
@@ -26,6 +26,9 @@ def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     exec(second, {**names, "path": weight.path, "mine": mask})
     kernel = names["model"].get_weights()[0]
     assert not kernel[~mask].any()
+    exec(first.split("model.fit")[0], names)  # A dense model, to begin with again.
+    exec(resumed, names)
+    assert names["model"].get_weights()[0].any()
 
 
 def test_the_commands_are_two():
