@@ -18,7 +18,6 @@ from keras_initprune.experiments.benchmark.sizes import Sizes
 from keras_initprune.experiments.configuration import configure
 
 BATCH_SIZE = 256
-SPARSITIES = (0.9, 0.95, 0.98)
 NETWORKS = ("perceptron", "convnet", "autoencoder")
 
 
@@ -33,7 +32,7 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
     """
     data = load("digits")
     for name in NETWORKS:
-        for sparsity in SPARSITIES:
+        for sparsity in sizes.small_sparsities:
             yield from _compare(_trained(name, sparsity, data), name, sparsity, sizes)
 
 

@@ -19,7 +19,6 @@ from keras_initprune.export import FORMATS, export, litert
 from keras_initprune.files import size_of
 from keras_initprune.prunable import prunable_weights
 
-SPARSITIES = (0.9, 0.95, 0.98, 0.99)
 # Each sparse format, and the one in which the dense network is written.
 PAIRS = {"litert": "litert_dense", "litert_int8": "litert_int8_dense", "numpy": "numpy"}
 # Short and many, for a call takes microseconds and schedulers interrupt for longer.
@@ -42,7 +41,7 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
             name: _write(models.perceptron(seed=0), name, Path(folder, "dense"))
             for name in dict.fromkeys(PAIRS.values())
         }
-        for sparsity in SPARSITIES:
+        for sparsity in sizes.small_sparsities:
             model = _pruned(sparsity)
             for name, unit in PAIRS.items():
                 path = _write(model, name, Path(folder, f"{sparsity}"))
