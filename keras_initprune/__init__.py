@@ -11,7 +11,15 @@ from pathlib import Path
 # TensorFlow takes seconds to load and fills the terminal. Everywhere else this import
 # must register the masks with Keras, or saved models would not load.
 if Path(sys.argv[0]).name not in ("initprune", "initprune.exe"):
-    from keras_initprune.callbacks import DissipatingGradients, KStarts, RandomPruning
+    from keras_initprune.callbacks import (
+        SET,
+        DissipatingGradients,
+        GradualMagnitude,
+        KStarts,
+        OneShotMagnitude,
+        RandomPruning,
+        RigL,
+    )
     from keras_initprune.constraints import (
         MaskConstraint,
         get_masks,
@@ -23,10 +31,14 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe"):
     from keras_initprune.report import report, sparsity
 
 __all__ = [
+    "SET",
     "DissipatingGradients",
+    "GradualMagnitude",
     "KStarts",
     "MaskConstraint",
+    "OneShotMagnitude",
     "RandomPruning",
+    "RigL",
     "get_masks",
     "install_masks",
     "remove_masks",

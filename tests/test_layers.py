@@ -9,11 +9,12 @@ PACKAGE = Path(keras_initprune.__file__).parent
 
 # A file imports only from earlier rows; files inside one folder may import each other.
 LAYERS = [
-    ["validation", "intervals"],
+    ["validation", "intervals", "schedules"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
-    ["ranking", "liveness", "criteria"],
+    ["ranking", "liveness", "criteria", "rewiring"],
     ["constraints", "paths", "report", "selection"],
     ["gradients"],
+    ["dense_gradients"],
     ["callbacks"],
     ["experiments"],
     ["cli"],

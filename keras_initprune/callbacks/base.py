@@ -12,7 +12,7 @@ import numpy as np
 from keras_initprune import constraints, gradients, paths, validation
 from keras_initprune.distributions import check_no_empty_tensor
 from keras_initprune.liveness import UnknownInputsError
-from keras_initprune.masks import Mask
+from keras_initprune.masks import Mask, kept_count
 from keras_initprune.prunable import (
     LayerSelector,
     PrunableWeight,
@@ -55,6 +55,7 @@ class PruningCallback(keras.callbacks.Callback):
         self.skip_output = skip_output
         self.embeddings = embeddings
         self.verbose = verbose
+        self.phase_epochs = 0
         self.epochs_before = 0
         self._epochs_seen = 0
         self._phase_open = False
@@ -75,11 +76,12 @@ class PruningCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Take the next free epochs of this `fit`."""
         self._weights = self._pruned_weights()
+        self.phase_epochs = self.length_of_phase()
         self.epochs_before = _EPOCHS_TAKEN[self.model]
         self._epochs_seen = 0
         self._phase_open = True
         self._check_epochs(self.params.get("epochs"), already_run=0)
-        _EPOCHS_TAKEN[self.model] = self.epochs_before + self.epochs
+        _EPOCHS_TAKEN[self.model] = self.epochs_before + self.phase_epochs
         self.begin_phase()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -91,12 +93,12 @@ class PruningCallback(keras.callbacks.Callback):
         """Act if the epoch belongs to the phase, and log the sparsity."""
         self._epochs_seen += 1
         phase_epoch = self._epochs_seen - self.epochs_before
-        if 1 <= phase_epoch <= self.epochs:
+        if 1 <= phase_epoch <= self.phase_epochs:
             self._check_loss(logs)
             message = self.end_phase_epoch(phase_epoch)
             if self.verbose:
                 print(f"\nEpoch {epoch + 1}: {type(self).__name__} {message}")
-            if phase_epoch == self.epochs:
+            if phase_epoch == self.phase_epochs:
                 self._phase_open = False
                 self.end_phase()
         if logs is not None:
@@ -104,10 +106,10 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Undo what an optimizer's final averages did to pruned weights."""
-        if self._phase_open and self.epochs:
+        if self._phase_open and self.phase_epochs:
             self._phase_open = False
             self.end_phase()
-            last = self.epochs_before + self.epochs
+            last = self.epochs_before + self.phase_epochs
             warnings.warn(
                 f"Training ended after epoch {self._epochs_seen}, before "
                 f"{type(self).__name__} was done with its epochs "
@@ -116,6 +118,10 @@ class PruningCallback(keras.callbacks.Callback):
                 stacklevel=2,
             )
         constraints.project(self.model)
+
+    def length_of_phase(self) -> int:
+        """Return how many epochs of this `fit` the phase takes."""
+        return self.epochs
 
     def begin_phase(self) -> None:
         """Act before the first epoch of training."""
@@ -150,32 +156,48 @@ class PruningCallback(keras.callbacks.Callback):
             ValueError: If a tensor keeps nothing, or no path from the model's inputs to
                 its outputs remains.
         """
-        kept = {path: int(np.count_nonzero(mask)) for path, mask in masks.items()}
-        check_no_empty_tensor(kept, {path: mask.size for path, mask in masks.items()})
+        self.check_masks(masks)
         before = self.kept()
-        if self._cuts_every_path(masks):
-            raise ValueError(
-                f"{type(self).__name__} would leave no path from the inputs of "
-                f"{self.model.name!r} to its outputs. Choose a lower sparsity, another "
-                "distribution, or leave narrow layers out with `layers`."
-            )
         constraints.set_masks(self.model, masks)
-        after, size = sum(kept.values()), self.size()
+        after, size = self.kept(), self.size()
         return (
             f"removed {before - after:,} weights and kept {after:,} of {size:,} "
             f"(sparsity {1.0 - after / size:.4f})"
         )
 
-    def _cuts_every_path(self, masks: Mapping[str, Mask]) -> bool:
-        masks = {**constraints.get_masks(self.model), **masks}
+    def check_masks(self, masks: Mapping[str, Mask]) -> None:
+        """Raise unless something still passes the network, naming where it ends.
+
+        Raises:
+            ValueError: If a tensor keeps nothing, or no path from the model's inputs to
+                its outputs remains.
+        """
+        check_no_empty_tensor(
+            {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
+            {path: mask.size for path, mask in masks.items()},
+        )
         try:
-            return not paths.has_live_path(self.model, masks)
+            paths.check_paths(
+                self.model, {**constraints.get_masks(self.model), **masks}
+            )
         except UnknownInputsError as error:
             warnings.warn(
                 f"Whether a path through the network remains is not checked: {error}",
                 stacklevel=2,
             )
-            return False
+
+    def check_reachable(self, sparsity: float) -> None:
+        """Raise if the model is sparser than `sparsity`, beyond the tensors' rounding.
+
+        Raises:
+            ValueError: If it is.
+        """
+        if self.kept() + len(self._weights) < kept_count(self.size(), sparsity):
+            raise ValueError(
+                "`sparsity` must not lie below that of the model when the phase of "
+                f"{type(self).__name__} begins, which is "
+                f"{self.sparsity_of_masks():.4f}. Received: sparsity={sparsity}"
+            )
 
     def kept(self) -> int:
         """Return how many weights the masks of this callback keep."""
@@ -206,7 +228,7 @@ class PruningCallback(keras.callbacks.Callback):
         return trained
 
     def _check_epochs(self, available: int | None, already_run: int) -> None:
-        needed = self.epochs_before + self.epochs
+        needed = self.epochs_before + self.phase_epochs
         if available is not None and needed > available - already_run:
             raise ValueError(
                 f"`epochs` of {type(self).__name__} must lie within what `fit` runs: "
