@@ -13,7 +13,7 @@ LAYERS = [
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
     ["ranking", "liveness", "criteria", "rewiring"],
     ["constraints", "paths", "report", "selection"],
-    ["gradients"],
+    ["gradients", "sanity_checks"],
     ["dense_gradients"],
     ["callbacks"],
     ["experiments"],
