@@ -112,9 +112,7 @@ def test_inverted_masks_keep_the_worst():
     inverted = inverted_masks(masks, scores)
     assert inverted["a"].tolist() == [[False, True], [False, True]]
     assert inverted["b"].tolist() == [True, True, False, False]
-    with pytest.raises(
-        ValueError, match=r"`scores` must have an array of shape \(4,\)"
-    ):
+    with pytest.raises(ValueError, match=r"`scores` must .* shape \(4,\)"):
         inverted_masks(masks, {"a": scores["a"]})
 
 
@@ -221,7 +219,7 @@ def test_models_that_cannot_be_rebuilt_need_a_function():
 
     model = build(0)
     before = model.get_weights()[0]
-    with pytest.raises(ValueError, match="no configuration.*Give a function"):
+    with pytest.raises(ValueError, match=r"no configuration.*Give a function"):
         reinitialise(model)
     with pytest.raises(ValueError, match="same weights' shapes"):
         reinitialise(model, build=lambda seed: keras.Sequential([keras.Input((2,))]))

@@ -107,6 +107,12 @@ class SparseTraining(ScheduledPruning):
         )
         return True
 
+    def end_phase_epoch(self, phase_epoch: int) -> str:
+        """Check once per epoch, as it takes longer than a change, that paths remain."""
+        message = super().end_phase_epoch(phase_epoch)
+        self.check_masks(self.masks())
+        return message
+
     def growth_scores(self, masks: Mapping[str, Mask]) -> dict[str, NDArray] | None:
         """Return by what removed weights compete to grow, or None if not known yet."""
         raise NotImplementedError
@@ -125,7 +131,6 @@ class SparseTraining(ScheduledPruning):
     def _rewire(self, old: Mapping[str, Mask], new: Mapping[str, Mask]) -> None:
         # What grows begins at zero like its optimizer slots, which went on to follow
         # the dense gradient: setting masks clears them for all that is removed.
-        self.check_masks(new)
         constraints.set_masks(self.model, {path: old[path] & new[path] for path in new})
         constraints.set_masks(self.model, new)
         self._replaced += sum(

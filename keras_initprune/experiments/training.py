@@ -166,7 +166,7 @@ _CAPTION = (
     "sparsity: share of weights that are 0; effective: or on no path from input to "
     "output. FLOPs: of one example's forward pass, 2 per prunable weight and use (a "
     "product and a sum); biases, activations and normalisation are left out. sparse: "
-    "the same for the kept weights."
+    "the same for the kept weights. A training step counts three times as much."
 )
 
 

@@ -46,7 +46,7 @@ def shuffle_preserving_degrees(
             others the window of a convolution.
         rounds: How often all inputs are paired. Defaults to 100, which is plenty: the
             overlap with the mask that it starts from is at its final level after some
-            ten.
+            thirty.
 
     Returns:
         From tensor path to a new boolean array.
