@@ -19,9 +19,9 @@ from keras_initprune.prunable import PrunableWeight
 class DenseGradients:
     """Keeps dL/dw of the training steps for which it is armed, also where w is pruned.
 
-    Masks are projections after the update, so the gradient that the optimizer sees is
-    dense, and that of a removed weight is the true one. Steps that are not armed only
-    read a flag.
+    A removed weight takes part in the step as a zero, so its gradient is the true one;
+    the optimizer leaves it out only after it has been seen here. Steps that are not
+    armed only read a flag.
 
     Args:
         model: A compiled model.
@@ -77,7 +77,7 @@ class DenseGradients:
             for path, gradient in self._gradients.items()
         }
 
-    def record(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+    def record(self, gradients: Any, variables: Any) -> None:
         """Keep a step's gradients if armed; runs inside the compiled step."""
         by_variable = {
             id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
@@ -88,7 +88,7 @@ class DenseGradients:
             for path, kept in self._gradients.items()
             if id(self._weights[path].variable) in by_variable
         ]
-        scale = optimizer.loss_scale_factor or 1.0
+        scale = innermost_optimizer(self._model).loss_scale_factor or 1.0
 
         def keep() -> Any:
             for kept, gradient in pairs:

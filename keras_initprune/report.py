@@ -146,12 +146,12 @@ class Report:
     def average_training_flops(self, dense_gradient_interval: int) -> float | None:
         """Return FLOPs of a training step on average if some need dense gradients.
 
-        `3 f_S + (f_D - f_S) / interval` with the forward pass f_S of the kept and f_D of
-        all weights: every `interval` steps the gradients of all weights are needed, as
-        in `RigL`, and nothing else is dense. (Evci et al. 2020 leave the
-        step out in which the mask changes, and divide by `interval + 1`.) `SET` and
-        static masks need none: `training_flops_sparse`. Where the sparsity changes, as
-        in gradual pruning, add up the reports of the epochs.
+        `3 f_S + (f_D - f_S) / interval` with the forward pass f_S of the kept weights
+        and f_D of all: every `interval` steps the gradients of all weights are needed,
+        as in `RigL`, and nothing else is dense. (Evci et al. 2020 leave out the step in
+        which the mask changes, and divide by `interval + 1`.) `SET` and static masks
+        need none: `training_flops_sparse`. Where the sparsity changes, as in gradual
+        pruning, add up the reports of the epochs.
 
         Args:
             dense_gradient_interval: `interval` of the callback.

@@ -1,7 +1,10 @@
 """Gradual magnitude pruning: the smallest weights go, more and more of them."""
 
+import numpy as np
+
 from keras_initprune import validation
 from keras_initprune.callbacks.base import check_epochs, check_finite
+from keras_initprune.callbacks.schedule import State
 from keras_initprune.callbacks.scheduled import ScheduledPruning
 from keras_initprune.criteria.fitness import magnitude
 from keras_initprune.distributions import Distribution, check_distribution
@@ -64,18 +67,33 @@ class GradualMagnitude(ScheduledPruning):
         self.sparsity = validation.check_sparsity(sparsity)
         self.distribution = check_distribution(distribution, ranked=True)
 
+    def begin_phase(self) -> None:
+        """Know nothing yet of how sparse the phase will find the model."""
+        super().begin_phase()
+        self._start_sparsities: dict[str, float] = {}
+
+    def phase_state(self) -> State:
+        """Return how sparse the model was when the phase began."""
+        starts = {path: np.array(s) for path, s in self._start_sparsities.items()}
+        return {**super().phase_state(), "start_sparsities": starts}
+
+    def resume_phase(self, state: State) -> None:
+        """Go on along the same curve."""
+        super().resume_phase(state)
+        starts = state.get("start_sparsities", {})
+        self._start_sparsities = {path: float(s) for path, s in starts.items()}
+
     def start(self) -> None:
         """Remember how sparse the model is."""
-        self._start_sparsity = self.sparsity_of_masks()
-        self._start_sparsities = {p: 1.0 - m.mean() for p, m in self.masks().items()}
         self.check_reachable(self.sparsity)
+        self._start_sparsities = {p: 1.0 - m.mean() for p, m in self.masks().items()}
 
     def change(self, progress: float) -> bool:
         """Remove the smallest of the surviving weights."""
         weights, alive = self.values(), self.masks()
         check_finite(weights, "weights")
         scores = {path: magnitude(w, w) for path, w in weights.items()}
-        sparsity = cubic_sparsity(self._start_sparsity, self.sparsity, progress)
+        sparsity = cubic_sparsity(self._start_sparsity(), self.sparsity, progress)
         # Counts of tensors are rounded: what is there may be a weight too sparse.
         sparsity = max(sparsity, self.sparsity_of_masks())
         distribution = self._scheduled_distribution(progress)
@@ -92,6 +110,13 @@ class GradualMagnitude(ScheduledPruning):
             f"kept {self.kept():,} of {self.size():,} weights "
             f"(sparsity {self.sparsity_of_masks():.4f})"
         )
+
+    def _start_sparsity(self) -> float:
+        removed = [
+            self._weights[path].size * sparsity
+            for path, sparsity in self._start_sparsities.items()
+        ]
+        return sum(removed) / self.size()
 
     def _scheduled_distribution(self, progress: float) -> Distribution:
         if isinstance(self.distribution, str):

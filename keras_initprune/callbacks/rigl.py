@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from keras_initprune import validation
 from keras_initprune.callbacks.base import check_finite
+from keras_initprune.callbacks.schedule import State
 from keras_initprune.callbacks.sparse_training import SparseTraining
 from keras_initprune.dense_gradients import DenseGradients
 from keras_initprune.distributions import Distribution
@@ -93,10 +94,14 @@ class RigL(SparseTraining):
         )
 
     def begin_phase(self) -> None:
-        """Start, and prepare to see gradients."""
+        """Prepare to see gradients."""
         super().begin_phase()
-        self._gradients = DenseGradients(self.model, self._weights)
-        self._gradients.start()
+        self._watch()
+
+    def resume_phase(self, state: State) -> None:
+        """Prepare to see gradients again."""
+        super().resume_phase(state)
+        self._watch()
 
     def prepare(self) -> None:
         """Have the gradient of the coming step kept."""
@@ -114,3 +119,7 @@ class RigL(SparseTraining):
     def end_phase(self) -> None:
         """Free the gradients."""
         self._gradients.stop()
+
+    def _watch(self) -> None:
+        self._gradients = DenseGradients(self.model, self._weights)
+        self._gradients.start()

@@ -2,15 +2,19 @@
 
 from typing import Any
 
+import numpy as np
+
 from keras_initprune import validation
 from keras_initprune.callbacks.base import PruningCallback
+from keras_initprune.callbacks.schedule import State
 from keras_initprune.prunable import LayerSelector
 
 
 class ScheduledPruning(PruningCallback):
     """Base of callbacks whose masks change at the ends of epochs or every few steps.
 
-    Subclasses override `start`, `change` and `describe`.
+    Subclasses override `start`, `change` and `describe`, and extend `begin_phase`,
+    `phase_state` and `resume_phase` if they keep more than counts.
 
     Args:
         epochs: Length of the phase in epochs.
@@ -37,22 +41,30 @@ class ScheduledPruning(PruningCallback):
         self.interval = interval
 
     def begin_phase(self) -> None:
-        """Begin to count, and start if no other callback's phase comes first."""
+        """Begin to count."""
         if self.interval is not None and not self.params.get("steps"):
             raise ValueError(
                 f"`interval` of {type(self).__name__} needs to know how many steps an "
                 "epoch has, which this data does not tell: give `steps_per_epoch` to "
                 f"`fit`. Received: interval={self.interval}"
             )
-        self._last_step = 0
-        self._changes = 0
-        if self.epochs_before == 0:
-            self.start()
+        self._last_step, self._changes, self._has_started = 0, 0, False
+
+    def phase_state(self) -> State:
+        """Return how far the changes have come."""
+        counts = (self._last_step, self._changes, self._has_started)
+        return {"counts": np.array(counts, np.int64)}
+
+    def resume_phase(self, state: State) -> None:
+        """Go on with the changes that are still to come."""
+        self._last_step, self._changes, started = map(int, state["counts"])
+        self._has_started = bool(started)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start when the phases of the callbacks before this one are over."""
         super().on_epoch_begin(epoch, logs)
-        if 0 < self.epochs_before == self._epochs_seen:
+        if self._epochs_seen == self.epochs_before and not self._has_started:
+            self._has_started = True
             self.start()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

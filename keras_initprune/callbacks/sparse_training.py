@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from keras_initprune import constraints, validation
 from keras_initprune.callbacks.base import check_epochs, check_finite, resolve_seed
+from keras_initprune.callbacks.schedule import State
 from keras_initprune.callbacks.scheduled import ScheduledPruning
 from keras_initprune.distributions import Distribution, allocate, check_distribution
 from keras_initprune.masks import Mask, candidate_key, random_mask
@@ -61,10 +62,19 @@ class SparseTraining(ScheduledPruning):
         return max(1, int(self.epochs * self.params["epochs"]))
 
     def begin_phase(self) -> None:
-        """Draw the seed, and start if no other callback's phase comes first."""
-        self._seed = resolve_seed(self.seed)
-        self._replaced = 0
+        """Draw the seed."""
         super().begin_phase()
+        self._seed, self._replaced = resolve_seed(self.seed), 0
+
+    def phase_state(self) -> State:
+        """Return the seed and how much was rewired so far."""
+        rewired = np.array((self._seed, self._replaced), np.int64)
+        return {**super().phase_state(), "rewired": rewired}
+
+    def resume_phase(self, state: State) -> None:
+        """Go on with the same seed."""
+        super().resume_phase(state)
+        self._seed, self._replaced = map(int, state["rewired"])
 
     def start(self) -> None:
         """Keep random weights among those that are there."""
@@ -98,12 +108,14 @@ class SparseTraining(ScheduledPruning):
         growth = self.growth_scores(masks)
         if growth is None:
             return False
-        self._rewire(
-            masks,
-            {
-                p: drop_and_grow(weights[p], growth[p], masks[p], counts[p])
-                for p in masks
-            },
+        rewired = {
+            path: drop_and_grow(weights[path], growth[path], mask, counts[path])
+            for path, mask in masks.items()
+        }
+        # Removed weights have no gradient and slots like new, so what grows begins so.
+        constraints.set_masks(self.model, rewired)
+        self._replaced += sum(
+            int(np.count_nonzero(rewired[path] & ~mask)) for path, mask in masks.items()
         )
         return True
 
@@ -127,15 +139,6 @@ class SparseTraining(ScheduledPruning):
     def key(self, path: str, index: int) -> int:
         """Return the key of a tensor's random numbers before change `index`."""
         return candidate_key(self._seed, self._weights[path].key, index)
-
-    def _rewire(self, old: Mapping[str, Mask], new: Mapping[str, Mask]) -> None:
-        # What grows begins at zero like its optimizer slots, which went on to follow
-        # the dense gradient: setting masks clears them for all that is removed.
-        constraints.set_masks(self.model, {path: old[path] & new[path] for path in new})
-        constraints.set_masks(self.model, new)
-        self._replaced += sum(
-            int(np.count_nonzero(new[path] & ~old[path])) for path in new
-        )
 
 
 def _check_phase(epochs: Any) -> int | float:
