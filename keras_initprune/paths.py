@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune.liveness import observe
+from keras_initprune.liveness import UnknownInputsError, observe
 from keras_initprune.masks import Mask
 from keras_initprune.prunable import prunable_weights
 
@@ -126,7 +126,8 @@ def check_paths(
 
     Warns:
         UserWarning: If a path remains, but not one of a tensor's kept weights lies on
-            any, as in a residual branch that is cut. It names the tensor.
+            any, as in a residual branch that is cut. It names the tensor. Also if the
+            model needs `inputs` to tell, and none are given.
 
     Example:
         >>> import numpy as np
@@ -136,7 +137,14 @@ def check_paths(
         >>> check_paths(model, {"output/kernel": np.array([[True], [False]])})
     """
     masks = dict(masks or {})
-    observation = observe(model, masks, inputs)
+    try:
+        observation = observe(model, masks, inputs)
+    except UnknownInputsError as error:
+        warnings.warn(
+            f"Whether a path through the network remains is not checked: {error}",
+            stacklevel=2,
+        )
+        return
     if not observation.has_live_path:
         raise ValueError(
             f"The masks leave no path from the inputs of {model.name!r} to its "

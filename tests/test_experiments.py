@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rich.console
 
-from keras_initprune.experiments import comparison, methods, results, runner, tables
+from keras_initprune.experiments import comparison, methods, runner, tables
 from keras_initprune.experiments.configuration import (
     DEFAULTS,
     TASKS,
@@ -174,7 +174,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(results.os, "fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(KeyboardInterrupt):
         stored.add(record(seed=1))
     assert Results(tmp_path).runs == [record(seed=0)]

@@ -9,11 +9,11 @@ PACKAGE = Path(keras_initprune.__file__).parent
 
 # A file imports only from earlier rows; files inside one folder may import each other.
 LAYERS = [
-    ["validation", "intervals", "schedules"],
+    ["validation", "intervals", "schedules", "files"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
     ["ranking", "liveness", "criteria", "rewiring"],
     ["constraints", "paths", "report", "selection"],
-    ["gradients", "sanity_checks"],
+    ["gradients", "sanity_checks", "lottery"],
     ["dense_gradients"],
     ["callbacks"],
     ["experiments"],

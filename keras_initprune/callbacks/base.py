@@ -11,7 +11,6 @@ import numpy as np
 from keras_initprune import constraints, gradients, paths, validation
 from keras_initprune.callbacks.schedule import Clock, Schedule, State
 from keras_initprune.distributions import check_no_empty_tensor
-from keras_initprune.liveness import UnknownInputsError
 from keras_initprune.masks import Mask, kept_count
 from keras_initprune.prunable import (
     LayerSelector,
@@ -203,15 +202,7 @@ class PruningCallback(keras.callbacks.Callback):
             {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
             {path: mask.size for path, mask in masks.items()},
         )
-        try:
-            paths.check_paths(
-                self.model, {**constraints.get_masks(self.model), **masks}
-            )
-        except UnknownInputsError as error:
-            warnings.warn(
-                f"Whether a path through the network remains is not checked: {error}",
-                stacklevel=2,
-            )
+        paths.check_paths(self.model, {**constraints.get_masks(self.model), **masks})
 
     def check_reachable(self, sparsity: float) -> None:
         """Raise if the model is sparser than `sparsity`, beyond the tensors' rounding.
