@@ -77,6 +77,12 @@ class DenseGradients:
             for path, gradient in self._gradients.items()
         }
 
+    def restore(self, gradients: Mapping[str, np.ndarray]) -> None:
+        """Take gradients that `latest` returned for those of the last step."""
+        for path, gradient in gradients.items():
+            self._gradients[path].assign(gradient)
+        self._recorded.assign(1.0)
+
     def record(self, gradients: Any, variables: Any) -> None:
         """Keep a step's gradients if armed; runs inside the compiled step."""
         by_variable = {

@@ -1,6 +1,7 @@
 """Gradual magnitude, one-shot magnitude, RigL and SET."""
 
 import itertools
+import random
 import subprocess
 import sys
 
@@ -114,7 +115,7 @@ def test_the_smallest_survivors_go_and_never_return(
 ):
     watch = Watch()
     callback = GradualMagnitude(0.8, 2, interval, "global")
-    model = make_model()
+    model = make_model(run_eagerly=True)
     fit(model, regression_data, [callback, watch], epochs=3)
     for before, after in itertools.pairwise(watch.masks):
         assert not any((after[path] & ~before[path]).any() for path in before)
@@ -135,7 +136,7 @@ def test_a_dictionary_gives_tensors_their_own_curve(make_model, regression_data)
 def test_one_shot_keeps_the_largest_after_its_epochs(make_model, regression_data):
     watch = Watch()
     callback = OneShotMagnitude(0.75, epochs=1, distribution="uniform")
-    model = make_model(keras.optimizers.SGD(0.0))
+    model = make_model(keras.optimizers.SGD(0.0), run_eagerly=True)
     history = fit(model, regression_data, [callback, watch])
     assert history["sparsity"] == [0.75, 0.75]
     for path, mask in watch.masks[STEPS].items():
@@ -158,7 +159,8 @@ def test_counts_never_change_and_what_grows_begins_at_zero(
     make, make_model, regression_data
 ):
     watch = Watch()
-    fit(make_model(), regression_data, [make(epochs=3, seed=0), watch], epochs=4)
+    model = make_model(run_eagerly=True)
+    fit(model, regression_data, [make(epochs=3, seed=0), watch], epochs=4)
     grown = 0
     for before, after, weights, slots in zip(
         watch.masks, watch.masks[1:], watch.weights[1:], watch.slots[1:], strict=False
@@ -179,7 +181,8 @@ def test_counts_never_change_and_what_grows_begins_at_zero(
 def test_the_share_falls_along_a_cosine(make_model, regression_data):
     watch = Watch()
     callback = SET(0.5, epochs=4, fraction=0.4, distribution="uniform", seed=0)
-    fit(make_model(keras.optimizers.SGD(0.0)), regression_data, [callback, watch], 5)
+    model = make_model(keras.optimizers.SGD(0.0), run_eagerly=True)
+    fit(model, regression_data, [callback, watch], epochs=5)
     path = "hidden_1/kernel"
     for epoch in range(4):
         before, after = (
@@ -250,7 +253,7 @@ def test_several_steps_per_execution_change_when_keras_comes_back(
     assert changed == [False, True, True, False, False]
 
 
-@every
+@pytest.mark.parametrize("make", [EVERY["rigl"], EVERY["set_by_epoch"]])
 def test_convolutions(make, rng):
     model = keras.Sequential(
         [
@@ -275,13 +278,13 @@ def test_convolutions(make, rng):
 def test_seeds(make_model, regression_data):
     def masks(callback):
         model = make_model(run_eagerly=True)
-        fit(model, regression_data, [callback])
+        fit(model, regression_data, [callback], epochs=1)
         return get_masks(model)
 
     def same(first, second):
         return all((first[path] == second[path]).all() for path in SHAPES)
 
-    for make in EVERY.values():
+    for make in (EVERY["rigl"], EVERY["set_by_epoch"]):
         assert same(masks(make(epochs=1, seed=1)), masks(make(epochs=1, seed=1)))
         assert not same(masks(make(epochs=1, seed=1)), masks(make(epochs=1, seed=2)))
 
@@ -383,6 +386,50 @@ def test_diverged_training_grows_nothing(make, make_model, regression_data):
     with pytest.raises(FloatingPointError, match=r"became NaN or inf|loss became"):
         fit(model, regression_data, [make(epochs=1, seed=0)])
     assert counts(get_masks(model)) == allocate(SHAPES, 0.8, "erk")
+
+
+class Stop(keras.callbacks.Callback):
+    """Stands in for a killed process: leaves `fit` in the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 2):
+            raise InterruptedError
+
+
+RESUMED = {
+    **EVERY,
+    # A change is due between the epochs, by the gradient of the epoch before.
+    "rigl_between_epochs": lambda **arguments: RigL(0.8, interval=STEPS, **arguments),
+    "gradual": lambda epochs, seed: GradualMagnitude(0.8, epochs, interval=3),
+    "gradual_by_tensor": lambda epochs, seed: GradualMagnitude(
+        0.8, epochs, distribution={"output/kernel": 0.5}
+    ),
+}
+
+
+@pytest.mark.parametrize("make", RESUMED.values(), ids=RESUMED)
+def test_a_killed_training_goes_on(make, make_model, regression_data, tmp_path):
+    def train(seed, *callbacks):
+        watch = Watch()
+        model = make_model(run_eagerly=True)
+        random.seed(seed)
+        callbacks = [*callbacks, make(epochs=3, seed=None), watch]
+        fit(model, regression_data, callbacks, epochs=3)
+        return model, watch.masks
+
+    expected, masks = train(1)
+    with pytest.raises(InterruptedError):
+        train(1, keras.callbacks.BackupAndRestore(tmp_path), Stop())
+    # Without a seed of its own the new process must go on with the one drawn first.
+    resumed, others = train(2, keras.callbacks.BackupAndRestore(tmp_path))
+    assert len(others) == 2 * STEPS
+    for first, second in zip(masks[STEPS:], others, strict=True):
+        assert all((first[path] == second[path]).all() for path in SHAPES)
+    for first, second in zip(expected.weights, resumed.weights, strict=True):
+        assert np.array_equal(first, second)
 
 
 SCRIPT = """

@@ -81,7 +81,7 @@ class GradualMagnitude(ScheduledPruning):
         """Go on along the same curve."""
         super().resume_phase(state)
         starts = state.get("start_sparsities", {})
-        self._start_sparsities = {path: float(s) for path, s in starts.items()}
+        self._start_sparsities = {path: s.item() for path, s in starts.items()}
 
     def start(self) -> None:
         """Remember how sparse the model is."""

@@ -98,10 +98,16 @@ class RigL(SparseTraining):
         super().begin_phase()
         self._watch()
 
+    def phase_state(self) -> State:
+        """Return the gradient too if the next step begins with a change."""
+        return {**super().phase_state(), "gradients": self._gradients.latest() or {}}
+
     def resume_phase(self, state: State) -> None:
         """Prepare to see gradients again."""
         super().resume_phase(state)
         self._watch()
+        if "gradients" in state:
+            self._gradients.restore(state["gradients"])
 
     def prepare(self) -> None:
         """Have the gradient of the coming step kept."""
