@@ -210,7 +210,7 @@ def write_states(store: Any, states: list[State], identities: list[str]) -> None
         for name, value in state.items():
             nested = isinstance(value, Mapping)
             for path, array in value.items() if nested else [(None, value)]:
-                key, data = f"array_{len(names)}", np.ascontiguousarray(array)
+                key, data = f"array_{len(names)}", np.asarray(array)
                 store[key] = data
                 checksum = zlib.crc32(data.tobytes(), checksum)
                 names.append([index, name, path])
@@ -229,7 +229,7 @@ def read_states(store: Mapping[str, np.ndarray]) -> tuple[list[State], list[str]
         arrays = [np.asarray(store[f"array_{i}"]) for i in range(len(header["names"]))]
         checksum = 0
         for array in arrays:
-            checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
+            checksum = zlib.crc32(array.tobytes(), checksum)
         if checksum != header["checksum"]:
             raise ValueError("its checksum is wrong")
         states: list[State] = [{} for _ in header["callbacks"]]

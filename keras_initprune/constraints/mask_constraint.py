@@ -1,12 +1,16 @@
 """The constraint that keeps pruned weights at zero."""
 
 import weakref
+import zlib
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_initprune.constraints.gradient_masking import mask_gradients
+
+_CHECKSUM = "checksum"
 
 
 @keras.saving.register_keras_serializable(package="keras_initprune")
@@ -60,10 +64,25 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
         """Remember a weight, to project it when other weights are loaded."""
         self._guarded[id(variable)] = variable
 
+    def save_own_variables(self, store: Any) -> None:
+        """Save the mask, with a checksum: weights files have none of their own."""
+        super().save_own_variables(store)
+        store[_CHECKSUM] = np.array(self._checksum(), np.uint32)
+
     def load_own_variables(self, store: Any) -> None:
-        """Load the mask, or keep it if the file is that of a model without masks."""
-        if len(store):
-            super().load_own_variables(store)
+        """Load the mask, or keep it if the file is that of a model without masks.
+
+        Raises:
+            ValueError: If the mask in the file is damaged.
+        """
+        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        if saved:
+            checksum = saved.pop(_CHECKSUM, None)
+            super().load_own_variables(saved)
+            if checksum is None or int(checksum) != self._checksum():
+                raise ValueError(
+                    "The mask in the file is damaged: its checksum differs."
+                )
         else:
             self._check_plain_file_can_be_loaded()
         for variable in self._guarded.values():
@@ -73,6 +92,12 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild this constraint."""
         return {**self._shared_config(), "shape": list(self.shape)}
+
+    def _checksum(self) -> int:
+        checksum = 0
+        for mask in self.weights:
+            checksum = zlib.crc32(ops.convert_to_numpy(mask).tobytes(), checksum)
+        return checksum
 
     def _check_plain_file_can_be_loaded(self) -> None:
         if not self._guarded:
