@@ -28,6 +28,7 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe"):
         restore_masks,
         set_masks,
     )
+    from keras_initprune.lottery import lottery_ticket
     from keras_initprune.report import report, sparsity
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "RigL",
     "get_masks",
     "install_masks",
+    "lottery_ticket",
     "remove_masks",
     "report",
     "restore_masks",
