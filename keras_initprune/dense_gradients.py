@@ -98,14 +98,21 @@ class DenseGradients:
 
         def keep() -> Any:
             for kept, gradient in pairs:
-                # Embeddings have sparse gradients.
-                dense = ops.cast(ops.convert_to_tensor(gradient), "float32")
-                kept.assign(dense / scale)
+                dense = _dense(gradient, kept.shape)
+                kept.assign(ops.cast(dense, "float32") / scale)
             self._recorded.assign(1.0)
             return ops.ones(())
 
         # A comparison, since a Keras variable is no condition for TensorFlow.
         ops.cond(ops.equal(self._armed, True), keep, lambda: ops.zeros(()))
+
+
+def _dense(gradient: Any, shape: tuple[int, ...]) -> Any:
+    """Return a gradient as a tensor; embeddings have those of the rows they read."""
+    if not hasattr(gradient, "indices"):
+        return gradient
+    rows = ops.expand_dims(gradient.indices, -1)
+    return ops.scatter(rows, gradient.values, shape)
 
 
 def _share(shape: tuple[int, ...]) -> keras.Variable:

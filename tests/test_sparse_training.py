@@ -275,6 +275,20 @@ def test_convolutions(make, rng):
     assert any((first[path] != last[path]).any() for path in shapes)
 
 
+def test_embeddings_have_sparse_gradients():
+    model = keras.Sequential(
+        [keras.Input((4,), dtype="int32"), keras.layers.Embedding(6, 5)]
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
+    x, y = np.array([[1, 1, 1, 2]] * 4), np.ones((4, 4, 5))
+    callback = RigL(0.5, 1, interval=1, fraction=1.0, seed=0, embeddings=True)
+    model.fit(x, y, batch_size=1, epochs=2, verbose=0, callbacks=[callback])
+    (table,) = get_masks(model).values()
+    # Only two rows are ever looked up, so they are grown in full.
+    assert table.sum() == 15
+    assert table[[1, 2]].all()
+
+
 def test_seeds(make_model, regression_data):
     def masks(callback):
         model = make_model(run_eagerly=True)
