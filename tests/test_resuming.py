@@ -136,7 +136,7 @@ model.save(folder + f"/{order}.keras")
 """
 
 # During fitness, between selection and the next epoch, in the middle of dissipating.
-KILLS = [(0, 2), (1, 0), (1, "end"), (2, "begin"), (2, 3), (3, "end"), (4, 1)]
+KILLS = [(0, 2), (1, "end"), (2, "begin"), (3, "end"), (4, 1)]
 
 
 def run_script(folder, order, moment=None):

@@ -87,8 +87,10 @@ class Schedule:
             self.callbacks.append(callback)
 
     def state(self) -> list[State]:
-        """Return what every callback needs to go on."""
-        return [callback.state() for callback in self.callbacks]
+        """Return what every callback needs to go on, and the seeds of random layers."""
+        # Keras saves no seeds of layers, and a mask depends on what dropout dropped.
+        seeds = {str(i): v.numpy() for i, v in enumerate(self._random_states())}
+        return [*(callback.state() for callback in self.callbacks), {"seeds": seeds}]
 
     def restore(self, store: Mapping[str, np.ndarray]) -> None:
         """Take over the state out of a file, unless training has begun.
@@ -98,21 +100,27 @@ class Schedule:
         """
         if self._has_begun():
             return
-        states, identities = read_states(store) if len(store) else ([], [])
-        expected = [_identity(callback) for callback in self.callbacks]
-        if states and identities != expected:
+        if len(store) == 0:
+            self.restored = []
+            return
+        states, identities = read_states(store)
+        expected = self._identities()
+        if identities != expected:
             raise ValueError(
                 "The file holds the state of other pruning callbacks than this `fit` "
                 "was given, so training cannot go on from it. Give the same callbacks "
                 f"in the same order, or delete the file. Expected: {identities}. "
                 f"Received: {expected}"
             )
-        self.restored = states
+        *self.restored, shared = states
+        for variable, seed in zip(
+            self._random_states(), shared.get("seeds", {}).values(), strict=True
+        ):
+            variable.assign(seed)
 
     def write(self, store: Any) -> None:
         """Write the state of all callbacks into one of Keras' stores."""
-        identities = [_identity(callback) for callback in self.callbacks]
-        write_states(store, self.state(), identities)
+        write_states(store, self.state(), self._identities())
 
     def state_for(self, callback: Any) -> State | None:
         """Return what a callback has to go on from, or None at a fresh start.
@@ -164,6 +172,14 @@ class Schedule:
             vars(self._model).pop(attribute, None)
         if self._history is not None:
             vars(self._history).pop("on_train_end", None)
+
+    def _identities(self) -> list[str]:
+        layers = f"{len(self._random_states())} random layers"
+        return [*(_identity(callback) for callback in self.callbacks), layers]
+
+    def _random_states(self) -> list[keras.Variable]:
+        weights = {id(weight) for weight in self._model.weights}
+        return [v for v in self._model.variables if id(v) not in weights]
 
     def _has_begun(self) -> bool:
         return any(callback.has_begun for callback in self.callbacks)
