@@ -13,7 +13,15 @@ from pathlib import Path
 # must register the masks with Keras, or saved models would not load. Where exported
 # models run there is no Keras: `numpy_runtime` is what can be imported then.
 if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("keras"):
-    from keras_initprune.callbacks import DissipatingGradients, KStarts, RandomPruning
+    from keras_initprune.callbacks import (
+        SET,
+        DissipatingGradients,
+        GradualMagnitude,
+        KStarts,
+        OneShotMagnitude,
+        RandomPruning,
+        RigL,
+    )
     from keras_initprune.compaction import compact, compaction_report
     from keras_initprune.constraints import (
         MaskConstraint,
@@ -24,18 +32,24 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
         set_masks,
     )
     from keras_initprune.export import export
+    from keras_initprune.lottery import lottery_ticket
     from keras_initprune.report import report, sparsity
 
 __all__ = [
+    "SET",
     "DissipatingGradients",
+    "GradualMagnitude",
     "KStarts",
     "MaskConstraint",
+    "OneShotMagnitude",
     "RandomPruning",
+    "RigL",
     "compact",
     "compaction_report",
     "export",
     "get_masks",
     "install_masks",
+    "lottery_ticket",
     "remove_masks",
     "report",
     "restore_masks",

@@ -30,7 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = temporary_path(path)
     try:
         yield temporary
         if path.is_dir():
@@ -47,6 +47,45 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         remove(temporary)
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write a text file so that it is either the old one or the new one, never half.
+
+    Args:
+        path: The file.
+        text: Its new content.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a name beside `path`, with its suffix, that is this process's own."""
+    return path.with_name(f".{os.getpid()}-{path.name}")
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder if it is missing, and raise unless files can be written there.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        OSError: If it cannot be made or written.
+    """
+    folder = Path(folder)
+    probe = temporary_path(folder / "probe")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The permission bits do not tell: disks are full or mounted read-only.
+        probe.write_text("probe", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"Cannot write to the folder {folder}: {reason}") from error
 
 
 def remove(path: Path) -> None:

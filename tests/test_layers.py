@@ -9,12 +9,12 @@ PACKAGE = Path(keras_initprune.__file__).parent
 
 # A file imports only from earlier rows; files inside one folder may import each other.
 LAYERS = [
-    ["validation", "intervals", "files", "numpy_runtime"],
+    ["validation", "intervals", "schedules", "files", "numpy_runtime"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
-    ["ranking", "liveness", "criteria"],
+    ["ranking", "liveness", "criteria", "rewiring"],
     ["constraints", "paths", "report", "selection"],
-    ["gradients", "compaction"],
-    ["export"],
+    ["gradients", "sanity_checks", "lottery", "compaction"],
+    ["dense_gradients", "export"],
     ["callbacks"],
     ["experiments"],
     ["cli"],
