@@ -5,13 +5,24 @@ initialization" (arXiv 2209.02201), as callbacks of `model.fit`.
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 # The command `initprune` imports what it needs itself, once it has read its arguments:
 # TensorFlow takes seconds to load and fills the terminal. Everywhere else this import
-# must register the masks with Keras, or saved models would not load.
-if Path(sys.argv[0]).name not in ("initprune", "initprune.exe"):
-    from keras_initprune.callbacks import DissipatingGradients, KStarts, RandomPruning
+# must register the masks with Keras, or saved models would not load. Where exported
+# models run there is no Keras: `numpy_runtime` is what can be imported then.
+if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("keras"):
+    from keras_initprune.callbacks import (
+        SET,
+        DissipatingGradients,
+        GradualMagnitude,
+        KStarts,
+        OneShotMagnitude,
+        RandomPruning,
+        RigL,
+    )
+    from keras_initprune.compaction import compact, compaction_report
     from keras_initprune.constraints import (
         MaskConstraint,
         get_masks,
@@ -20,16 +31,26 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe"):
         restore_masks,
         set_masks,
     )
+    from keras_initprune.export import export
+    from keras_initprune.lottery import lottery_ticket
     from keras_initprune.pruning import prune, pruning_masks, score_weights
     from keras_initprune.report import report, sparsity
 
 __all__ = [
+    "SET",
     "DissipatingGradients",
+    "GradualMagnitude",
     "KStarts",
     "MaskConstraint",
+    "OneShotMagnitude",
     "RandomPruning",
+    "RigL",
+    "compact",
+    "compaction_report",
+    "export",
     "get_masks",
     "install_masks",
+    "lottery_ticket",
     "prune",
     "pruning_masks",
     "remove_masks",

@@ -33,6 +33,9 @@ class GradientRecorder:
         gradients: Whether to sum gradients. Weight decay is followed in any case.
     """
 
+    # `record` is called with the gradients of all replicas together, unscaled.
+    sums_replicas = True
+
     def __init__(
         self,
         model: keras.Model,
@@ -62,12 +65,12 @@ class GradientRecorder:
                     self._totals[path] = _accumulator(weight.shape, "zeros")
                 if self._decaying(weight):
                     self._decays[path] = _accumulator((), "ones")
-        _attach(innermost_optimizer(self._model), self)
+        attach(innermost_optimizer(self._model), self)
         forget_compiled_functions(self._model)
 
     def stop(self) -> None:
         """Stop following and free what was gathered, if anything was started."""
-        if _detach(innermost_optimizer(self._model), self):
+        if detach(innermost_optimizer(self._model), self):
             forget_compiled_functions(self._model)
         self._totals, self._decays = {}, {}
 
@@ -137,7 +140,8 @@ def _accumulator(shape: tuple[int, ...], initializer: str) -> keras.Variable:
     )
 
 
-def _attach(optimizer: Any, recorder: GradientRecorder) -> None:
+def attach(optimizer: Any, recorder: Any) -> None:
+    """Have an optimizer show its gradients to a recorder; its step is not retraced."""
     recorders = vars(optimizer).setdefault(_RECORDERS, [])
     recorders.append(recorder)
     if len(recorders) > 1:
@@ -146,15 +150,18 @@ def _attach(optimizer: Any, recorder: GradientRecorder) -> None:
 
     def apply(grads: Any, trainable_variables: Any = None) -> Any:
         variables = list(trainable_variables or optimizer._trainable_variables)
-        whole, grads = _whole_gradients(optimizer, list(grads))
+        whole = grads = list(grads)
+        if any(each.sums_replicas for each in recorders):
+            whole, grads = _whole_gradients(optimizer, grads)
         for each in recorders:
-            each.record(whole, variables)
+            each.record(whole if each.sums_replicas else grads, variables)
         return inner_apply(grads, trainable_variables)
 
     vars(optimizer)["apply"] = apply
 
 
-def _detach(optimizer: Any, recorder: GradientRecorder) -> bool:
+def detach(optimizer: Any, recorder: Any) -> bool:
+    """Undo `attach`; return whether the recorder was attached."""
     recorders = vars(optimizer).get(_RECORDERS, [])
     if recorder not in recorders:
         return False

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from tabulate import tabulate
 
+from keras_initprune import validation
 from keras_initprune.liveness import nonzero_mask, observe
 from keras_initprune.prunable import LayerSelector, prunable_weights
 
@@ -19,7 +20,13 @@ _HEADERS = (
     "effective",
     "FLOPs",
     "sparse FLOPs",
+    "training FLOPs",
+    "sparse training",
 )
+
+# One forward pass, and a backward pass that costs as much once for the gradients of
+# what a layer reads and once for those of its weights.
+_PASSES_OF_TRAINING = 3
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,16 @@ class Row:
     def effective_sparsity(self) -> float:
         """Fraction of weights that are zero or dead."""
         return 1 - self.effective / self.parameters
+
+    @property
+    def training_flops_dense(self) -> int | None:
+        """FLOPs of one example's training step with all weights, or None."""
+        return _training(self.flops_dense)
+
+    @property
+    def training_flops_sparse(self) -> int | None:
+        """The same with the kept weights only, or None."""
+        return _training(self.flops_sparse)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings and lists."""
@@ -116,6 +133,40 @@ class Report:
         """FLOPs of one example's forward pass with the kept weights only, or None."""
         return _sum([row.flops_sparse for row in self.rows])
 
+    @property
+    def training_flops_dense(self) -> int | None:
+        """FLOPs of one example's training step with all weights, or None."""
+        return _training(self.flops_dense)
+
+    @property
+    def training_flops_sparse(self) -> int | None:
+        """The same with the kept weights only, or None."""
+        return _training(self.flops_sparse)
+
+    def average_training_flops(self, dense_gradient_interval: int) -> float | None:
+        """Return FLOPs of a training step on average if some need dense gradients.
+
+        `3 f_S + (f_D - f_S) / interval` with the forward pass f_S of the kept weights
+        and f_D of all: every `interval` steps the gradients of all weights are needed,
+        as in `RigL`, and nothing else is dense. (Evci et al. 2020 leave out the step in
+        which the mask changes, and divide by `interval + 1`.) `SET` and static masks
+        need none: `training_flops_sparse`. Where the sparsity changes, as in gradual
+        pruning, add up the reports of the epochs.
+
+        Args:
+            dense_gradient_interval: `interval` of the callback.
+
+        Raises:
+            ValueError: If `dense_gradient_interval` is not an integer of at least 1.
+        """
+        interval = validation.check_positive_integer(
+            dense_gradient_interval, "dense_gradient_interval"
+        )
+        dense, sparse = self.flops_dense, self.flops_sparse
+        if dense is None or sparse is None:
+            return None
+        return _PASSES_OF_TRAINING * sparse + (dense - sparse) / interval
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings and lists, fit for JSON."""
         return {
@@ -153,6 +204,13 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
     position or time step elsewhere, and again where its layer is called again. Padding
     is multiplied too, looking up an embedding costs nothing. `flops_sparse` counts kept
     weights, dead or not; whether hardware saves them is another question.
+
+    A training step costs three forward passes: one, and two for the backward pass, to
+    the layer's inputs and to its weights. That is the usual convention (Evci et al.
+    2020, arXiv 1911.11134), which also charges the first layer, whose inputs need no
+    gradient. The optimizer's update is left out. `training_flops_sparse` takes both
+    passes as sparse as the masks are now; see `Report.average_training_flops` for
+    `RigL`. Keras itself multiplies by the zeros.
 
     Args:
         model: A built Keras model.
@@ -228,6 +286,10 @@ def _total_parameters(model: keras.Model) -> int:
     )
 
 
+def _training(flops: int | None) -> int | None:
+    return None if flops is None else _PASSES_OF_TRAINING * flops
+
+
 def _sum(values: list[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
@@ -242,11 +304,18 @@ def _counts(counted: Row | Report) -> dict[str, Any]:
         "effective_sparsity": counted.effective_sparsity,
         "flops_dense": counted.flops_dense,
         "flops_sparse": counted.flops_sparse,
+        "training_flops_dense": counted.training_flops_dense,
+        "training_flops_sparse": counted.training_flops_sparse,
     }
 
 
 def _line(name: str, shape: str, counted: Row | Report) -> list[str]:
-    flops = (counted.flops_dense, counted.flops_sparse)
+    flops = (
+        counted.flops_dense,
+        counted.flops_sparse,
+        counted.training_flops_dense,
+        counted.training_flops_sparse,
+    )
     return [
         name,
         shape,

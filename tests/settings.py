@@ -7,7 +7,14 @@ covered by `test_contract.py`, `test_resuming.py` and `test_properties.py` at on
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_initprune import DissipatingGradients, KStarts, RandomPruning
+from keras_initprune import (
+    DissipatingGradients,
+    GradualMagnitude,
+    KStarts,
+    OneShotMagnitude,
+    RandomPruning,
+    RigL,
+)
 from keras_initprune.callbacks.base import PruningCallback
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
@@ -23,12 +30,14 @@ class Setting:
         sparsity: Fraction of weights that is removed when training ends.
         epochs: Epochs that the callbacks need.
         seeded: Whether another seed gives other masks.
+        rewires: Whether the sparsity is reached at once and only the masks change.
     """
 
     make: Callable[[int], list[PruningCallback]]
     sparsity: float = 0.8
     epochs: int = 2
     seeded: bool = True
+    rewires: bool = False
 
 
 CALLBACKS: dict[str, Setting] = {
@@ -69,4 +78,15 @@ CALLBACKS: dict[str, Setting] = {
         )
         for criterion in DISSIPATION
     },
+    "one_shot_magnitude": Setting(
+        lambda seed: [OneShotMagnitude(0.8, epochs=2)], seeded=False
+    ),
+    "gradual_magnitude": Setting(
+        lambda seed: [GradualMagnitude(0.8, epochs=2, interval=3)], seeded=False
+    ),
+    "rigl": Setting(
+        lambda seed: [RigL(0.8, epochs=2, interval=3, seed=seed)], rewires=True
+    ),
+    # SET differs from RigL in nothing but what it grows by. Its newcomers may never get
+    # a gradient and stay at zero, which the suite would take for pruned.
 }

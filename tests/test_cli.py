@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -183,3 +185,44 @@ def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
         "The same command goes on from there.\n"
     )
     assert [path.name for path in out.iterdir()] == ["results.json"]
+
+
+class TestExport:
+    @pytest.fixture
+    def model(self, tmp_path):
+        model = keras.Sequential(
+            [keras.Input((12,)), keras.layers.Dense(9, "relu"), keras.layers.Dense(3)]
+        )
+        kernel = model.layers[1].kernel
+        kernel.assign(kernel * (np.arange(9) < 4)[:, None])
+        model.save(tmp_path / "model.keras")
+        return tmp_path / "model.keras"
+
+    def test_writes_what_is_asked_for_and_shows_the_sizes(self, model):
+        shown = call("export", model, "--format", "keras,numpy", "--compact")
+        assert shown.exit_code == 0, shown.output
+        names = {path.name: path.stat().st_size for path in model.parent.iterdir()}
+        assert set(names) == {
+            "model.keras",
+            "model-keras.keras",
+            "model-numpy.npz",
+        }
+        for size in names.values():
+            assert f"{size:,}" in shown.output
+        # 12 inputs and 9 units, then 4: 12 * 4 + 4 + 4 * 3 + 3.
+        assert re.search(r"all +147 +67", shown.output)
+        assert max(map(len, shown.output.splitlines())) <= 80
+
+    def test_replaces_nothing_unasked(self, model):
+        arguments = ["export", model, "--format", "numpy"]
+        assert call(*arguments).exit_code == 0
+        refused = call(*arguments)
+        assert refused.exit_code == 2
+        assert "--overwrite" in refused.output
+        assert call(*arguments, "--overwrite").exit_code == 0
+
+    def test_refuses_before_it_writes(self, model):
+        refused = call("export", model, "--format", "keras,onnx")
+        assert refused.exit_code == 2
+        assert "Received: format='onnx'" in refused.output
+        assert list(model.parent.iterdir()) == [model]

@@ -139,7 +139,7 @@ def test_early_stopping_brings_no_pruned_weight_back(setting, eager_model, fit):
         [stopping, *setting.make(0)],
     ):
         model = eager_model(keras.optimizers.Adam(0.05))
-        if setting.epochs < 2:
+        if setting.epochs < 2 or setting.rewires:
             fit(model, callbacks)
         else:
             with pytest.warns(UserWarning, match="from before the network had its fin"):
@@ -154,4 +154,5 @@ def test_diverged_training_prunes_by_nothing(setting, make_model, fit):
     model = make_model(keras.optimizers.SGD(1e30), run_eagerly=True)
     with pytest.raises(FloatingPointError, match=r"loss became|became NaN or inf"):
         fit(model, setting.make(0))
-    assert all(np.all(mask) for mask in get_masks(model).values())
+    is_dense = all(np.all(mask) for mask in get_masks(model).values())
+    assert is_dense != setting.rewires

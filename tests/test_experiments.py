@@ -3,11 +3,18 @@ import itertools
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 import rich.console
 
-from keras_initprune.experiments import comparison, methods, results, runner, tables
+from keras_initprune.experiments import (
+    comparison,
+    methods,
+    progress,
+    runner,
+    tables,
+)
 from keras_initprune.experiments.configuration import (
     DEFAULTS,
     TASKS,
@@ -174,7 +181,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(results.os, "fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(KeyboardInterrupt):
         stored.add(record(seed=1))
     assert Results(tmp_path).runs == [record(seed=0)]
@@ -300,12 +307,27 @@ def test_the_table_fits_80_columns_and_cuts_nothing():
 def test_a_run_reaches_its_sparsity_and_leaves_a_record(method):
     run = configure(method=method, sparsity=0.9, epochs=3, prune_epochs=2)
     made = runner.train(run).record
-    assert made["achieved_sparsity"] == pytest.approx(0.9, abs=1e-4)
+    # What SET grows where a pixel is always black stays at zero.
+    assert made["achieved_sparsity"] == pytest.approx(
+        0.9, abs=0.01 if method == "set" else 1e-4
+    )
     assert 0 < made["test_error"] < 0.9
     # A share of the 360 test images.
     assert made["test_error"] * 360 == pytest.approx(round(made["test_error"] * 360))
     assert made["settings"] == run.as_dict()
     assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_a_lottery_trains_several_times_and_progress_counts_it():
+    epochs = []
+    counter = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: epochs.append(epoch)
+    )
+    run = configure(method="lottery_ticket", sparsity=0.9, epochs=1)
+    runner.train(run, callbacks=[counter])
+    assert len(epochs) == methods.trainings(run) == methods.LOTTERY_ROUNDS + 1
+    console = rich.console.Console(file=io.StringIO())
+    assert progress.Progress([run], 0, console).epochs == len(epochs)
 
 
 def test_the_same_seed_pairs_the_methods_and_another_does_not():

@@ -9,11 +9,12 @@ PACKAGE = Path(keras_initprune.__file__).parent
 
 # A file imports only from earlier rows; files inside one folder may import each other.
 LAYERS = [
-    ["validation", "intervals"],
+    ["validation", "intervals", "schedules", "files", "numpy_runtime"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
-    ["ranking", "liveness"],
+    ["ranking", "liveness", "rewiring"],
     ["constraints", "paths", "report", "selection", "criteria", "patterns"],
-    ["gradients", "pruning"],
+    ["gradients", "sanity_checks", "lottery", "compaction", "pruning"],
+    ["dense_gradients", "export"],
     ["callbacks"],
     ["experiments"],
     ["cli"],

@@ -529,6 +529,35 @@ class TestModelStaysAsItIs:
         assert len(traces) == count
 
 
+class TestGuard:
+    def test_it_names_where_the_last_path_ends(self):
+        model = perceptron(4, 3, 3, 2)
+        masks = {
+            "a/kernel": np.eye(4, 3, dtype=bool),
+            "b/kernel": np.array([[1, 0, 0]] * 3, bool),
+            # Reads the second and third unit, whose inputs are gone.
+            "c/kernel": np.array([[0, 0], [1, 0], [0, 1]], bool),
+        }
+        with pytest.raises(ValueError, match=r"no path .* ends at 'c/kernel'\. Choose"):
+            paths.check_paths(model, masks)
+        masks["c/kernel"][0, 0] = True
+        paths.check_paths(model, masks)
+
+    def test_it_names_layers_without_effective_weights(self):
+        inputs = keras.Input((3,))
+        branch = layers.Dense(3, name="first")(inputs)
+        branch = layers.Dense(3, name="second")(branch)
+        outputs = layers.Dense(2, name="output")(layers.Add()([inputs, branch]))
+        model = keras.Model(inputs, outputs)
+        one, other = np.zeros((2, 3, 3), bool)
+        one[:, 0] = other[1] = True  # The second layer reads a unit without inputs.
+        masks = {"first/kernel": one, "second/kernel": other}
+        with pytest.warns(UserWarning, match="'first/kernel', 'second/kernel' lies on"):
+            paths.check_paths(model, masks)
+        other[0, 2] = True
+        paths.check_paths(model, masks)
+
+
 def test_mirrored_strategy(rng):
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = perceptron(6, 5, 4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_initprune import sparsity
+from keras_initprune import get_masks, install_masks, set_masks, sparsity
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
@@ -18,7 +18,8 @@ def block(text):
 
 def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, second = block("model.save("), block("pruning.install_masks(")
+    first, second = block('model.save("sparse'), block("pruning.install_masks(")
+    smaller, resumed = block("compact("), block("BackupAndRestore(")
     names = {
         "x": rng.random((64, 784), np.float32),
         "y": rng.integers(0, 10, 64),
@@ -26,11 +27,30 @@ def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
     exec(first, names)
     assert "95.00%" in capsys.readouterr().out
     assert (tmp_path / "sparse.keras").exists()
+    exec(smaller, names)
+    assert (tmp_path / "small.npz").exists()
     weight = names["report"](names["model"]).rows[0]
     mask = rng.random(weight.shape) < 0.02
     exec(second, {**names, "path": weight.path, "mine": mask})
     kernel = names["model"].get_weights()[0]
     assert not kernel[~mask].any()
+    exec(first.split("model.fit")[0], names)  # A dense model, to begin with again.
+    exec(resumed, names)
+    assert names["model"].get_weights()[0].any()
+
+
+def test_the_sanity_checks_run(make_model, regression_data):
+    model = install_masks(make_model())
+    before = {path: random_mask(mask) for path, mask in get_masks(model).items()}
+    set_masks(model, before)
+    exec(block("sanity_checks."), {"model": model, "y": regression_data[1]})
+    for path, mask in get_masks(model).items():
+        assert mask.sum() == before[path].sum()
+        assert (mask != before[path]).any()
+
+
+def random_mask(mask):
+    return np.random.default_rng(0).random(mask.shape) < 0.4
 
 
 def test_pruning_before_training_runs(rng):

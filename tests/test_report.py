@@ -51,6 +51,18 @@ class TestCounts:
         assert counts.total_parameters == 20
         assert counts.total_sparsity == pytest.approx(7 / 20)
 
+    def test_a_training_step_is_three_passes(self):
+        counts = report(perceptron())
+        rows = [(r.training_flops_dense, r.training_flops_sparse) for r in counts.rows]
+        assert rows == [(54, 30), (36, 18)]
+        assert (counts.training_flops_dense, counts.training_flops_sparse) == (90, 48)
+
+    def test_dense_gradients_cost_where_they_are_needed(self):
+        # In every second step the 15 weights' gradients, not only those of the 8 kept.
+        assert report(perceptron()).average_training_flops(2) == 48 + (30 - 16) / 2
+        with pytest.raises(ValueError, match="`dense_gradient_interval`"):
+            report(perceptron()).average_training_flops(0)
+
     def test_what_is_not_trained_counts_and_masks_do_not(self):
         model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
         model.add(layers.BatchNormalization())
@@ -114,7 +126,7 @@ class TestUses:
         counts = report(model)
         assert counts.flops_dense is None
         assert counts.flops_sparse is None
-        assert str(counts).splitlines()[-2].split()[-2:] == ["-", "-"]
+        assert str(counts).splitlines()[-2].split()[-4:] == ["-"] * 4
         assert report(model, np.zeros((1, 9, 2))).flops_dense == 2 * 6 * 9
 
     @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -163,7 +175,10 @@ def test_table():
         "prunable",
         "all",
     ]
-    assert lines[2].split()[1:] == ["3x3", "9", "5", "44.44%", "2", "18", "10"]
+    assert lines[2].split()[1:] == [
+        *["3x3", "9", "5", "44.44%", "2"],
+        *["18", "10", "54", "30"],
+    ]
     assert len({len(line) for line in lines[:5]}) == 1
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from keras_initprune import constraints, gradients, paths, validation
 from keras_initprune.callbacks.schedule import Clock, Schedule, State
 from keras_initprune.distributions import check_no_empty_tensor
-from keras_initprune.liveness import UnknownInputsError
-from keras_initprune.masks import Mask
+from keras_initprune.masks import Mask, kept_count
 from keras_initprune.prunable import (
     LayerSelector,
     PrunableWeight,
@@ -53,6 +52,7 @@ class PruningCallback(keras.callbacks.Callback):
         self.skip_output = skip_output
         self.embeddings = embeddings
         self.verbose = verbose
+        self.phase_epochs = 0
         self.epochs_before = 0
         self.has_begun = False
         self._epochs_seen = 0
@@ -77,8 +77,9 @@ class PruningCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Take the next free epochs of this `fit`."""
         self._weights = self._pruned_weights()
+        self.phase_epochs = self.length_of_phase()
         self.epochs_before = self._schedule.epochs_taken
-        self._schedule.epochs_taken += self.epochs
+        self._schedule.epochs_taken += self.phase_epochs
         self._epochs_seen = 0
         self._phase_open = True
         self._check_epochs(self.params.get("epochs"), already_run=0)
@@ -110,10 +111,10 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Close the phase, with a warning if training ended within it."""
-        if self._phase_open and self.epochs:
+        if self._phase_open and self.phase_epochs:
             self._phase_open = False
             self.end_phase()
-            last = self.epochs_before + self.epochs
+            last = self.epochs_before + self.phase_epochs
             warnings.warn(
                 f"Training ended after epoch {self._epochs_seen}, before "
                 f"{type(self).__name__} was done with its epochs "
@@ -143,6 +144,10 @@ class PruningCallback(keras.callbacks.Callback):
 
     def resume_phase(self, state: State) -> None:
         """Go on within a phase, from what `phase_state` returned."""
+
+    def length_of_phase(self) -> int:
+        """Return how many epochs of this `fit` the phase takes."""
+        return self.epochs
 
     def begin_phase(self) -> None:
         """Act before the first epoch of training."""
@@ -177,32 +182,40 @@ class PruningCallback(keras.callbacks.Callback):
             ValueError: If a tensor keeps nothing, or no path from the model's inputs to
                 its outputs remains.
         """
-        kept = {path: int(np.count_nonzero(mask)) for path, mask in masks.items()}
-        check_no_empty_tensor(kept, {path: mask.size for path, mask in masks.items()})
+        self.check_masks(masks)
         before = self.kept()
-        if self._cuts_every_path(masks):
-            raise ValueError(
-                f"{type(self).__name__} would leave no path from the inputs of "
-                f"{self.model.name!r} to its outputs. Choose a lower sparsity, another "
-                "distribution, or leave narrow layers out with `layers`."
-            )
         constraints.set_masks(self.model, masks)
-        after, size = sum(kept.values()), self.size()
+        after, size = self.kept(), self.size()
         return (
             f"removed {before - after:,} weights and kept {after:,} of {size:,} "
             f"(sparsity {1.0 - after / size:.4f})"
         )
 
-    def _cuts_every_path(self, masks: Mapping[str, Mask]) -> bool:
-        masks = {**constraints.get_masks(self.model), **masks}
-        try:
-            return not paths.has_live_path(self.model, masks)
-        except UnknownInputsError as error:
-            warnings.warn(
-                f"Whether a path through the network remains is not checked: {error}",
-                stacklevel=2,
+    def check_masks(self, masks: Mapping[str, Mask]) -> None:
+        """Raise unless something still passes the network, naming where it ends.
+
+        Raises:
+            ValueError: If a tensor keeps nothing, or no path from the model's inputs to
+                its outputs remains.
+        """
+        check_no_empty_tensor(
+            {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
+            {path: mask.size for path, mask in masks.items()},
+        )
+        paths.check_paths(self.model, {**constraints.get_masks(self.model), **masks})
+
+    def check_reachable(self, sparsity: float) -> None:
+        """Raise if the model is sparser than `sparsity`, beyond the tensors' rounding.
+
+        Raises:
+            ValueError: If it is.
+        """
+        if self.kept() + len(self._weights) < kept_count(self.size(), sparsity):
+            raise ValueError(
+                "`sparsity` must not lie below that of the model when the phase of "
+                f"{type(self).__name__} begins, which is "
+                f"{self.sparsity_of_masks():.4f}. Received: sparsity={sparsity}"
             )
-            return False
 
     def kept(self) -> int:
         """Return how many weights the masks of this callback keep."""
@@ -219,13 +232,13 @@ class PruningCallback(keras.callbacks.Callback):
     def _end_epoch(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
         self._epochs_seen += 1
         phase_epoch = self._epochs_seen - self.epochs_before
-        if not 1 <= phase_epoch <= self.epochs:
+        if not 1 <= phase_epoch <= self.phase_epochs:
             return
         self._check_loss(logs)
         message = self.end_phase_epoch(phase_epoch)
         if self.verbose:
             print(f"\nEpoch {epoch + 1}: {type(self).__name__} {message}")
-        if phase_epoch == self.epochs:
+        if phase_epoch == self.phase_epochs:
             self._phase_open = False
             self.end_phase()
 
@@ -264,7 +277,7 @@ class PruningCallback(keras.callbacks.Callback):
         return trained
 
     def _check_epochs(self, available: int | None, already_run: int) -> None:
-        needed = self.epochs_before + self.epochs
+        needed = self.epochs_before + self.phase_epochs
         if available is not None and needed > available - already_run:
             raise ValueError(
                 f"`epochs` of {type(self).__name__} must lie within what `fit` runs: "

@@ -14,8 +14,9 @@ from keras_initprune.experiments import methods, runner, tables
 from keras_initprune.experiments.configuration import Configuration
 from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.progress import Progress, make_progress
-from keras_initprune.experiments.results import Results, temporary_path
-from keras_initprune.experiments.results import write_atomically as write
+from keras_initprune.experiments.results import Results
+from keras_initprune.files import temporary_path
+from keras_initprune.files import write_atomically as write
 
 FIGURE_NAME = "error_against_sparsity.png"
 TABLE_NAME = "results.md"

@@ -79,7 +79,7 @@ class Configuration:
         jit_compile: Whether XLA compiles the steps. It takes a second or two, and then
             saves a third of a dense network's time on a CPU.
         prune_epochs: Epochs after which the mask is final. A method may be done
-            sooner.
+            sooner; RigL and SET go on for three quarters of the training.
         k: Number of candidate masks of K-starts.
         fitness: Fitness of a weight in K-starts.
         selection: What competes in K-starts.

@@ -75,6 +75,56 @@ def _before_training(criterion: str) -> Callable[["Configuration"], list[Any]]:
     return make
 
 
+# Steps between two changes of dynamic sparse training. An epoch of MNIST has 550 steps;
+# one of the digits has 41, after which Keras comes back to the callbacks.
+_REWIRING_INTERVAL = {"digits": 41}
+_USUAL_REWIRING_INTERVAL = 100
+
+# Each of them removes the same share of what is left: 45 % on the way to 95 %. The
+# usual 20 % takes three times as many trainings.
+LOTTERY_ROUNDS = 5
+
+
+def _magnitude_after_epochs(run: "Configuration") -> list[Any]:
+    from keras_initprune.callbacks import OneShotMagnitude
+
+    # As long as K-starts, of which it is the limit.
+    epochs = max(1, run.prune_epochs // 2)
+    return [OneShotMagnitude(run.sparsity, epochs, run.distribution or "erk")]
+
+
+def _gradual_magnitude(run: "Configuration") -> list[Any]:
+    from keras_initprune.callbacks import GradualMagnitude
+
+    distribution = run.distribution or "erk"
+    return [GradualMagnitude(run.sparsity, run.prune_epochs, distribution=distribution)]
+
+
+def _rewiring(name: str) -> Callable[["Configuration"], list[Any]]:
+    def make(run: "Configuration") -> list[Any]:
+        from keras_initprune import callbacks
+
+        interval = _REWIRING_INTERVAL.get(run.dataset, _USUAL_REWIRING_INTERVAL)
+        callback = getattr(callbacks, name)(
+            run.sparsity,
+            # Not `prune_epochs`: rewiring takes most of the training.
+            epochs=max(1, int(0.75 * run.epochs)),
+            interval=interval,
+            distribution=run.distribution or "erk",
+            seed=run.seed,
+        )
+        return [callback]
+
+    return make
+
+
+def _lottery_ticket(run: "Configuration") -> list[Any]:
+    from keras_initprune.experiments.lottery_rounds import LotteryRounds
+
+    distribution = run.distribution or "global"
+    return [LotteryRounds(run.sparsity, LOTTERY_ROUNDS, 0, distribution)]
+
+
 METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
     "dense": _dense,
     "random": _random,
@@ -87,17 +137,23 @@ METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
     "k_starts": _k_starts,
     "dissipating_gradients": _dissipating_gradients,
     "combination": _combination,
+    "magnitude_after_epochs": _magnitude_after_epochs,
+    "gradual_magnitude": _gradual_magnitude,
+    "rigl": _rewiring("RigL"),
+    "set": _rewiring("SET"),
+    "lottery_ticket": _lottery_ticket,
 }
 
 
 def callbacks(run: "Configuration") -> list[Any]:
-    """Return the callbacks that prune as the configuration says.
+    """Return what prunes as the configuration says.
 
     Args:
         run: The configuration.
 
     Returns:
-        A new list of Keras callbacks, empty for `"dense"`.
+        A new list of Keras callbacks, empty for `"dense"`; for `"lottery_ticket"` one
+        `LotteryRounds`, which trains by itself.
 
     Raises:
         ValueError: If a setting breaks a callback's rule.
@@ -108,6 +164,17 @@ def callbacks(run: "Configuration") -> list[Any]:
         []
     """
     return METHODS[run.method](run)
+
+
+def trainings(run: "Configuration") -> int:
+    """Return how often a run trains its model.
+
+    Example:
+        >>> from keras_initprune.experiments.configuration import configure
+        >>> [trainings(configure(method=m)) for m in ("dense", "lottery_ticket")]
+        [1, 6]
+    """
+    return 1 + LOTTERY_ROUNDS if run.method == "lottery_ticket" else 1
 
 
 def describe(callback: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import rich.progress
 from rich.console import Console
 
 from keras_initprune.experiments.configuration import Configuration
+from keras_initprune.experiments.methods import trainings
 from keras_initprune.experiments.summary import measure_of
 from keras_initprune.experiments.tables import percent
 
@@ -29,7 +30,7 @@ class Progress:
         self.console = console
         self.done = done
         self.planned = done + len(configurations)
-        self.epochs = sum(run.epochs for run in configurations)
+        self.epochs = sum(run.epochs * trainings(run) for run in configurations)
         self.epochs_done = 0
         self.started = time.monotonic()
 

@@ -15,6 +15,7 @@ from keras_initprune import datasets, models
 from keras_initprune.experiments import methods
 from keras_initprune.experiments.configuration import CLASSIFICATION, Configuration
 from keras_initprune.experiments.initial_pruning import InitialPruning
+from keras_initprune.experiments.lottery_rounds import LotteryRounds
 from keras_initprune.report import sparsity
 
 # Several steps per call of the compiled function halve the time of a small run. The
@@ -96,14 +97,21 @@ def train(
     for callback in pruning:
         if isinstance(callback, InitialPruning):
             callback.data = (data.x_train, _targets(run, data.x_train, data.y_train))
-    history = model.fit(
-        _pipeline(run, data.x_train, data.y_train, training=True),
-        epochs=run.epochs,
-        callbacks=[*pruning, *callbacks],
-        validation_data=validation,
-        shuffle=False,  # The pipeline shuffles.
-        verbose=0,
-    ).history
+
+    def fit(model: keras.Model, own: Sequence[keras.callbacks.Callback]) -> Any:
+        return model.fit(
+            _pipeline(run, data.x_train, data.y_train, training=True),
+            epochs=run.epochs,
+            callbacks=[*own, *callbacks],
+            validation_data=validation,
+            shuffle=False,  # The pipeline shuffles.
+            verbose=0,
+        )
+
+    if pruning and isinstance(pruning[0], LotteryRounds):
+        history = pruning[0].train(model, fit).history
+    else:
+        history = fit(model, pruning).history
     _check_finite(history["loss"], run)
     record = {
         **{name: getattr(run, name) for name in ("dataset", "model", "method")},

@@ -18,13 +18,9 @@ from keras_initprune.experiments import methods, runner
 from keras_initprune.experiments.configuration import Configuration
 from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.progress import make_progress
-from keras_initprune.experiments.results import (
-    check_writable,
-    temporary_path,
-    write_atomically,
-)
 from keras_initprune.experiments.summary import measure_of
 from keras_initprune.experiments.tables import percent
+from keras_initprune.files import check_writable, temporary_path, write_atomically
 from keras_initprune.report import Report, Row, report
 
 MODEL_NAME, HISTORY_NAME = "model.keras", "history.csv"
@@ -166,7 +162,7 @@ _CAPTION = (
     "sparsity: share of weights that are 0; effective: or on no path from input to "
     "output. FLOPs: of one example's forward pass, 2 per prunable weight and use (a "
     "product and a sum); biases, activations and normalisation are left out. sparse: "
-    "the same for the kept weights."
+    "the same for the kept weights. A training step counts three times as much."
 )
 
 

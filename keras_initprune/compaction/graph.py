@@ -1,0 +1,148 @@
+"""The graph of a Sequential or Functional model, as numbered tensors and calls."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of an operation, usually a layer, on tensors of the graph.
+
+    Attributes:
+        operation: What is called.
+        inputs: Numbers of the tensors that it reads.
+        outputs: Numbers of the tensors that it computes.
+        arguments: All its positional arguments, tensors or not.
+        is_plain: Whether it gets nothing but these tensors.
+        is_shared: Whether it is called elsewhere too.
+        reads_masked: Whether Keras passes a mask of time steps along with an input.
+    """
+
+    operation: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    arguments: tuple[Any, ...]
+    is_plain: bool
+    is_shared: bool
+    reads_masked: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The calls of a model in an order in which they can be computed.
+
+    Attributes:
+        calls: All calls but those of input layers.
+        shapes: Shapes of the tensors by number.
+        inputs: Numbers of the tensors that the model is given.
+        outputs: Numbers of the tensors that it returns.
+    """
+
+    calls: tuple[Call, ...]
+    shapes: tuple[Shape, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def units(self, tensor: int) -> int:
+        """Return the size of a tensor's last axis, 0 if it is open or the batch's."""
+        shape = self.shapes[tensor]
+        return (shape[-1] or 0) if len(shape) > 1 else 0
+
+
+def is_graph(layer: Any) -> bool:
+    """Return whether a layer is a model that is defined by its graph alone.
+
+    Subclasses that define `call` again may compute anything.
+    """
+    if not isinstance(layer, keras.Model) or not getattr(layer, "outputs", None):
+        return False
+    return type(layer).call.__module__.startswith("keras.")
+
+
+def call_counts(model: keras.Model) -> Counter[int]:
+    """Return how often each operation is called, by its id, in all nested graphs."""
+    counts: Counter[int] = Counter()
+    pending, seen = [model], {id(model)}
+    while pending:
+        for node in _nodes(pending.pop()):
+            counts[id(node.operation)] += 1
+            if is_graph(node.operation) and id(node.operation) not in seen:
+                seen.add(id(node.operation))
+                pending.append(node.operation)
+    return counts
+
+
+def trace(model: keras.Model, counts: Counter[int]) -> Graph:
+    """Return the graph of a model.
+
+    Args:
+        model: A built model for which `is_graph` holds.
+        counts: The `call_counts` of the outermost model.
+    """
+    numbers: dict[int, int] = {}
+    shapes: list[Shape] = []
+
+    def number(tensor: Any) -> int:
+        if id(tensor) not in numbers:
+            numbers[id(tensor)] = len(shapes)
+            shapes.append(tuple(tensor.shape))
+        return numbers[id(tensor)]
+
+    inputs = tuple(number(tensor) for tensor in model.inputs)
+    calls = []
+    for node in _nodes(model):
+        tensors = node.input_tensors
+        calls.append(
+            Call(
+                operation=node.operation,
+                inputs=tuple(number(tensor) for tensor in tensors),
+                outputs=tuple(number(tensor) for tensor in node.outputs),
+                arguments=tuple(node.arguments.args),
+                is_plain=_is_plain(node),
+                is_shared=counts[id(node.operation)] > 1,
+                reads_masked=any(
+                    getattr(tensor, "_keras_mask", None) is not None
+                    for tensor in tensors
+                ),
+            )
+        )
+    outputs = tuple(number(tensor) for tensor in model.outputs)
+    return Graph(tuple(calls), tuple(shapes), inputs, outputs)
+
+
+def _nodes(model: keras.Model) -> Iterator[Any]:
+    """Yield the nodes that compute a model's outputs, inputs before outputs."""
+    known = {id(tensor) for tensor in model.inputs}
+    pending = list(reversed(model.outputs))
+    while pending:
+        tensor = pending[-1]
+        if id(tensor) in known:
+            pending.pop()
+            continue
+        operation, index, _ = tensor._keras_history
+        node = operation._inbound_nodes[index]
+        missing = [parent for parent in node.input_tensors if id(parent) not in known]
+        if missing:
+            pending.extend(reversed(missing))
+            continue
+        known.update(id(output) for output in node.outputs)
+        yield node
+
+
+def _is_plain(node: Any) -> bool:
+    """Return whether a call gets its tensors only, in order or as one list."""
+    arguments = node.arguments
+    flat = keras.tree.flatten(arguments.args)
+    if not all(isinstance(value, keras.KerasTensor) for value in flat):
+        return False
+    # Inference is what a call without `training` computes anyway.
+    return all(
+        value is None or (name == "training" and value is False)
+        for name, value in arguments.kwargs.items()
+    )

@@ -1,0 +1,126 @@
+"""The dense gradient of single training steps, at no cost to the others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initprune.constraints import (
+    forget_compiled_functions,
+    innermost_optimizer,
+    strategy_scope,
+)
+from keras_initprune.gradients import attach, detach
+from keras_initprune.prunable import PrunableWeight
+
+
+class DenseGradients:
+    """Keeps dL/dw of the training steps for which it is armed, also where w is pruned.
+
+    A removed weight takes part in the step as a zero, so its gradient is the true one;
+    the optimizer leaves it out only after it has been seen here. Steps that are not
+    armed only read a flag.
+
+    Args:
+        model: A compiled model.
+        weights: The weights whose gradients are wanted, by tensor path.
+    """
+
+    # Every replica keeps its own share; reading adds them up.
+    sums_replicas = False
+
+    def __init__(
+        self, model: keras.Model, weights: Mapping[str, PrunableWeight]
+    ) -> None:
+        self._model = model
+        self._weights = dict(weights)
+        self._gradients: dict[str, keras.Variable] = {}
+
+    def start(self) -> None:
+        """Attach to the optimizer, not armed yet."""
+        with strategy_scope(self._model):
+            for path, weight in self._weights.items():
+                self._gradients[path] = _share(weight.shape)
+            self._recorded = _share(())
+            self._armed = keras.Variable(
+                False, dtype="bool", trainable=False, aggregation="only_first_replica"
+            )
+        attach(innermost_optimizer(self._model), self)
+        forget_compiled_functions(self._model)
+
+    def stop(self) -> None:
+        """Detach from the optimizer and free the gradients, if it was started."""
+        if detach(innermost_optimizer(self._model), self):
+            forget_compiled_functions(self._model)
+        self._gradients = {}
+
+    def arm(self) -> None:
+        """Keep the gradient of every step until `disarm`; the last one counts."""
+        self._armed.assign(True)
+
+    def disarm(self) -> None:
+        """Go on without keeping gradients, and forget the last one."""
+        self._armed.assign(False)
+        self._recorded.assign(0.0)
+
+    def latest(self) -> dict[str, np.ndarray] | None:
+        """Return dL/dw of the last armed step by tensor path.
+
+        None if there was none, or an optimizer that scales the loss skipped them all.
+        """
+        if not ops.convert_to_numpy(self._recorded):
+            return None
+        return {
+            path: ops.convert_to_numpy(gradient)
+            for path, gradient in self._gradients.items()
+        }
+
+    def restore(self, gradients: Mapping[str, np.ndarray]) -> None:
+        """Take gradients that `latest` returned for those of the last step."""
+        for path, gradient in gradients.items():
+            self._gradients[path].assign(gradient)
+        self._recorded.assign(1.0)
+
+    def record(self, gradients: Any, variables: Any) -> None:
+        """Keep a step's gradients if armed; runs inside the compiled step."""
+        by_variable = {
+            id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
+        }
+
+        pairs = [
+            (kept, by_variable[id(self._weights[path].variable)])
+            for path, kept in self._gradients.items()
+            if id(self._weights[path].variable) in by_variable
+        ]
+        scale = innermost_optimizer(self._model).loss_scale_factor or 1.0
+
+        def keep() -> Any:
+            for kept, gradient in pairs:
+                dense = _dense(gradient, kept.shape)
+                kept.assign(ops.cast(dense, "float32") / scale)
+            self._recorded.assign(1.0)
+            return ops.ones(())
+
+        # A comparison, since a Keras variable is no condition for TensorFlow.
+        ops.cond(ops.equal(self._armed, True), keep, lambda: ops.zeros(()))
+
+
+def _dense(gradient: Any, shape: tuple[int, ...]) -> Any:
+    """Return a gradient as a tensor; embeddings have those of the rows they read."""
+    if not hasattr(gradient, "indices"):
+        return gradient
+    rows = ops.expand_dims(gradient.indices, -1)
+    return ops.scatter(rows, gradient.values, shape)
+
+
+def _share(shape: tuple[int, ...]) -> keras.Variable:
+    return keras.Variable(
+        initializer="zeros",
+        shape=shape,
+        dtype="float32",
+        trainable=False,
+        synchronization="on_read",
+        aggregation="sum",
+    )

@@ -1,0 +1,111 @@
+"""The record of one figure, and how a timed one is taken."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure of the benchmark.
+
+    Attributes:
+        name: What was measured.
+        unit: What the figure is a ratio of.
+        ratio: The figure: the median of the ratios of all pairs.
+        low: Smallest ratio.
+        high: Largest ratio.
+        at_most: The most that the project asks for. Defaults to no such goal.
+        at_least: The least that the project asks for. Defaults to no such goal.
+        details: Whatever else a reader of the file may want, such as both sides'
+            seconds or the sparsity; plain numbers and strings.
+    """
+
+    name: str
+    unit: str
+    ratio: float
+    low: float
+    high: float
+    at_most: float | None = None
+    at_least: float | None = None
+    details: dict[str, Any] | None = None
+
+    @property
+    def goal(self) -> str:
+        """What the project asks for, in words; empty if it asks for nothing."""
+        if self.at_most is not None:
+            return f"at most {self.at_most:g}"
+        return f"at least {self.at_least:g}" if self.at_least is not None else ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the figure is what the project asks for; None without a goal."""
+        if self.at_most is not None:
+            return self.ratio <= self.at_most
+        return self.ratio >= self.at_least if self.at_least is not None else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers and strings, fit for JSON."""
+        return {**asdict(self), "met": self.met}
+
+
+def single(name: str, unit: str, ratio: float, **fields: Any) -> Measurement:
+    """Return the record of a figure that is counted, or the same in every run.
+
+    Args:
+        name: What was measured.
+        unit: What the figure is a ratio of.
+        ratio: The figure.
+        **fields: Goal and details, see `Measurement`.
+
+    Example:
+        >>> single("weights", "the dense network's", 0.05, at_most=0.1).met
+        True
+    """
+    return Measurement(name, unit, ratio, ratio, ratio, **fields)
+
+
+def paired(
+    name: str,
+    unit: str,
+    sides: tuple[Callable[[], Any], Callable[[], Any]],
+    pairs: int,
+    **fields: Any,
+) -> Measurement:
+    """Time two sides in turn and return the ratio of the first to the second.
+
+    One call of each comes first and is not counted.
+
+    Args:
+        name: What the first side is.
+        unit: What the second side is.
+        sides: The two.
+        pairs: How often both are timed.
+        **fields: Goal and details, see `Measurement`.
+
+    Example:
+        >>> paired("nothing", "a sum", (lambda: None, lambda: sum(range(10**5))), 3).met
+    """
+    for side in sides:
+        side()
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for pair in range(pairs):
+        # Which side goes first alternates as well: the second finds warmer caches.
+        for index in (0, 1) if pair % 2 else (1, 0):
+            begin = time.perf_counter()
+            sides[index]()
+            seconds[index].append(time.perf_counter() - begin)
+    ratios = [first / second for first, second in zip(*seconds, strict=True)]
+    medians = [statistics.median(side) for side in seconds]
+    details = {"seconds": medians, **fields.pop("details", {})}
+    return Measurement(
+        name,
+        unit,
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+        details=details,
+        **fields,
+    )

@@ -1,0 +1,138 @@
+"""Runs the measures and shows what they found."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from keras_initprune.experiments.benchmark import (
+    compaction,
+    exports,
+    masks,
+    selection,
+)
+from keras_initprune.experiments.benchmark.measurement import Measurement
+from keras_initprune.experiments.benchmark.sizes import QUICK, Sizes
+from keras_initprune.experiments.results import check_writable, write_atomically
+
+Measure = Callable[[Sizes], Iterator[Measurement]]
+
+MEASURES: Mapping[str, Measure] = {
+    "masks": masks.measure,
+    "selection": selection.measure,
+    "compaction": compaction.measure,
+    "exports": exports.measure,
+}
+
+
+def run(
+    names: Sequence[str] | None = None, sizes: Sizes | None = None
+) -> Iterator[tuple[str, Measurement]]:
+    """Run measures, one figure after the other.
+
+    Args:
+        names: Names of measures, from `MEASURES`. Defaults to all.
+        sizes: How much to measure. Defaults to `Sizes()`.
+
+    Yields:
+        Pairs of a measure's name and a measurement, as they are made.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    names = list(MEASURES) if names is None else list(names)
+    check_names(names)
+    for name in names:
+        for measurement in MEASURES[name](sizes or Sizes()):
+            yield name, measurement
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise unless all names are measures'.
+
+    Args:
+        names: What to check.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown or not names:
+        raise ValueError(
+            f"`measures` must be some of {', '.join(map(repr, MEASURES))}. "
+            f"Received: {', '.join(map(repr, unknown)) or 'none'}"
+        )
+
+
+def run_and_show(
+    console: Console,
+    quick: bool,
+    out: Path | None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Measure with a progress line, then print a table and write it if asked to.
+
+    Args:
+        console: Where to show both.
+        quick: Whether a few pairs and small networks do.
+        out: A JSON file for the figures, or None.
+        names: Names of measures, from `MEASURES`. Defaults to all.
+
+    Raises:
+        OSError: If `out` cannot be written.
+        ValueError: If a name is unknown.
+    """
+    names = list(MEASURES) if names is None else names
+    check_names(names)
+    if out is not None:
+        check_writable(out.parent)
+    figures = []
+    with console.status("measuring") as status:
+        for name, measurement in run(names, QUICK if quick else Sizes()):
+            figures.append((name, measurement))
+            status.update(f"{len(figures)} figures measured, now: {name}")
+    console.print(_table(figures))
+    if out is not None:
+        content = {
+            "machine": machine(),
+            "quick": quick,
+            "figures": [{"measure": name, **made.as_dict()} for name, made in figures],
+        }
+        write_atomically(out, json.dumps(content, indent=1) + "\n")
+        console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
+
+
+def machine() -> str:
+    """Return the processor and the versions that figures depend on, in one line."""
+    import tensorflow as tf
+
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, "
+        f"Keras {keras.__version__}, NumPy {np.__version__}"
+    )
+
+
+def _table(figures: Sequence[tuple[str, Measurement]]) -> Table:
+    table = Table(
+        title=f"Costs as ratios ({machine()})",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("what")
+    table.add_column("in units of")
+    for header in ("median", "from", "to"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("goal")
+    for _, made in figures:
+        cells = [f"{figure:.2f}" for figure in (made.ratio, made.low, made.high)]
+        missed = " (missed)" if made.met is False else ""
+        table.add_row(made.name, made.unit, *cells, made.goal + missed)
+    return table

@@ -1,0 +1,5 @@
+"""Writes models for where they run: Keras, TensorFlow, LiteRT, NumPy."""
+
+from keras_initprune.export.exporting import FORMATS, Format, check_target, export
+
+__all__ = ["FORMATS", "Format", "check_target", "export"]

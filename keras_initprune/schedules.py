@@ -1,0 +1,45 @@
+"""Schedules: how sparsity and the share of rewired weights change with progress."""
+
+import math
+
+
+def cubic_sparsity(start: float, end: float, progress: float) -> float:
+    """Return the sparsity of gradual pruning, fast first and slower towards the end.
+
+    `end + (start - end) * (1 - progress) ** 3`.
+
+    Args:
+        start: Sparsity at progress 0, in [0, 1).
+        end: Sparsity at progress 1, in [0, 1).
+        progress: Share of the schedule that is over, in [0, 1].
+
+    References:
+        - Zhu and Gupta 2017, "To prune, or not to prune: exploring the efficacy of
+          pruning for model compression" (arXiv 1710.01878), equation 1
+
+    Example:
+        >>> [cubic_sparsity(0.0, 0.8, progress) for progress in (0.0, 0.5, 1.0)]
+        [0.0, 0.7000000000000001, 0.8]
+    """
+    return end + (start - end) * (1.0 - progress) ** 3
+
+
+def cosine_fraction(fraction: float, progress: float) -> float:
+    """Return the share of kept weights that is rewired, falling to 0 along a cosine.
+
+    `fraction / 2 * (1 + cos(pi * progress))`.
+
+    Args:
+        fraction: Share at progress 0, in (0, 1].
+        progress: Share of the schedule that is over, in [0, 1].
+
+    References:
+        - Dettmers and Zettlemoyer 2019, "Sparse networks from scratch: faster training
+          without losing performance" (arXiv 1907.04840)
+        - Evci et al. 2020, "Rigging the lottery" (arXiv 1911.11134), section 3
+
+    Example:
+        >>> [round(cosine_fraction(0.3, p), 4) for p in (0.0, 0.5, 1.0)]
+        [0.3, 0.15, 0.0]
+    """
+    return fraction / 2.0 * (1.0 + math.cos(math.pi * progress))
