@@ -46,7 +46,9 @@ def search(
     trials: Annotated[int, typer.Option(help="Budget of trials.")] = 20,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Begin no trial after so many minutes. Defaults to no limit."),
+        typer.Option(
+            help="Begin no trial after so many minutes. Defaults to no limit."
+        ),
     ] = None,
     methods: Annotated[
         list[str],

@@ -52,6 +52,8 @@ class RobustOracle(keras_tuner.Oracle):
         super().__init__(*args, max_consecutive_failed_trials=never, **kwargs)
         self.patience = patience
         self.max_failures = check_positive_integer(max_failures, "max_failures")
+        self.end_order: list[str] = []
+        self.tuner_ids: set[str] = set()
         self.deadline: float | None = None
         self.on_hold = False
         self.watcher = Watcher()
@@ -292,7 +294,7 @@ class HyperbandOracle(RobustOracle, keras_tuner.oracles.HyperbandOracle):
         )
         self.max_trials = max_trials
         self.min_epochs = min_epochs
-        self._brackets = []
+        self._brackets: list[dict[str, Any]] = []
         self._current_bracket = self._get_num_brackets() - 1
         self._start_new_bracket()
 
@@ -321,4 +323,4 @@ def get(identifier: str) -> type[RobustOracle]:
 def metrics_of(trial: Trial) -> dict[str, float]:
     """Return what was measured in a trial; empty if it has not finished."""
     tracker = trial.metrics
-    return {name: tracker.get_best_value(name) for name in tracker.metrics}
+    return {name: float(tracker.get_best_value(name)) for name in tracker.metrics}

@@ -11,7 +11,7 @@ from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.tables import percent
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
 from keras_initprune.tuner.oracles import metrics_of
-from keras_initprune.tuner.results import describe_values
+from keras_initprune.tuner.results import describe
 from keras_initprune.tuner.watching import Watcher
 
 
@@ -86,13 +86,15 @@ class SearchProgress(Watcher):
 
     def describe(self, trial: Any) -> str:
         """Return a trial's values and its outcome in words."""
-        name = f"{trial.trial_id} {describe_values(trial.hyperparameters.values)}"
+        name = f"{trial.trial_id} {describe(trial.hyperparameters, 'pruning/sparsity')}"
         metrics = metrics_of(trial)
         if trial.score is None or self.objective.metric not in metrics:
             return f"{name}: failed"
         value = self.objective.value(metrics)
         shown = percent(value) if self.objective.metric_direction == "max" else value
-        return f"{name}: {self.objective.metric} {shown} at {percent(metrics[SPARSITY])}"
+        return (
+            f"{name}: {self.objective.metric} {shown} at {percent(metrics[SPARSITY])}"
+        )
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -138,7 +140,7 @@ class BarProgress(SearchProgress):
 
     def trial_begin(self, trial: Any) -> None:
         """Show which trial runs."""
-        self._show(describe_values(trial.hyperparameters.values))
+        self._show(describe(trial.hyperparameters))
 
     def epoch_end(self, trial: Any) -> None:
         """Move the bar by an epoch's share of a trial."""

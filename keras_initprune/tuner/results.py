@@ -1,9 +1,9 @@
 """What a search found: every trial, the Pareto front, and the best network."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
+import keras_tuner
 
 from keras_initprune.experiments import methods
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective, non_dominated
@@ -27,8 +27,9 @@ class SearchResults:
         tuner: The tuner.
         records: One per trial, in the order of their names: `trial`, `status`
             (`"completed"`, `"failed"` or `"running"`), `reason` (why it failed, or
-            None), `hyperparameters`, `metrics`, `score`, and `front`, whether no other
-            trial beats it in both metric and sparsity.
+            None), `hyperparameters`, `description` (what was searched, in words),
+            `metrics`, `score`, and `front`, whether no other trial beats it in both
+            metric and sparsity.
 
     Raises:
         ValueError: If the tuner is a worker's.
@@ -99,9 +100,7 @@ class SearchResults:
         """
         return self.tuner.load_model(self._trial(record))
 
-    def callbacks(
-        self, record: Record | None = None
-    ) -> list[keras.callbacks.Callback]:
+    def callbacks(self, record: Record | None = None) -> list[keras.callbacks.Callback]:
         """Return new callbacks that repeat a trial's pruning.
 
         Args:
@@ -128,21 +127,34 @@ class SearchResults:
         return record["score"], self.objective.quality(metrics) + metrics[SPARSITY]
 
 
-def describe_values(hyperparameters: Mapping[str, Any]) -> str:
-    """Return a trial's hyperparameters in one line.
+def describe(hyperparameters: keras_tuner.HyperParameters, *without: str) -> str:
+    """Return the values that were searched in one line.
+
+    Args:
+        hyperparameters: Those of a trial.
+        *without: Names to leave out.
 
     Example:
-        >>> describe_values({"pruning/method": "k_starts", "pruning/k": 16, "units": 8})
-        'k_starts, k 16, units 8'
+        >>> hp = keras_tuner.HyperParameters()
+        >>> hp.Choice("pruning/method", ["k_starts", "random"]), hp.Choice("units", [8])
+        ('k_starts', 8)
+        >>> describe(hp)
+        'k_starts, units 8'
     """
+    fixed = {
+        each.name
+        for each in hyperparameters.space
+        if type(each).__name__ == "Fixed" and each.name != PREFIX + "method"
+    }
     words = []
-    for name, value in hyperparameters.items():
-        name = name.removeprefix(PREFIX)
+    for name, value in hyperparameters.values.items():
+        if name in fixed or name in without or name.startswith(_HYPERBANDS):
+            continue
+        if not hyperparameters.is_active(name):
+            continue  # In a worker those have values, too.
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        if name == "method":
-            words.append(shown)
-        elif not name.startswith(_HYPERBANDS):
-            words.append(f"{name.replace('_', ' ')} {shown}")
+        name = name.removeprefix(PREFIX)
+        words.append(shown if name == "method" else f"{name.replace('_', ' ')} {shown}")
     return ", ".join(words)
 
 
@@ -157,8 +169,9 @@ def _record(trial: Any) -> Record:
             for name, value in trial.hyperparameters.values.items()
             if not name.startswith(_HYPERBANDS)
         },
+        "description": describe(trial.hyperparameters, PREFIX + "sparsity"),
         "metrics": metrics_of(trial) if is_completed(trial) else {},
-        "score": trial.score,
+        "score": None if trial.score is None else float(trial.score),
         "front": False,
     }
 

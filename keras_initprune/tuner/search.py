@@ -26,7 +26,7 @@ from keras_initprune.experiments.results import (
 from keras_initprune.tuner import distribution, roles, summary
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.progress import SearchProgress, make_progress
-from keras_initprune.tuner.results import SearchResults, describe_values
+from keras_initprune.tuner.results import SearchResults, describe
 from keras_initprune.tuner.settings import SearchSettings
 from keras_initprune.tuner.tuners import PruningTuner
 from keras_initprune.tuner.watching import Watcher
@@ -314,8 +314,7 @@ class _Worker(Watcher):
         self._interrupts.check()
 
     def trial_begin(self, trial: Any) -> None:
-        values = describe_values(trial.hyperparameters.values)
-        line = f"trial {trial.trial_id}: {values}"
+        line = f"trial {trial.trial_id}: {describe(trial.hyperparameters)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -15,6 +15,7 @@ from keras_initprune.validation import (
     check_choice,
     check_fraction,
     check_positive_integer,
+    check_seed,
     check_sparsity,
 )
 
@@ -59,6 +60,8 @@ class PruningSpace:
         criteria: What counts as movement.
         distributions: How the sparsity spreads over tensors. `"global"` ranks weights,
             so K-starts recombine under it, and random pruning never uses it.
+        draws: Seeds of random pruning: the best of several random masks is what a
+            search for a good one has to beat.
         layers: Which weights to prune, see `prunable_weights`; not searched.
         skip_output: Whether to leave out the output layers; not searched.
         embeddings: Whether to prune embedding tables too; not searched.
@@ -82,6 +85,7 @@ class PruningSpace:
     dissipating_epochs: Sequence[int] = (2, 3, 4)
     criteria: Sequence[str] = ("movement",)
     distributions: Sequence[str] = ("erk", "global")
+    draws: Sequence[int] = tuple(range(32))
     layers: LayerSelector = None
     skip_output: bool = False
     embeddings: bool = False
@@ -98,6 +102,7 @@ class PruningSpace:
             "dissipating_epochs": check_positive_integer,
             "criteria": lambda value, name: check_choice(value, name, DISSIPATION),
             "distributions": lambda v, name: check_choice(v, name, _DISTRIBUTIONS),
+            "draws": check_seed,
         }
         for name, check in rules.items():
             values = getattr(self, name)
@@ -148,6 +153,7 @@ class PruningSpace:
         if RANDOM in self.methods:
             with where("method", [RANDOM]):
                 choose("random_distribution", self._counted())
+                choose("draw", self.draws)
         if COMBINATION in self.methods:
             with where("method", [COMBINATION]):
                 choose("share", self.shares)
@@ -164,14 +170,14 @@ class PruningSpace:
 
         Args:
             values: What `sample` returned.
-            seed: Seed of the random masks. Defaults to None: see `KStarts`.
+            seed: Seed of K-starts' masks. Defaults to None: see `KStarts`.
 
         Example:
             >>> values = {"method": "random", "sparsity": 0.9,
-            ...           "random_distribution": "erk"}
-            >>> [callback] = PruningSpace().callbacks(values, seed=0)
-            >>> callback.sparsity, callback.distribution
-            (0.9, 'erk')
+            ...           "random_distribution": "erk", "draw": 3}
+            >>> [callback] = PruningSpace().callbacks(values)
+            >>> callback.sparsity, callback.distribution, callback.seed
+            (0.9, 'erk', 3)
         """
         method, sparsity = values["method"], values["sparsity"]
         which: dict[str, Any] = {
@@ -180,8 +186,8 @@ class PruningSpace:
             "embeddings": self.embeddings,
         }
         if method == RANDOM:
-            distribution = values["random_distribution"]
-            return [RandomPruning(sparsity, distribution, seed, **which)]
+            distribution, draw = values["random_distribution"], values["draw"]
+            return [RandomPruning(sparsity, distribution, seed=draw, **which)]
         made: list[keras.callbacks.Callback] = []
         if method in _WITH_K_STARTS:
             k_starts = KStarts(

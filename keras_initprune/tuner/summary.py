@@ -11,10 +11,12 @@ from rich.table import Table
 from keras_initprune import plots
 from keras_initprune.experiments.tables import percent
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
-from keras_initprune.tuner.results import Record, SearchResults, describe_values
+from keras_initprune.tuner.results import Record, SearchResults
 
 _HEADERS = ("trial", "sparse", "value", "vs dense", "", "hyperparameters")
-_MARKS = "* the best for the objective, + on the Pareto front (no trial beats it in both)"
+_MARKS = (
+    "* the best for the objective, + on the Pareto front (no trial beats it in both)"
+)
 
 
 def rich_table(results: SearchResults, dense: Mapping[str, Any] | None) -> Table:
@@ -175,11 +177,5 @@ def _cells(
         show(objective, value),
         difference,
         mark,
-        describe_values(
-            {
-                name: value
-                for name, value in record["hyperparameters"].items()
-                if name != "pruning/sparsity"
-            }
-        ),
+        record["description"],
     ]

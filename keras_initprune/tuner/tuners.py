@@ -137,7 +137,8 @@ class PruningTuner(keras_tuner.Tuner):
             OSError: In a chief, if its address cannot be had.
         """
         if self.role == "worker":
-            with serving.impatient_client(self.patience):
+            patience = serving.impatient_client(self.patience)
+            with serving.quiet_protocol(), patience:
                 super().search(*args, **kwargs)
             return
         if self.max_minutes is not None:
@@ -149,7 +150,8 @@ class PruningTuner(keras_tuner.Tuner):
         self.oracle.verbose = kwargs.get("verbose", 1)
         # Workers may come while what has to be done first is being done.
         self.oracle.on_hold = True
-        with serving.serving(self.oracle, roles.chief_address()) as wait:
+        server = serving.serving(self.oracle, roles.chief_address())
+        with serving.quiet_protocol(), server as wait:
             self.on_search_begin()
             self.oracle.on_hold = False
             wait()
