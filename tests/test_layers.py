@@ -16,6 +16,7 @@ LAYERS = [
     ["gradients"],
     ["callbacks"],
     ["experiments"],
+    ["tuner"],
     ["cli"],
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}

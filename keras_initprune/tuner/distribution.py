@@ -91,8 +91,13 @@ def check_strategy(strategy: Any) -> Any:
             f"{', '.join(map(repr, STRATEGIES))}, or None. "
             f"Received: strategy={strategy!r}"
         )
-    kinds = {kind.__name__.removesuffix("V1") for kind in type(strategy).__mro__}
-    refused = [name for name in _REFUSED if name in kinds]
+    distribute = tf.distribute
+    refused = [
+        name
+        for name in _REFUSED
+        for module in (distribute, distribute.experimental)
+        if isinstance(strategy, getattr(module, name))
+    ]
     if refused:
         raise ValueError(
             f"`strategy` must be local to one machine: Keras 3 does not support "

@@ -82,12 +82,12 @@ class PruningHyperModel(keras_tuner.HyperModel):
         if self.seed is not None:
             keras.utils.set_random_seed(self.seed)
         model = self.hypermodel.build(hp)
-        if model.built:
-            self.install_masks(model)
-        return model
-
-    def install_masks(self, model: keras.Model) -> keras.Model:
-        """Install masks on the weights that the search prunes."""
+        if not model.built:
+            raise errors.FatalValueError(
+                "The models of a search must be built, so that they can be given masks: "
+                "begin yours with `keras.Input`, or call `model.build(input_shape)`. "
+                f"Received: {model.name!r}"
+            )
         space = self.space
         return constraints.install_masks(
             model, space.layers, space.skip_output, space.embeddings
@@ -130,11 +130,10 @@ class PruningHyperModel(keras_tuner.HyperModel):
         """
         started = time.perf_counter()
         distribution.check_model(model)
-        resumed = bool(kwargs.get("initial_epoch"))
         epochs = self._check_epochs(hp, kwargs)
-        if resumed and not constraints.masked_weights(model):
-            self._restore_masks(model)
-        ours = [_StopAtNaN(), *([] if resumed else self.callbacks(hp))]
+        # What goes on from an earlier trial has the masks that this one chose.
+        pruning = [] if kwargs.get("initial_epoch") else self.callbacks(hp)
+        ours = [_StopAtNaN(), *pruning]
         theirs = [_after_pruning(callback, epochs) for callback in callbacks]
         try:
             results = self.hypermodel.fit(
@@ -151,13 +150,6 @@ class PruningHyperModel(keras_tuner.HyperModel):
         _check_finite(metrics)
         seconds = time.perf_counter() - started
         return {**metrics, SPARSITY: sparsity(model), "seconds": seconds}
-
-    def _restore_masks(self, model: keras.Model) -> None:
-        # A model that was not built before its weights were loaded had no masks then.
-        space = self.space
-        constraints.restore_masks(
-            model, space.layers, space.skip_output, space.embeddings
-        )
 
     def _check_epochs(self, hp: Any, kwargs: Mapping[str, Any]) -> int:
         """Return the epochs that pruning takes; raise unless one more follows."""

@@ -187,8 +187,9 @@ class ParetoFront(SearchObjective):
     def weighed(self, trials: Sequence[Metrics], weight: float) -> list[float]:
         """Return scores of all trials that favour quality by `weight`, in [0, 1].
 
-        The augmented Tchebycheff scalarisation of both, each brought to [0, 1] over
-        the trials: min(w q, (1 - w) s) + 0.05 (w q + (1 - w) s).
+        The augmented Tchebycheff scalarisation of what both lack of the best, each
+        brought to [0, 1] over the trials: with a = w (1 - q) and b = (1 - w) (1 - s)
+        the score is -max(a, b) - 0.05 (a + b).
 
         Args:
             trials: Metrics of the finished trials.
@@ -205,8 +206,8 @@ class ParetoFront(SearchObjective):
         sparsities = _to_unit([float(metrics[SPARSITY]) for metrics in trials])
         scores = []
         for quality, sparsity in zip(qualities, sparsities, strict=True):
-            parts = (weight * quality, (1.0 - weight) * sparsity)
-            scores.append(min(parts) + 0.05 * sum(parts))
+            lacking = (weight * (1.0 - quality), (1.0 - weight) * (1.0 - sparsity))
+            scores.append(-max(lacking) - 0.05 * sum(lacking))
         return scores
 
 

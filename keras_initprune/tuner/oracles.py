@@ -324,3 +324,9 @@ def metrics_of(trial: Trial) -> dict[str, float]:
     """Return what was measured in a trial; empty if it has not finished."""
     tracker = trial.metrics
     return {name: float(tracker.get_best_value(name)) for name in tracker.metrics}
+
+
+def reason_of(trial: Trial) -> str:
+    """Return in one line why a trial failed: of a traceback, the last one."""
+    lines = (trial.message or "").strip().splitlines()
+    return lines[-1] if lines else "unknown"

@@ -10,7 +10,7 @@ from rich.console import Console
 from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.tables import percent
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
-from keras_initprune.tuner.oracles import metrics_of
+from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.results import describe
 from keras_initprune.tuner.watching import Watcher
 
@@ -89,7 +89,7 @@ class SearchProgress(Watcher):
         name = f"{trial.trial_id} {describe(trial.hyperparameters, 'pruning/sparsity')}"
         metrics = metrics_of(trial)
         if trial.score is None or self.objective.metric not in metrics:
-            return f"{name}: failed"
+            return f"{name}: failed. {reason_of(trial)}"
         value = self.objective.value(metrics)
         shown = percent(value) if self.objective.metric_direction == "max" else value
         return (

@@ -7,7 +7,7 @@ import keras_tuner
 
 from keras_initprune.experiments import methods
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective, non_dominated
-from keras_initprune.tuner.oracles import metrics_of
+from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.space import PREFIX
 from keras_initprune.tuner.tuners import PruningTuner, is_completed
 
@@ -163,7 +163,7 @@ def _record(trial: Any) -> Record:
     return {
         "trial": trial.trial_id,
         "status": status if status in ("completed", "failed") else "running",
-        "reason": _reason(trial.message) if status == "failed" else None,
+        "reason": reason_of(trial) if status == "failed" else None,
         "hyperparameters": {
             name: value
             for name, value in trial.hyperparameters.values.items()
@@ -175,10 +175,3 @@ def _record(trial: Any) -> Record:
         "front": False,
     }
 
-
-def _reason(message: str | None) -> str:
-    """Return the last line of a traceback, without the name of KerasTuner's error."""
-    lines = (message or "").strip().splitlines()
-    if not lines:
-        return "unknown"
-    return lines[-1].removeprefix("keras_tuner.src.errors.FailedTrialError: ")

@@ -1,13 +1,14 @@
 """The tuner: KerasTuner's, for networks that become sparse while they train."""
 
 import contextlib
-import json
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner import errors
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_initprune.experiments.results import write_atomically
@@ -214,6 +215,18 @@ class PruningTuner(keras_tuner.Tuner):
             self.oracle.save()
         write_atomically(self._get_tuner_fname(), "{}")
 
+    def _try_run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+        # KerasTuner's own prints a traceback even where a trial fails as it may.
+        try:
+            self._run_and_update_trial(trial, *args, **kwargs)
+            trial.status = TrialStatus.COMPLETED
+        except errors.FatalError:
+            raise
+        except errors.FailedTrialError as error:
+            trial.status, trial.message = TrialStatus.FAILED, str(error)
+        except Exception:
+            trial.status, trial.message = TrialStatus.INVALID, traceback.format_exc()
+
     def _build_and_fit_model(
         self, trial: Any, *args: Any, **kwargs: Any
     ) -> dict[str, float]:
@@ -221,8 +234,6 @@ class PruningTuner(keras_tuner.Tuner):
         hp, objective = trial.hyperparameters, self.oracle.objective
         model = self._try_build(hp)
         metrics = self.hypermodel.fit(hp, model, *args, **kwargs)
-        path = self._get_build_config_fname(trial.trial_id)
-        write_atomically(path, json.dumps(model.get_build_config()))
         return {**metrics, objective.name: objective.score(metrics)}
 
     def _build_hypermodel(self, hp: Any) -> keras.Model:
@@ -233,10 +244,6 @@ class PruningTuner(keras_tuner.Tuner):
         return model
 
     def _load_checkpoint(self, model: keras.Model, trial_id: str) -> keras.Model:
-        if not model.built:
-            path = Path(self._get_build_config_fname(trial_id))
-            model.build_from_config(json.loads(path.read_text(encoding="utf-8")))
-        self.hypermodel.install_masks(model)
         with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
             # Keras leaves out the state of an optimizer that has none yet, and with it
             # the place in the learning rate's schedule.
