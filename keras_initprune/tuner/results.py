@@ -174,4 +174,3 @@ def _record(trial: Any) -> Record:
         "score": None if trial.score is None else float(trial.score),
         "front": False,
     }
-

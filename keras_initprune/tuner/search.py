@@ -125,10 +125,10 @@ class Search:
             self._work()
             return None
         with _locked(self.folder):
-            self._check_settings(write=True)
             return self._lead()
 
     def _lead(self) -> Outcome:
+        self._check_settings()
         objective = self.settings.make_objective(self._reference_value)
         with Interrupts() as interrupts:
             progress = make_progress(
@@ -140,6 +140,7 @@ class Search:
             )
             data = runner.load_data(self.settings.run, self.data_dir)
             tuner = self._make_tuner(objective, data, progress)
+            self._store_settings()
             leader = _Leader(self, tuner, data, progress)
             tuner.watcher = tuner.oracle.watcher = leader
             try:
@@ -251,23 +252,29 @@ class Search:
         metrics["seconds"] = time.perf_counter() - started
         write_atomically(path, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
 
-    def _check_settings(self, write: bool) -> None:
+    def _check_settings(self) -> None:
+        """Raise if the folder holds another search."""
         path = self.folder / SETTINGS_NAME
-        # As JSON sees them: lists and tuples are the same there.
-        identity = json.loads(json.dumps(self.settings.identity))
-        if not path.exists() and write:
-            write_atomically(path, json.dumps(identity, indent=1) + "\n")
+        if not path.exists():
+            return
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = _flat(json.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
-        for name, value in _flat(identity).items():
-            before = _flat(stored).get(name)
-            if before != value:
+        for name, value in _flat(self._identity()).items():
+            if stored.get(name) != value:
                 raise ValueError(
-                    f"{self.folder} holds a search with {name}={before!r}, and this "
-                    f"one has {name}={value!r}. Choose another --out."
+                    f"{self.folder} holds a search with {name}={stored.get(name)!r}, "
+                    f"and this one has {name}={value!r}. Choose another --out."
                 )
+
+    def _store_settings(self) -> None:
+        path = self.folder / SETTINGS_NAME
+        write_atomically(path, json.dumps(self._identity(), indent=1) + "\n")
+
+    def _identity(self) -> dict[str, Any]:
+        # As JSON has it: lists and tuples are the same there.
+        return json.loads(json.dumps(self.settings.identity))
 
     def _wait_for_settings(self) -> None:
         """Wait until the chief has begun."""
@@ -279,7 +286,7 @@ class Search:
                     f"{self.patience:g} seconds. Chief and workers need the same --out."
                 )
             time.sleep(_POLL)
-        self._check_settings(write=False)
+        self._check_settings()
 
 
 class _Leader(Watcher):

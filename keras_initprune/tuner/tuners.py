@@ -144,10 +144,12 @@ class PruningTuner(keras_tuner.Tuner):
             return
         if self.max_minutes is not None:
             self.oracle.deadline = time.monotonic() + 60.0 * self.max_minutes
+        # KerasTuner looks for this to tell whether there is a search to go on with, and
+        # would first write it after the first trial.
+        self.save()
         if self.role == "single":
             super().search(*args, **kwargs)
             return
-        self.save()
         self.oracle.verbose = kwargs.get("verbose", 1)
         # Workers may come while what has to be done first is being done.
         self.oracle.on_hold = True
