@@ -76,7 +76,7 @@ def test_a_search_ends_in_a_sparse_network_that_stays_sparse(tmp_path):
 
     model = results.best_model()
     masks = get_masks(model)
-    loss, accuracy = model.evaluate(X, Y, verbose=0)
+    _, accuracy = model.evaluate(X, Y, verbose=0)
     assert accuracy == pytest.approx(best["metrics"]["val_accuracy"], abs=1e-6)
     # No callback of ours: the constraints alone keep the zeros.
     model.fit(X, Y, epochs=1, verbose=0)

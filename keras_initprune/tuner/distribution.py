@@ -4,6 +4,7 @@ A trial trains on one machine: on one device, or on all of them with
 `MirroredStrategy`. Several machines search together as KerasTuner's chief and workers.
 """
 
+import contextlib
 from typing import Any
 
 import keras
@@ -107,6 +108,11 @@ def check_strategy(strategy: Any) -> Any:
             f"KERASTUNER_* environment variables. Received: strategy={strategy!r}"
         )
     return strategy
+
+
+def scope(strategy: Any) -> contextlib.AbstractContextManager:
+    """Return the scope of a strategy, or one that does nothing for None."""
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def check_model(model: keras.Model) -> None:

@@ -84,7 +84,7 @@ class PruningHyperModel(keras_tuner.HyperModel):
         model = self.hypermodel.build(hp)
         if not model.built:
             raise errors.FatalValueError(
-                "The models of a search must be built, so that they can be given masks: "
+                "The models of a search must be built, so that they can have masks: "
                 "begin yours with `keras.Input`, or call `model.build(input_shape)`. "
                 f"Received: {model.name!r}"
             )

@@ -1,6 +1,7 @@
 """Shows how far a search is: a bar on a terminal, one line per trial elsewhere."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,6 +40,8 @@ class SearchProgress(Watcher):
         self.epochs = epochs
         self.console = console
         self.interrupts = interrupts
+        # What to do before the first trial; returns how many were finished before.
+        self.prepare: Callable[[], int] = lambda: 0
         self.done = 0
         self.done_before = 0
         self.started = time.monotonic()
@@ -60,6 +63,10 @@ class SearchProgress(Watcher):
         self.started = time.monotonic()
         if done:
             self.say(f"{done} of {self.trials} trials were finished before.")
+
+    def search_begin(self) -> None:
+        """Prepare the search."""
+        self.begin(self.prepare())
 
     def batch_end(self) -> None:
         """Stop here if Ctrl-C was pressed."""
@@ -98,6 +105,28 @@ class SearchProgress(Watcher):
 
     def say(self, line: str) -> None:
         """Print a line."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class WorkerProgress(Watcher):
+    """What a worker says: which trials it was given.
+
+    Args:
+        console: Where to write.
+        interrupts: Notices Ctrl-C.
+    """
+
+    def __init__(self, console: Console, interrupts: Interrupts):
+        self.console = console
+        self.interrupts = interrupts
+
+    def batch_end(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def trial_begin(self, trial: Any) -> None:
+        """Say what is trained."""
+        line = f"trial {trial.trial_id}: {describe(trial.hyperparameters)}"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -19,12 +19,12 @@ _MARKS = (
 )
 
 
-def rich_table(results: SearchResults, dense: Mapping[str, Any] | None) -> Table:
+def rich_table(results: SearchResults, dense: Mapping[str, Any] | None = None) -> Table:
     """Return the trials as a table for 80 columns, the best in bold.
 
     Args:
         results: The results; at least one trial was completed.
-        dense: Metrics of the dense reference, or None.
+        dense: Metrics of the dense reference. Defaults to None.
     """
     objective = results.objective
     table = Table(
@@ -47,12 +47,12 @@ def rich_table(results: SearchResults, dense: Mapping[str, Any] | None) -> Table
     return table
 
 
-def markdown(results: SearchResults, dense: Mapping[str, Any] | None) -> str:
+def markdown(results: SearchResults, dense: Mapping[str, Any] | None = None) -> str:
     """Return the same table as a Markdown document.
 
     Args:
         results: The results; at least one trial was completed.
-        dense: Metrics of the dense reference, or None.
+        dense: Metrics of the dense reference. Defaults to None.
     """
     objective, best = results.objective, results.best()
     rows = [

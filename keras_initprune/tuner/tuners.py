@@ -41,7 +41,7 @@ class PruningTuner(keras_tuner.Tuner):
             was called. Defaults to None: no limit.
         epochs: Epochs of the longest trial; for Hyperband, which needs it in advance.
             The other algorithms take it from `search`. Defaults to None.
-        seed: Seed of the algorithm. Defaults to 0.
+        seed: Seed of the algorithm; None draws one. Defaults to 0.
         strategy: A `tf.distribute` strategy for the trials, or its name, see
             `distribution.get`. Defaults to None.
         patience: In chief and workers, the seconds of silence after which the other
@@ -78,7 +78,7 @@ class PruningTuner(keras_tuner.Tuner):
         max_trials: int = 20,
         max_minutes: float | None = None,
         epochs: int | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         strategy: Any = None,
         patience: float = 60.0,
         directory: str | Path | None = None,
@@ -108,7 +108,7 @@ class PruningTuner(keras_tuner.Tuner):
             "objective": objectives.get(objective),
             "max_trials": check_positive_integer(max_trials, "max_trials"),
             # KerasTuner takes 0 for no seed.
-            "seed": seed + 1,
+            "seed": None if seed is None else seed + 1,
             "patience": self.patience,
         }
         if algorithm == "hyperband":
@@ -246,7 +246,7 @@ class PruningTuner(keras_tuner.Tuner):
         return model
 
     def _load_checkpoint(self, model: keras.Model, trial_id: str) -> keras.Model:
-        with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
+        with distribution.scope(self.distribution_strategy):
             # Keras leaves out the state of an optimizer that has none yet, and with it
             # the place in the learning rate's schedule.
             model.optimizer.build(model.trainable_variables)
