@@ -69,7 +69,6 @@ def test_a_killed_search_resumes_without_its_finished_trials(tmp_path):
     assert "holds a search with seed=0" in other.stderr
 
     resumed = start("--trials", 3, *sparsities, "--out", out)
-    wait_until(lambda: (out / ".lock").exists(), resumed)
     output, errors = resumed.communicate(timeout=180)
     assert resumed.returncode == 0, errors
     assert f"{len(kept)} of 3 trials were finished before." in output

@@ -33,7 +33,9 @@ def build(hp):
     )
     steps = hp.Fixed("accumulation", accumulation) or None
     optimizer = keras.optimizers.Adam(0.01, gradient_accumulation_steps=steps)
-    model.compile(optimizer, "mse", jit_compile=False)
+    model.compile(
+        optimizer, "mse", jit_compile=False, steps_per_execution=per_execution
+    )
     return model
 
 space = PruningSpace(
@@ -44,7 +46,7 @@ space = PruningSpace(
 x = np.random.default_rng(0).normal(size=(64, 12)).astype("float32")
 fit = {"x": x, "y": x[:, :3], "validation_data": (x, x[:, :3]), "epochs": 3,
        "batch_size": 16, "shuffle": False, "verbose": 0}
-accumulation = 0
+accumulation, per_execution = 0, 1
 results = {}
 for name, strategy in [("one", "one_device"), ("two", two)]:
     tuner = PruningTuner(
@@ -71,17 +73,20 @@ for path, (single,) in gathered["one"].items():
     np.testing.assert_allclose(first, single, rtol=1e-3)
 assert gathered["one"].keys() == {"hidden/kernel", "output/kernel"}
 
-accumulation = 2
-tuner = PruningTuner(
-    PruningHyperModel(build, space), AccuracyAtSparsity(0.8, "val_loss"), "random",
-    max_trials=1, strategy=two, directory=tempfile.mkdtemp(),
-)
-try:
-    tuner.search(**fit)
-except ValueError as error:
-    assert "`gradient_accumulation_steps` must be None" in str(error), error
-else:
-    sys.exit("gradient accumulation was not refused")
+for accumulation, per_execution, message in [
+    (2, 1, "`gradient_accumulation_steps` must be None"),
+    (0, 4, "`steps_per_execution` must be 1"),
+]:
+    tuner = PruningTuner(
+        PruningHyperModel(build, space), AccuracyAtSparsity(0.8, "val_loss"), "random",
+        max_trials=1, strategy=two, directory=tempfile.mkdtemp(),
+    )
+    try:
+        tuner.search(**fit)
+    except ValueError as error:
+        assert message in str(error), error
+    else:
+        sys.exit("not refused: " + message)
 """
 
 

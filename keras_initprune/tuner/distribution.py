@@ -116,20 +116,30 @@ def scope(strategy: Any) -> contextlib.AbstractContextManager:
 
 
 def check_model(model: keras.Model) -> None:
-    """Raise if a model cannot be trained under the strategy that it was built in.
+    """Raise if Keras cannot train a model under the strategy that it was built in.
 
     Raises:
-        FatalValueError: If several replicas would accumulate gradients.
+        FatalValueError: If several replicas would accumulate gradients, or take several
+            steps at once.
     """
     strategy = getattr(model, "distribute_strategy", None)
     replicas = getattr(strategy, "num_replicas_in_sync", 1)
-    steps = getattr(model.optimizer, "gradient_accumulation_steps", None)
-    if replicas > 1 and steps:
+    if replicas < 2:
+        return
+    accumulated = getattr(model.optimizer, "gradient_accumulation_steps", None)
+    if accumulated:
         raise errors.FatalValueError(
             "`gradient_accumulation_steps` must be None under a strategy with several "
             f"replicas, of which there are {replicas}: Keras 3 does not support both. "
             "Use a larger batch, or OneDeviceStrategy. "
-            f"Received: gradient_accumulation_steps={steps}"
+            f"Received: gradient_accumulation_steps={accumulated}"
+        )
+    if model.steps_per_execution != 1:
+        # TensorFlow fails in the middle of an epoch, with an error that says nothing.
+        raise errors.FatalValueError(
+            "`steps_per_execution` must be 1 under a strategy with several replicas, "
+            f"of which there are {replicas}: Keras 3 does not support both. "
+            f"Received: steps_per_execution={model.steps_per_execution}"
         )
 
 

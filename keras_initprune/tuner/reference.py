@@ -46,7 +46,7 @@ def train(
     started = time.perf_counter()
     with distribution.scope(strategy):
         keras.utils.set_random_seed(run.seed)
-        model = runner.build(run, data)
+        model = build(run, data)
     checks = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: check()
     )
@@ -57,6 +57,19 @@ def train(
     text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
     write_atomically(folder / NAME, text)
     return metrics
+
+
+def build(run: Configuration, data: Any) -> keras.Model:
+    """Return the compiled model of a run, for the strategy whose scope this is in.
+
+    Args:
+        run: The configuration.
+        data: Its data set.
+    """
+    model = runner.build(run, data)
+    if model.distribute_strategy and model.distribute_strategy.num_replicas_in_sync > 1:
+        model.steps_per_execution = 1  # See `distribution.check_model`.
+    return model
 
 
 def fit_arguments(run: Configuration, data: Any) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class Search:
     def _make_tuner(self, objective: Any, data: Any, watcher: Watcher) -> PruningTuner:
         run = self.settings.run
         hypermodel = PruningHyperModel(
-            lambda hp: runner.build(run, data), self.settings.space(), run.seed
+            lambda hp: reference.build(run, data), self.settings.space(), run.seed
         )
         # KerasTuner prints where it found an earlier search.
         with contextlib.redirect_stdout(io.StringIO()):
