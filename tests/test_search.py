@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from keras_initprune import constraints, get_masks, sparsity
+from keras_initprune.experiments import runner
+from keras_initprune.experiments.configuration import configure
 from keras_initprune.tuner import (
     AccuracyAtSparsity,
     PruningHyperModel,
     PruningSpace,
     PruningTuner,
     SearchResults,
+    reference,
 )
 
 GENERATOR = np.random.default_rng(0)
@@ -185,3 +188,15 @@ def test_a_search_without_a_completed_trial_says_why(tmp_path):
     tuner = make_tuner(tmp_path)
     with pytest.raises(ValueError, match="No trial was completed"):
         SearchResults(tuner).best()
+
+
+def test_a_trial_does_not_depend_on_those_before_it():
+    run = configure("digits", epochs=1)
+    hypermodel = PruningHyperModel(
+        reference.RunHyperModel(run, runner.load_data(run)),
+        PruningSpace(methods=["random"], sparsities=[0.5], draws=[0]),
+    )
+    hp = keras_tuner.HyperParameters()
+    first, second = (hypermodel.fit(hp, hypermodel.build(hp)) for _ in range(2))
+    del first["seconds"], second["seconds"]
+    assert first == pytest.approx(second, rel=1e-4)

@@ -32,14 +32,16 @@ def search(
         ),
     ] = "accuracy_at_sparsity",
     sparsity: Annotated[
-        float, typer.Option(help="For accuracy_at_sparsity, in [0, 1).")
-    ] = 0.95,
+        float | None,
+        typer.Option(help="For accuracy_at_sparsity, in [0, 1). Defaults to 0.95."),
+    ] = None,
     tolerance: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="For sparsity_within_tolerance: 0.005 is half a point of accuracy."
+            help="For sparsity_within_tolerance. Defaults to 0.005, half a point of "
+            "accuracy."
         ),
-    ] = 0.005,
+    ] = None,
     tuner: Annotated[
         str, typer.Option(help="bayesian, random, hyperband or grid.")
     ] = "bayesian",
@@ -60,7 +62,8 @@ def search(
     sparsities: Annotated[
         list[str],
         typer.Option(
-            help="Choose among these. Defaults to what the objective suggests."
+            help="Choose among these. Defaults to --sparsity for accuracy_at_sparsity, "
+            "and to 0.8 to 0.99 for the other objectives."
         ),
     ] = [],  # noqa: B006
     epochs: options.Epochs = None,
@@ -78,8 +81,12 @@ def search(
         int | None, typer.Option(help="Devices of mirrored. Defaults to all GPUs.")
     ] = None,
     role: Annotated[str, typer.Option(help="single, chief or worker.")] = "single",
-    address: Annotated[str, typer.Option(help="The chief's address.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The chief's port.")] = 8000,
+    address: Annotated[
+        str | None, typer.Option(help="The chief's address. Defaults to 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The chief's port. Defaults to 8000.")
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="A worker's own name. Defaults to machine and process."),
@@ -105,6 +112,10 @@ def search(
         learning_rate=learning_rate,
     )
     fractions = options.numbers(sparsities, "sparsities")
+    _check_use("sparsity", sparsity, objective, ("accuracy_at_sparsity",))
+    _check_use("tolerance", tolerance, objective, ("sparsity_within_tolerance",))
+    _check_use("address", address, role, ("chief", "worker"))
+    _check_use("port", port, role, ("chief", "worker"))
     folder = out or Path("searches") / f"{dataset}-{model}"
     with quiet_tensorflow():
         from keras_initprune.tuner import roles
@@ -115,8 +126,8 @@ def search(
     settings = SearchSettings(
         run=run,
         objective=objective,
-        sparsity=sparsity,
-        tolerance=tolerance,
+        sparsity=0.95 if sparsity is None else sparsity,
+        tolerance=0.005 if tolerance is None else tolerance,
         algorithm=tuner,
         trials=trials,
         minutes=minutes,
@@ -127,7 +138,11 @@ def search(
     gc.freeze()
     console = Console()
     try:
-        with roles.playing(role, address, port, name):
+        at = {"address": address, "port": port}
+        given: Any = {
+            option: value for option, value in at.items() if value is not None
+        }
+        with roles.playing(role, name=name, **given):
             outcome = searching.Search(
                 settings, folder, data_dir, strategy, devices, patience, console
             ).run()
@@ -139,6 +154,14 @@ def search(
         )
     if outcome is not None:
         _show(outcome, console)
+
+
+def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) -> None:
+    """Raise if an option was given where it would do nothing."""
+    if value is not None and chosen not in needed:
+        raise ValueError(
+            f"`{option}` is for {' and '.join(needed)}. Received: {chosen!r}"
+        )
 
 
 def _show(outcome: Any, console: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import keras_tuner
 
 from keras_initprune import datasets
 from keras_initprune.experiments import runner
@@ -72,8 +73,38 @@ def build(run: Configuration, data: Any) -> keras.Model:
     return model
 
 
+class RunHyperModel(keras_tuner.HyperModel):
+    """The hypermodel of a run, with nothing to search.
+
+    Every trial begins with the same weights and sees the same batches in the same
+    order, whatever came before it in its process.
+
+    Args:
+        run: The configuration.
+        data: Its data set.
+    """
+
+    def __init__(self, run: Configuration, data: Any):
+        super().__init__()
+        self.run = run
+        self.data = data
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Return the compiled model."""
+        return build(self.run, self.data)
+
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Train it on batches of its own."""
+        return model.fit(**{**fit_arguments(self.run, self.data), **kwargs})
+
+
 def fit_arguments(run: Configuration, data: Any) -> dict[str, Any]:
     """Return what `fit` is given, for the dense reference and in every trial.
+
+    The order of the batches is the same each time that this is called after
+    `keras.utils.set_random_seed` with the same seed.
 
     Args:
         run: The configuration.

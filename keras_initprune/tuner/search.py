@@ -114,7 +114,7 @@ class Search:
             progress.prepare = lambda: self._prepare(tuner, data, progress)
             try:
                 with progress:
-                    tuner.search(**reference.fit_arguments(run, data))
+                    tuner.search(epochs=run.epochs, verbose=0)
             except KeyboardInterrupt as interrupt:
                 raise Interrupted(len(tuner.oracle.end_order)) from interrupt
         dense = reference.read(self.folder)
@@ -128,13 +128,13 @@ class Search:
         with Interrupts() as interrupts:
             watcher = WorkerProgress(self.console, interrupts)
             tuner = self._make_tuner(objective, data, watcher)
-            tuner.search(**reference.fit_arguments(self.settings.run, data))
+            tuner.search(epochs=self.settings.run.epochs, verbose=0)
         self.console.print("The search is over.")
 
     def _make_tuner(self, objective: Any, data: Any, watcher: Watcher) -> PruningTuner:
         run = self.settings.run
         hypermodel = PruningHyperModel(
-            lambda hp: reference.build(run, data), self.settings.space(), run.seed
+            reference.RunHyperModel(run, data), self.settings.space(), run.seed
         )
         # KerasTuner prints where it found an earlier search.
         with contextlib.redirect_stdout(io.StringIO()):
