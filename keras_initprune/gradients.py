@@ -16,6 +16,8 @@ from keras_initprune.constraints import (
     forget_compiled_functions,
     innermost_optimizer,
     strategy_scope,
+    updating_optimizer,
+    updating_optimizers,
 )
 from keras_initprune.prunable import PrunableWeight
 
@@ -46,23 +48,21 @@ class GradientRecorder:
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to follow."""
-        optimizer = innermost_optimizer(self._model)
-        return self._gathers or bool(optimizer.weight_decay)
+        return self._gathers or any(
+            optimizer.weight_decay for optimizer in updating_optimizers(self._model)
+        )
 
     def start(self) -> None:
         """Begin to follow the training steps."""
         if not self.is_needed:
             return
-        optimizer = innermost_optimizer(self._model)
         with strategy_scope(self._model):
             for path, weight in self._weights.items():
                 if self._gathers:
                     self._totals[path] = _accumulator(weight.shape, "zeros")
-                if optimizer.weight_decay and optimizer._use_weight_decay(
-                    weight.variable
-                ):
+                if self._decaying(weight):
                     self._decays[path] = _accumulator((), "ones")
-        _attach(optimizer, self)
+        _attach(innermost_optimizer(self._model), self)
         forget_compiled_functions(self._model)
 
     def stop(self) -> None:
@@ -80,13 +80,26 @@ class GradientRecorder:
             for path, weight in self._weights.items()
         }
 
+    def state(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return what has been gathered so far, for `restore`."""
+        return {
+            "gradients": {p: ops.convert_to_numpy(v) for p, v in self._totals.items()},
+            "decays": {p: ops.convert_to_numpy(v) for p, v in self._decays.items()},
+        }
+
+    def restore(self, state: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Go on from what `state` returned, once started."""
+        for name, variables in (("gradients", self._totals), ("decays", self._decays)):
+            for path, value in state.get(name, {}).items():
+                variables[path].assign(value)
+
     def decay(self, path: str) -> float:
         """Return the factor by which weight decay alone has shrunk a weight so far."""
         if path not in self._decays:
             return 1.0
         return float(ops.convert_to_numpy(self._decays[path]))
 
-    def record(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+    def record(self, gradients: Any, variables: Any) -> None:
         """Take in the gradients of one global batch; runs inside the compiled step."""
         by_variable = {
             id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
@@ -95,8 +108,15 @@ class GradientRecorder:
             gradient = by_variable.get(id(self._weights[path].variable))
             if gradient is not None:
                 total.assign_add(ops.abs(gradient))
-        for decay in self._decays.values():
-            decay.assign(decay * _decay_factor(optimizer))
+        for path, decay in self._decays.items():
+            decaying = self._decaying(self._weights[path])
+            decay.assign(decay * _decay_factor(decaying))
+
+    def _decaying(self, weight: PrunableWeight) -> Any:
+        """Return the optimizer that lets a weight decay, or None."""
+        optimizer = updating_optimizer(self._model, weight.variable)
+        decays = optimizer.weight_decay and optimizer._use_weight_decay(weight.variable)
+        return optimizer if decays else None
 
 
 def stop_all(model: keras.Model) -> None:
@@ -128,7 +148,7 @@ def _attach(optimizer: Any, recorder: GradientRecorder) -> None:
         variables = list(trainable_variables or optimizer._trainable_variables)
         whole, grads = _whole_gradients(optimizer, list(grads))
         for each in recorders:
-            each.record(optimizer, whole, variables)
+            each.record(whole, variables)
         return inner_apply(grads, trainable_variables)
 
     vars(optimizer)["apply"] = apply

@@ -1,4 +1,3 @@
-import inspect
 import itertools
 import re
 
@@ -50,98 +49,6 @@ class Snapshots(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.ends.append(kernels(self.model))
-
-
-# One row per callback: what every pruning callback promises is tested on all of them.
-CALLBACKS = {
-    "random": lambda: [RandomPruning(0.8, seed=0)],
-    "random_uniform": lambda: [RandomPruning(0.8, distribution="uniform", seed=0)],
-    "k_starts": lambda: [KStarts(4, 0.8, epochs=2, seed=0)],
-    "dissipating": lambda: [DissipatingGradients(0.8, epochs=2)],
-    "combination": lambda: [
-        KStarts(4, 0.5, epochs=1, seed=0),
-        DissipatingGradients(0.8, epochs=2),
-    ],
-}
-
-
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_every_callback_reaches_the_sparsity_exactly(name, make_model, regression_data):
-    model = make_model()
-    history = fit(model, regression_data, CALLBACKS[name]())
-    assert history["sparsity"][-1] == pytest.approx(0.8, abs=1.5 / SIZE)
-    assert history["sparsity"][-1] == pytest.approx(sparsity(model))
-
-
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_every_callback_keeps_its_masks_in_later_fits(
-    name, make_model, regression_data
-):
-    model = make_model()
-    fit(model, regression_data, CALLBACKS[name]())
-    masks = get_masks(model)
-    fit(model, regression_data, callbacks=[])
-    for path, mask in get_masks(model).items():
-        assert (mask == masks[path]).all()
-
-
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_every_callback_can_be_used_again(name, make_model, regression_data):
-    callbacks = CALLBACKS[name]()
-    results = []
-    for _ in range(2):
-        model = make_model()
-        fit(model, regression_data, callbacks)
-        results.append(get_masks(model))
-    for path in results[0]:
-        assert (results[0][path] == results[1][path]).all()
-
-
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_every_callback_leaves_the_optimizer_as_it_was(
-    name, make_model, regression_data
-):
-    model = make_model()
-    attributes = set(vars(model.optimizer))
-    fit(model, regression_data, CALLBACKS[name]())
-    added = set(vars(model.optimizer)) - attributes
-    assert "apply" not in added
-    assert not any("initprune" in attribute for attribute in added)
-
-
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_every_callback_stores_its_arguments(name):
-    for callback in CALLBACKS[name]():
-        for argument in inspect.signature(type(callback)).parameters:
-            assert hasattr(callback, argument), argument
-
-
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_averaged_weights_stay_sparse(name, make_model, regression_data):
-    model = make_model(keras.optimizers.Adam(0.01, use_ema=True))
-    fit(model, regression_data, CALLBACKS[name]())
-
-
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_frozen_layers_are_left_alone(name, make_model, regression_data):
-    model = make_model(compiled=False)
-    model.layers[0].trainable = False
-    model.compile("adam", "mse")
-    fit(model, regression_data, CALLBACKS[name]())
-    assert get_masks(model)["hidden_1/kernel"].all()
-    assert not get_masks(model)["hidden_2/kernel"].all()
-
-
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", ["random", "combination"])
-def test_mixed_precision(name, policy, make_model, regression_data):
-    keras.mixed_precision.set_dtype_policy(policy)
-    try:
-        model = make_model("adam")
-        history = fit(model, regression_data, CALLBACKS[name]())
-    finally:
-        keras.mixed_precision.set_dtype_policy("float32")
-    assert history["sparsity"][-1] == pytest.approx(0.8, abs=1.5 / SIZE)
 
 
 @pytest.mark.parametrize(
@@ -557,17 +464,6 @@ def test_a_network_cut_in_two_is_an_error(regression_data):
     with pytest.raises(ValueError, match="no path from the inputs"):
         # Three of 768 and one of 192 weights hardly ever meet.
         fit(model, regression_data, [RandomPruning(0.996, "uniform", seed=0)])
-
-
-@pytest.mark.parametrize(
-    "callback",
-    [lambda: KStarts(2, 0.5, 2), lambda: DissipatingGradients(0.5, epochs=2)],
-)
-def test_diverged_training_selects_nothing(callback, make_model, regression_data):
-    model = make_model(keras.optimizers.SGD(1e30))
-    with pytest.raises(FloatingPointError, match=r"loss became|became NaN or inf"):
-        fit(model, regression_data, [callback()])
-    assert all(mask.all() for mask in get_masks(model).values())
 
 
 def test_training_that_ends_early_warns(make_model, regression_data):

@@ -2,7 +2,6 @@
 
 import random
 import warnings
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_initprune import constraints, gradients, paths, validation
+from keras_initprune.callbacks.schedule import Clock, Schedule, State
 from keras_initprune.distributions import check_no_empty_tensor
 from keras_initprune.liveness import UnknownInputsError
 from keras_initprune.masks import Mask
@@ -19,16 +19,14 @@ from keras_initprune.prunable import (
     prunable_weights,
 )
 
-# Epochs of a running `fit` that the pruning callbacks before this one in the list use.
-_EPOCHS_TAKEN: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
 
 class PruningCallback(keras.callbacks.Callback):
     """Base of the pruning callbacks.
 
     A callback acts in a phase of `epochs` epochs. In one list phases follow each other
     in the order of the list, so that methods compose. Weights of frozen layers are left
-    alone. Subclasses override `begin_phase`, `end_phase_epoch` or `end_phase`.
+    alone. Subclasses override `begin_phase`, `end_phase_epoch` or `end_phase`, and
+    `phase_state` and `resume_phase` for what they need to go on after a killed process.
 
     Args:
         epochs: Length of the phase in epochs. With 0 the callback acts before training.
@@ -56,6 +54,7 @@ class PruningCallback(keras.callbacks.Callback):
         self.embeddings = embeddings
         self.verbose = verbose
         self.epochs_before = 0
+        self.has_begun = False
         self._epochs_seen = 0
         self._phase_open = False
         self._weights: dict[str, PrunableWeight] = {}
@@ -63,9 +62,12 @@ class PruningCallback(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Install masks, before Keras compiles the training step."""
         super().set_model(model)
+        constraints.check_training_is_supported(model)
         # A `fit` that an exception ended may have left recorders behind.
         gradients.stop_all(model)
-        _EPOCHS_TAKEN[model] = 0
+        self._schedule = Schedule.of(model)
+        self._schedule.add(self)
+        self.has_begun = False
         chooses = self.layers is not None or self.skip_output or self.embeddings
         if chooses or not constraints.masked_weights(model):
             constraints.install_masks(
@@ -75,35 +77,39 @@ class PruningCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Take the next free epochs of this `fit`."""
         self._weights = self._pruned_weights()
-        self.epochs_before = _EPOCHS_TAKEN[self.model]
+        self.epochs_before = self._schedule.epochs_taken
+        self._schedule.epochs_taken += self.epochs
         self._epochs_seen = 0
         self._phase_open = True
         self._check_epochs(self.params.get("epochs"), already_run=0)
-        _EPOCHS_TAKEN[self.model] = self.epochs_before + self.epochs
-        self.begin_phase()
+        self._schedule.begin(self.params.get("steps"))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Check in the first epoch that enough epochs follow it."""
-        if self._epochs_seen == 0:
-            self._check_epochs(self.params.get("epochs"), already_run=epoch)
+        """Begin, or go on where a killed process stopped, before the first epoch."""
+        # Not when training begins: other callbacks restore weights there.
+        if not self.has_begun:
+            state = self._schedule.state_for(self)
+            if state is None:
+                self._check_epochs(self.params.get("epochs"), already_run=epoch)
+                self.has_begun = True
+                self.begin_phase()
+            else:
+                self._resume(state, epoch)
+        self._next_epoch = epoch
+        self._step = constraints.training_step(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Act if the epoch belongs to the phase, and log the sparsity."""
-        self._epochs_seen += 1
-        phase_epoch = self._epochs_seen - self.epochs_before
-        if 1 <= phase_epoch <= self.epochs:
-            self._check_loss(logs)
-            message = self.end_phase_epoch(phase_epoch)
-            if self.verbose:
-                print(f"\nEpoch {epoch + 1}: {type(self).__name__} {message}")
-            if phase_epoch == self.epochs:
-                self._phase_open = False
-                self.end_phase()
+        self._end_epoch(epoch, logs)
+        self._next_epoch = epoch + 1
+        self._step = constraints.training_step(self.model)
         if logs is not None:
             logs["sparsity"] = self.sparsity_of_masks()
+        if self.model.stop_training or epoch + 1 == self.params.get("epochs"):
+            self._schedule.guard_end()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Undo what an optimizer's final averages did to pruned weights."""
+        """Close the phase, with a warning if training ended within it."""
         if self._phase_open and self.epochs:
             self._phase_open = False
             self.end_phase()
@@ -116,6 +122,27 @@ class PruningCallback(keras.callbacks.Callback):
                 stacklevel=2,
             )
         constraints.project(self.model)
+        self._schedule.guard_end()
+
+    def state(self) -> State:
+        """Return what this callback needs to go on in another process.
+
+        Returns:
+            Arrays by name, and dictionaries of arrays by tensor path by name. Empty
+            before the first epoch.
+        """
+        if not self.has_begun:
+            return {}
+        clock = Clock(self._next_epoch, self._step, self._epochs_seen, self._phase_open)
+        phase = self.phase_state() if self._phase_open else {}
+        return {"clock": clock.to_array(), **phase}
+
+    def phase_state(self) -> State:
+        """Return what the running phase has gathered; see `state`."""
+        return {}
+
+    def resume_phase(self, state: State) -> None:
+        """Go on within a phase, from what `phase_state` returned."""
 
     def begin_phase(self) -> None:
         """Act before the first epoch of training."""
@@ -188,6 +215,37 @@ class PruningCallback(keras.callbacks.Callback):
     def sparsity_of_masks(self) -> float:
         """Return the fraction of weights that the masks of this callback remove."""
         return 1.0 - self.kept() / self.size()
+
+    def _end_epoch(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
+        self._epochs_seen += 1
+        phase_epoch = self._epochs_seen - self.epochs_before
+        if not 1 <= phase_epoch <= self.epochs:
+            return
+        self._check_loss(logs)
+        message = self.end_phase_epoch(phase_epoch)
+        if self.verbose:
+            print(f"\nEpoch {epoch + 1}: {type(self).__name__} {message}")
+        if phase_epoch == self.epochs:
+            self._phase_open = False
+            self.end_phase()
+
+    def _resume(self, state: State, epoch: int) -> None:
+        clock = Clock.from_array(state["clock"])
+        self._epochs_seen, self._phase_open = clock.epochs_seen, clock.phase_open
+        self.has_begun = True
+        if self._phase_open:
+            self.resume_phase(state)
+        trained_on = constraints.training_step(self.model) != clock.step
+        if epoch == clock.next_epoch + 1 and trained_on:
+            # The weights were saved when the epoch had ended but for this callback.
+            self._end_epoch(clock.next_epoch, None)
+        elif epoch != clock.next_epoch:
+            raise ValueError(
+                f"The restored weights are those of epoch {clock.next_epoch + 1}, but "
+                f"training goes on in epoch {epoch + 1}. A backup holds both in two "
+                "files, and these do not belong together: delete it to begin anew, and "
+                "put `BackupAndRestore` before the pruning callbacks."
+            )
 
     def _pruned_weights(self) -> dict[str, PrunableWeight]:
         weights = constraints.masked_weights(self.model)

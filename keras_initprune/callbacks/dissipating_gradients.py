@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_initprune import validation
 from keras_initprune.callbacks.base import PruningCallback, check_epochs, check_finite
+from keras_initprune.callbacks.schedule import State
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.distributions import Distribution, check_distribution
 from keras_initprune.gradients import GradientRecorder
@@ -62,6 +63,10 @@ class DissipatingGradients(PruningCallback):
         'relative'
     """
 
+    _recorder: GradientRecorder
+    _initial: Mapping[str, np.ndarray]
+    _start_sparsities: dict[str, float]
+
     def __init__(
         self,
         sparsity: float | None = None,
@@ -102,11 +107,23 @@ class DissipatingGradients(PruningCallback):
 
     def begin_phase(self) -> None:
         """Remember where the weights begin."""
-        self._initial = self.values()
-        self._recorder = GradientRecorder(
-            self.model, self._weights, gradients=self.criterion == "gradient"
-        )
-        self._recorder.start()
+        self._follow(self.values())
+
+    def phase_state(self) -> State:
+        """Return where weights and sparsities began, and the gathered gradients."""
+        starts = {p: np.array(s) for p, s in self._start_sparsities.items()}
+        return {
+            "initial": self._initial,
+            "start_sparsities": starts,
+            **self._recorder.state(),
+        }
+
+    def resume_phase(self, state: State) -> None:
+        """Go on from the same initial weights."""
+        self._follow(state["initial"])
+        self._recorder.restore(state)
+        starts = state.get("start_sparsities", {})
+        self._start_sparsities = {path: float(s) for path, s in starts.items()}
 
     def end_phase_epoch(self, phase_epoch: int) -> str:
         """Remove the weights that moved least."""
@@ -117,7 +134,7 @@ class DissipatingGradients(PruningCallback):
         if phase_epoch == 1:
             self._begin_schedule(self.sparsity, alive)
         progress = phase_epoch / self.epochs
-        sparsity = _between(self._start_sparsity, self.sparsity, progress)
+        sparsity = _between(self._start_sparsity(), self.sparsity, progress)
         distribution = self._scheduled_distribution(progress)
         return self.apply_masks(rank_masks(scores, sparsity, distribution, alive))
 
@@ -136,13 +153,27 @@ class DissipatingGradients(PruningCallback):
 
     def _begin_schedule(self, target: float, alive: Mapping[str, Mask]) -> None:
         self._start_sparsities = {path: 1.0 - m.mean() for path, m in alive.items()}
-        self._start_sparsity = self.sparsity_of_masks()
-        if target < self._start_sparsity:
+        start = self._start_sparsity()
+        if target < start:
             raise ValueError(
                 "`sparsity` must not lie below that of the model when dissipating "
-                f"begins, which is {self._start_sparsity:.4f}. "
-                f"Received: sparsity={target}"
+                f"begins, which is {start:.4f}. Received: sparsity={target}"
             )
+
+    def _start_sparsity(self) -> float:
+        removed = [
+            self._weights[path].size * sparsity
+            for path, sparsity in self._start_sparsities.items()
+        ]
+        return sum(removed) / self.size()
+
+    def _follow(self, initial: Mapping[str, np.ndarray]) -> None:
+        self._initial = initial
+        self._start_sparsities = {}
+        self._recorder = GradientRecorder(
+            self.model, self._weights, gradients=self.criterion == "gradient"
+        )
+        self._recorder.start()
 
     def _scheduled_distribution(self, progress: float) -> Distribution:
         if isinstance(self.distribution, str):

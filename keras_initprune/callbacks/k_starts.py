@@ -1,5 +1,9 @@
 """K-starts: the fittest of k random masks, found while the network trains."""
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from keras_initprune import validation
 from keras_initprune.callbacks.base import (
     PruningCallback,
@@ -7,6 +11,7 @@ from keras_initprune.callbacks.base import (
     check_finite,
     resolve_seed,
 )
+from keras_initprune.callbacks.schedule import State
 from keras_initprune.criteria.fitness import FITNESS
 from keras_initprune.distributions import Distribution, check_distribution
 from keras_initprune.gradients import GradientRecorder
@@ -59,6 +64,9 @@ class KStarts(PruningCallback):
         'recombine'
     """
 
+    _recorder: GradientRecorder
+    _initial: Mapping[str, np.ndarray]
+
     def __init__(
         self,
         k: int = 16,
@@ -92,12 +100,20 @@ class KStarts(PruningCallback):
                 f"a model that is {self.sparsity_of_masks():.4f} sparse, and "
                 f"{self.epochs_before} epochs of other pruning callbacks before it"
             )
-        self._seed = resolve_seed(self.seed)
-        self._initial = self.values() if self.rewind else {}
-        self._recorder = GradientRecorder(
-            self.model, self._weights, gradients=self.fitness != "magnitude"
-        )
-        self._recorder.start()
+        self._gather(resolve_seed(self.seed), self.values() if self.rewind else {})
+
+    def phase_state(self) -> State:
+        """Return the seed, the initial weights and the gathered gradients."""
+        return {
+            "seed": np.array(self._seed),
+            "initial": self._initial,
+            **self._recorder.state(),
+        }
+
+    def resume_phase(self, state: State) -> None:
+        """Go on gathering fitness."""
+        self._gather(int(state["seed"]), state.get("initial", {}))
+        self._recorder.restore(state)
 
     def end_phase_epoch(self, phase_epoch: int) -> str:
         """Select once the last epoch of the phase has ended."""
@@ -121,6 +137,14 @@ class KStarts(PruningCallback):
         """Free the gathered fitness and the initial weights."""
         self._recorder.stop()
         self._initial = {}
+
+    def _gather(self, seed: int, initial: Mapping[str, np.ndarray]) -> None:
+        self._seed = seed
+        self._initial = initial
+        self._recorder = GradientRecorder(
+            self.model, self._weights, gradients=self.fitness != "magnitude"
+        )
+        self._recorder.start()
 
     def _gathered_fitness(self) -> dict:
         values = self.values()

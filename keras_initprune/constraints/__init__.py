@@ -11,9 +11,15 @@ from keras_initprune.constraints.mask_constraint import (
     AttentionMaskConstraint,
     MaskConstraint,
 )
+from keras_initprune.constraints.optimizers import (
+    check_training_is_supported,
+    innermost_optimizer,
+    training_step,
+    updating_optimizer,
+    updating_optimizers,
+)
 from keras_initprune.constraints.projection import (
     get_masks,
-    innermost_optimizer,
     mask_variable,
     masked_weights,
     project,
@@ -23,6 +29,7 @@ from keras_initprune.constraints.projection import (
 __all__ = [
     "AttentionMaskConstraint",
     "MaskConstraint",
+    "check_training_is_supported",
     "forget_compiled_functions",
     "get_masks",
     "innermost_optimizer",
@@ -34,4 +41,7 @@ __all__ = [
     "restore_masks",
     "set_masks",
     "strategy_scope",
+    "training_step",
+    "updating_optimizer",
+    "updating_optimizers",
 ]

@@ -59,6 +59,8 @@ def install_masks(
                 _set_constraint(weight, MaskConstraint(weight.shape, inner))
         for attention in _attention_layers(missing):
             _mask_attention(attention, missing)
+    for weight in weights.values():
+        weight.variable.constraint.guard(weight.variable)
     if missing:
         forget_compiled_functions(model)
     return model

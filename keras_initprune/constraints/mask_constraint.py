@@ -1,9 +1,16 @@
 """The constraint that keeps pruned weights at zero."""
 
+import weakref
+import zlib
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_initprune.constraints.gradient_masking import mask_gradients
+
+_CHECKSUM = "checksum"
 
 
 @keras.saving.register_keras_serializable(package="keras_initprune")
@@ -13,7 +20,9 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
     A constraint that is a layer as well: set as a layer's constraint it becomes one of
     that layer's sublayers, so its mask is a non-trainable weight of the model, saved
     and loaded with it. Keras applies constraints after every optimizer update,
-    whichever way the model is trained.
+    whichever way the model is trained. Before the update the gradients of pruned
+    entries are set to zero, so that they neither count in a norm nor reach what the
+    optimizer keeps, see `mask_gradients`.
 
     Args:
         shape: Shape of the weight.
@@ -31,8 +40,10 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
         super().__init__(**kwargs)
         self.shape: Any = shape
         self.inner = keras.constraints.get(inner)
+        self._guarded: Any = weakref.WeakValueDictionary()
         self._add_masks()
         self.built = True
+        mask_gradients()
 
     def __call__(self, weight: Any) -> Any:
         """Return the weight with its pruned entries set to zero."""
@@ -49,9 +60,53 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
         """Return the mask variable that belongs to a weight, or None."""
         return self.mask
 
+    def guard(self, variable: keras.Variable) -> None:
+        """Remember a weight, to project it when other weights are loaded."""
+        self._guarded[id(variable)] = variable
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the mask, with a checksum: weights files have none of their own."""
+        super().save_own_variables(store)
+        store[_CHECKSUM] = np.array(self._checksum(), np.uint32)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the mask, or keep it if the file is that of a model without masks.
+
+        Raises:
+            ValueError: If the mask in the file is damaged.
+        """
+        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        if saved:
+            checksum = saved.pop(_CHECKSUM, None)
+            super().load_own_variables(saved)
+            if checksum is None or int(checksum) != self._checksum():
+                raise ValueError(
+                    "The mask in the file is damaged: its checksum differs."
+                )
+        else:
+            self._check_plain_file_can_be_loaded()
+        for variable in self._guarded.values():
+            mask = self.mask_for(variable)
+            variable.assign(ops.where(mask, variable, ops.zeros_like(variable)))
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild this constraint."""
         return {**self._shared_config(), "shape": list(self.shape)}
+
+    def _checksum(self) -> int:
+        checksum = 0
+        for mask in self.weights:
+            checksum = zlib.crc32(ops.convert_to_numpy(mask).tobytes(), checksum)
+        return checksum
+
+    def _check_plain_file_can_be_loaded(self) -> None:
+        if not self._guarded:
+            raise ValueError(
+                "The file comes from a model without masks. To load its weights into a "
+                "model that was itself loaded with masks, call "
+                "`install_masks(model)` first: it keeps the masks that are there, and "
+                "they then apply to what is loaded."
+            )
 
     def _shared_config(self) -> dict[str, Any]:
         return {
@@ -85,6 +140,14 @@ class AttentionMaskConstraint(MaskConstraint):
     def mask_for(self, weight: Any) -> keras.Variable | None:
         """Return the mask variable of the projection that owns a weight, or None."""
         return self.masks.get(owner_name(weight))
+
+    def _check_plain_file_can_be_loaded(self) -> None:
+        # Keras loads some of the projections only after their common constraint.
+        raise ValueError(
+            "The file comes from a model without masks, and this one has an attention "
+            "layer with masks. Take them off with `remove_masks`, load the weights, "
+            "and put them back with `install_masks` and `set_masks`."
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild this constraint."""

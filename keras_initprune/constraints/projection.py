@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_initprune.constraints.mask_constraint import MaskConstraint
+from keras_initprune.constraints.optimizers import optimizer_slots
 from keras_initprune.masks import Mask
 from keras_initprune.prunable import PrunableWeight, prunable_weights
 
@@ -80,27 +81,19 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
 
 
 def project(model: keras.Model) -> None:
-    """Zero what the masks remove: weights, optimizer slots and moving averages.
+    """Zero the weights that the masks remove, and have the optimizer forget them.
 
     Keras projects after every update; this is for what writes weights in another way,
-    such as masks that change, or an optimizer that overwrites weights with averages.
+    such as masks that change. The optimizer's slots and averages of removed weights
+    become what a new optimizer has for a weight of zero.
     """
-    weights = masked_weights(model)
-    slots = _optimizer_slots(model)
-    for weight in weights.values():
+    slots = optimizer_slots(model)
+    for weight in masked_weights(model).values():
         variable = weight.variable
         mask = ops.convert_to_tensor(mask_variable(weight))
-        for target in (variable, *slots.get(id(variable), ())):
+        for target, pruned in ((variable, 0.0), *slots.get(id(variable), ())):
             value = ops.convert_to_tensor(target)
-            target.assign(ops.where(mask, value, ops.zeros_like(value)))
-
-
-def innermost_optimizer(model: keras.Model) -> Any:
-    """Return the optimizer that updates the weights, or None before `compile`."""
-    optimizer: Any = getattr(model, "optimizer", None)
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
+            target.assign(ops.where(mask, value, ops.full_like(value, pruned)))
 
 
 def _check_mask(
@@ -123,31 +116,3 @@ def _check_mask(
             f"Received: an array of dtype {array.dtype} with other values"
         )
     return array.astype(bool)
-
-
-def _optimizer_slots(model: keras.Model) -> dict[int, list[keras.Variable]]:
-    """Return the optimizer's variables by the id of the weight that they belong to.
-
-    Optimizers keep one list per kind of slot, in the order of the weights; slots of
-    another shape, such as factored moments, belong to no single entry of a weight.
-    """
-    optimizer = innermost_optimizer(model)
-    if optimizer is None or not optimizer.built:
-        return {}
-    weights = optimizer._trainable_variables
-    lists = [
-        value
-        for value in vars(optimizer).values()
-        if isinstance(value, list)
-        and value is not weights
-        and len(value) == len(weights)
-    ]
-    return {
-        id(weight): [
-            slots[index]
-            for slots in lists
-            if isinstance(slots[index], keras.Variable)
-            and slots[index].shape == weight.shape
-        ]
-        for index, weight in enumerate(weights)
-    }

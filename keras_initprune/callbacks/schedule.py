@@ -1,0 +1,277 @@
+"""What the pruning callbacks of one `fit` share, and how a killed one goes on.
+
+While `fit` runs, the schedule hangs on the model as one more thing that Keras saves
+with the weights. Whatever saves weights, `BackupAndRestore` above all, thus saves the
+state of every phase in the same file and at the same moment: the two are never out of
+step.
+"""
+
+import inspect
+import json
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initprune import constraints
+
+_ATTRIBUTE = "_initprune_schedule"
+_HEADER = "header"
+
+# State of a callback: arrays by name, and arrays by tensor path by name.
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How far a callback has come.
+
+    Attributes:
+        next_epoch: Index of the epoch that comes next, or is under way.
+        step: Number of optimizer steps when that epoch began.
+        epochs_seen: Number of epochs of this `fit` that have ended.
+        phase_open: Whether the callback's phase is still to end.
+    """
+
+    next_epoch: int
+    step: int
+    epochs_seen: int
+    phase_open: bool
+
+    def to_array(self) -> np.ndarray:
+        """Return the attributes as an array of integers."""
+        return np.array(astuple(self), np.int64)
+
+    @classmethod
+    def from_array(cls, array: np.ndarray) -> "Clock":
+        """Return the clock that `to_array` made an array of."""
+        next_epoch, step, epochs_seen, phase_open = (int(number) for number in array)
+        return cls(next_epoch, step, epochs_seen, bool(phase_open))
+
+
+class Schedule:
+    """The pruning callbacks of one `fit`, in the order in which they act.
+
+    Attributes:
+        callbacks: The callbacks, in the order of the list that `fit` was given.
+        epochs_taken: Epochs of this `fit` that the callbacks so far have claimed.
+        restored: State of each callback out of a file that was loaded before training
+            began, or None. Empty if the file held none.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.callbacks: list[Any] = []
+        self.epochs_taken = 0
+        self.restored: list[State] | None = None
+        self._model = model
+        self._history = getattr(model, "history", None)
+        self._masks_at_end: dict[str, np.ndarray] = {}
+        vars(model)[_ATTRIBUTE] = _SavedSchedule(self)
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "Schedule":
+        """Return the schedule of the `fit` that is being set up."""
+        saved = vars(model).get(_ATTRIBUTE)
+        # Keras makes a new history for every `fit` before callbacks see the model.
+        if saved is None or saved.schedule._is_over(getattr(model, "history", None)):
+            return cls(model)
+        return saved.schedule
+
+    def add(self, callback: Any) -> None:
+        """Take in the next callback of the list."""
+        if callback not in self.callbacks:
+            self.callbacks.append(callback)
+
+    def state(self) -> list[State]:
+        """Return what every callback needs to go on, and the seeds of random layers."""
+        # Keras saves no seeds of layers, and a mask depends on what dropout dropped.
+        seeds = {str(i): v.numpy() for i, v in enumerate(self._random_states())}
+        return [*(callback.state() for callback in self.callbacks), {"seeds": seeds}]
+
+    def restore(self, store: Mapping[str, np.ndarray]) -> None:
+        """Take over the state out of a file, unless training has begun.
+
+        Raises:
+            ValueError: If the state is damaged or that of other callbacks.
+        """
+        if self._has_begun():
+            return
+        if len(store) == 0:
+            self.restored = []
+            return
+        states, identities = read_states(store)
+        expected = self._identities()
+        if identities != expected:
+            raise ValueError(
+                "The file holds the state of other pruning callbacks than this `fit` "
+                "was given, so training cannot go on from it. Give the same callbacks "
+                f"in the same order, or delete the file. Expected: {identities}. "
+                f"Received: {expected}"
+            )
+        *self.restored, shared = states
+        for variable, seed in zip(
+            self._random_states(), shared.get("seeds", {}).values(), strict=True
+        ):
+            variable.assign(seed)
+
+    def write(self, store: Any) -> None:
+        """Write the state of all callbacks into one of Keras' stores."""
+        write_states(store, self.state(), self._identities())
+
+    def state_for(self, callback: Any) -> State | None:
+        """Return what a callback has to go on from, or None at a fresh start.
+
+        Raises:
+            ValueError: If weights were restored without the state that belongs to them.
+        """
+        if self.restored:
+            return self.restored[self.callbacks.index(callback)]
+        if self.restored is not None and getattr(self._model, "_initial_epoch", None):
+            raise ValueError(
+                "The weights were restored in the middle of training, from a file "
+                "without the state of the pruning callbacks: it was written by a `fit` "
+                "without them. Delete the file to begin anew."
+            )
+        return None
+
+    def begin(self, steps: int | None) -> None:
+        """Set up what has to be ready before the first epoch.
+
+        Args:
+            steps: Number of steps in an epoch, or None if Keras does not know it.
+        """
+        # The history is the last callback: when it ends, all others have.
+        if self._history is not None:
+            vars(self._history)["on_train_end"] = lambda logs=None: self.close()
+        clocks = [Clock.from_array(s["clock"]) for s in self.restored or () if s]
+        # `BackupAndRestore` writes weights first and the number of the epoch after: a
+        # process killed in between would train an epoch twice.
+        if clocks and self._model._initial_epoch == clocks[0].next_epoch:
+            trained = constraints.training_step(self._model) - clocks[0].step
+            if trained == steps:
+                self._model._initial_epoch += 1
+
+    def guard_end(self) -> None:
+        """Let no weights from before the last pruning come back from now on.
+
+        `EarlyStopping` puts the weights of its best epoch back when training ends, and
+        with them their masks; it cannot know that they are not sparse yet.
+        """
+        if not self._masks_at_end and self._history is not None:
+            self._masks_at_end = constraints.get_masks(self._model)
+            vars(self._model)["set_weights"] = self._set_weights
+
+    def close(self) -> None:
+        """Leave the model as it was before `fit`."""
+        self.epochs_taken = 0
+        for attribute in (_ATTRIBUTE, "set_weights"):
+            vars(self._model).pop(attribute, None)
+        if self._history is not None:
+            vars(self._history).pop("on_train_end", None)
+
+    def _identities(self) -> list[str]:
+        layers = f"{len(self._random_states())} random layers"
+        return [*(_identity(callback) for callback in self.callbacks), layers]
+
+    def _random_states(self) -> list[keras.Variable]:
+        weights = {id(weight) for weight in self._model.weights}
+        return [v for v in self._model.variables if id(v) not in weights]
+
+    def _has_begun(self) -> bool:
+        return any(callback.has_begun for callback in self.callbacks)
+
+    def _is_over(self, history: Any) -> bool:
+        return self._history is not history or self._has_begun()
+
+    def _set_weights(self, weights: Any) -> None:
+        model = self._model
+        before = model.get_weights()
+        type(model).set_weights(model, weights)
+        if _kept(constraints.get_masks(model)) > _kept(self._masks_at_end):
+            type(model).set_weights(model, before)
+            warnings.warn(
+                "A callback wanted to put back weights from before the network had its "
+                "final masks; the weights of the last epoch stay. To choose among the "
+                "epochs after pruning, give `EarlyStopping` a `start_from_epoch`.",
+                stacklevel=2,
+            )
+
+
+class _SavedSchedule(keras.layers.Layer):
+    """What Keras sees of a schedule when it saves and loads weights."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__(name="initprune_schedule")
+        self.schedule = schedule
+        self.built = True
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the state of all callbacks."""
+        self.schedule.write(store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Hand the state of all callbacks back."""
+        self.schedule.restore(store)
+
+
+def write_states(store: Any, states: list[State], identities: list[str]) -> None:
+    """Write states as flat arrays, with a header that names and checks them."""
+    names: list[list[Any]] = []
+    checksum = 0
+    for index, state in enumerate(states):
+        for name, value in state.items():
+            nested = isinstance(value, Mapping)
+            for path, array in value.items() if nested else [(None, value)]:
+                key, data = f"array_{len(names)}", np.asarray(array)
+                store[key] = data
+                checksum = zlib.crc32(data.tobytes(), checksum)
+                names.append([index, name, path])
+    header = {"callbacks": identities, "names": names, "checksum": checksum}
+    store[_HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+
+def read_states(store: Mapping[str, np.ndarray]) -> tuple[list[State], list[str]]:
+    """Return the states and identities that `write_states` wrote.
+
+    Raises:
+        ValueError: If something is missing or changed.
+    """
+    try:
+        header = json.loads(np.asarray(store[_HEADER], np.uint8).tobytes())
+        arrays = [np.asarray(store[f"array_{i}"]) for i in range(len(header["names"]))]
+        checksum = 0
+        for array in arrays:
+            checksum = zlib.crc32(array.tobytes(), checksum)
+        if checksum != header["checksum"]:
+            raise ValueError("its checksum is wrong")
+        states: list[State] = [{} for _ in header["callbacks"]]
+        for (index, name, path), array in zip(header["names"], arrays, strict=True):
+            if path is None:
+                states[index][name] = array
+            else:
+                states[index].setdefault(name, {})[path] = array
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"The saved state of the pruning callbacks is damaged: {error!r}. Delete "
+            "the file to begin anew."
+        ) from error
+    return states, header["callbacks"]
+
+
+def _kept(masks: Mapping[str, np.ndarray]) -> int:
+    return sum(int(np.count_nonzero(mask)) for mask in masks.values())
+
+
+def _identity(callback: Any) -> str:
+    """Return the callback with its arguments, but for those that change no mask."""
+    arguments = {
+        name: getattr(callback, name)
+        for name in inspect.signature(type(callback)).parameters
+        if name not in ("layers", "verbose")
+    }
+    text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{type(callback).__name__}({text})"

@@ -1,0 +1,72 @@
+"""The settings table: what the contract suite needs to know of every method.
+
+A new callback, fitness, selection or criterion of movement adds its row here and is
+covered by `test_contract.py`, `test_resuming.py` and `test_properties.py` at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras_initprune import DissipatingGradients, KStarts, RandomPruning
+from keras_initprune.callbacks.base import PruningCallback
+from keras_initprune.criteria.dissipation import DISSIPATION
+from keras_initprune.criteria.fitness import FITNESS
+from keras_initprune.selection import SELECTIONS
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to prune.
+
+    Attributes:
+        make: Makes the callbacks, with a seed.
+        sparsity: Fraction of weights that is removed when training ends.
+        epochs: Epochs that the callbacks need.
+        seeded: Whether another seed gives other masks.
+    """
+
+    make: Callable[[int], list[PruningCallback]]
+    sparsity: float = 0.8
+    epochs: int = 2
+    seeded: bool = True
+
+
+CALLBACKS: dict[str, Setting] = {
+    "random": Setting(lambda seed: [RandomPruning(0.8, seed=seed)], epochs=0),
+    "random_uniform": Setting(
+        lambda seed: [RandomPruning(0.8, distribution="uniform", seed=seed)], epochs=0
+    ),
+    "combination": Setting(
+        lambda seed: [
+            KStarts(4, 0.5, epochs=1, seed=seed),
+            DissipatingGradients(0.8, epochs=2),
+        ],
+        epochs=3,
+    ),
+    "k_starts_rewound": Setting(
+        lambda seed: [KStarts(4, 0.8, epochs=2, rewind=True, seed=seed)]
+    ),
+    **{
+        f"k_starts_{fitness}": Setting(
+            lambda seed, fitness=fitness: [KStarts(4, 0.8, 2, fitness, seed=seed)]
+        )
+        for fitness in FITNESS
+    },
+    **{
+        f"k_starts_{selection}": Setting(
+            lambda seed, selection=selection: [
+                KStarts(4, 0.8, 2, selection=selection, seed=seed)
+            ]
+        )
+        for selection in SELECTIONS
+    },
+    **{
+        f"dissipating_{criterion}": Setting(
+            lambda seed, criterion=criterion: [
+                DissipatingGradients(0.8, epochs=2, criterion=criterion)
+            ],
+            seeded=False,
+        )
+        for criterion in DISSIPATION
+    },
+}
