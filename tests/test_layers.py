@@ -17,6 +17,7 @@ LAYERS = [
     ["dense_gradients", "export"],
     ["callbacks"],
     ["experiments"],
+    ["tuner"],
     ["cli"],
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}

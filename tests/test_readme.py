@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from keras_initprune import get_masks, install_masks, set_masks, sparsity
 
@@ -11,37 +12,45 @@ README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
-def block(text):
-    (found,) = [block for block in BLOCKS if text in block]
+def block(words):
+    """Return the example that contains some words."""
+    [found] = [text for text in BLOCKS if words in text]
     return found
 
 
-def test_the_examples_run(rng, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def names(rng, tmp_path, monkeypatch):
+    """What the examples take for granted."""
     monkeypatch.chdir(tmp_path)
-    first, second = block('model.save("sparse'), block("pruning.install_masks(")
-    smaller, resumed = block("compact("), block("BackupAndRestore(")
-    names = {
-        "x": rng.random((64, 784), np.float32),
-        "y": rng.integers(0, 10, 64),
-    }
+    return {"x": rng.random((64, 784), np.float32), "y": rng.integers(0, 10, 64)}
+
+
+def test_the_first_examples_run(names, rng, tmp_path, capsys):
+    first = block('model.save("sparse.keras")')
     exec(first, names)
     assert "95.00%" in capsys.readouterr().out
     assert (tmp_path / "sparse.keras").exists()
-    exec(smaller, names)
+    exec(block("compact("), names)
     assert (tmp_path / "small.npz").exists()
     weight = names["report"](names["model"]).rows[0]
     mask = rng.random(weight.shape) < 0.02
-    exec(second, {**names, "path": weight.path, "mine": mask})
+    masks_by_hand = block("pruning.install_masks(")
+    exec(masks_by_hand, {**names, "path": weight.path, "mine": mask})
     kernel = names["model"].get_weights()[0]
     assert not kernel[~mask].any()
     exec(first.split("model.fit")[0], names)  # A dense model, to begin with again.
-    exec(resumed, names)
-    assert names["model"].get_weights()[0].any()
+    exec(block("BackupAndRestore("), names)
+    assert sparsity(names["model"]) == pytest.approx(0.95, abs=1e-4)
 
 
-def test_the_sanity_checks_run(make_model, regression_data):
+def test_pruning_before_training_runs(names):
+    exec(block("import prune\n").replace("epochs=12", "epochs=1"), names)
+    assert sparsity(names["model"]) == pytest.approx(0.95, abs=1e-4)
+
+
+def test_the_sanity_checks_run(make_model, regression_data, rng):
     model = install_masks(make_model())
-    before = {path: random_mask(mask) for path, mask in get_masks(model).items()}
+    before = {path: rng.random(m.shape) < 0.4 for path, m in get_masks(model).items()}
     set_masks(model, before)
     exec(block("sanity_checks."), {"model": model, "y": regression_data[1]})
     for path, mask in get_masks(model).items():
@@ -49,15 +58,11 @@ def test_the_sanity_checks_run(make_model, regression_data):
         assert (mask != before[path]).any()
 
 
-def random_mask(mask):
-    return np.random.default_rng(0).random(mask.shape) < 0.4
-
-
-def test_pruning_before_training_runs(rng):
-    names = {"x": rng.random((64, 784), np.float32), "y": rng.integers(0, 10, 64)}
-    example = block("import prune")
-    exec(example.replace("epochs=12", "epochs=1"), names)
-    assert abs(sparsity(names["model"]) - 0.95) < 1e-4
+def test_the_search_runs(names, capsys):
+    exec(block("PruningTuner("), names)
+    assert sparsity(names["model"]) >= 0.9495
+    assert "'sparsity': 0.9" in capsys.readouterr().out
+    assert names["callbacks"]
 
 
 def test_the_commands_are_two():

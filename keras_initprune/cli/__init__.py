@@ -4,13 +4,22 @@ One file per command. TensorFlow takes seconds to load, so only the commands tha
 it import it, and only after their arguments have been read.
 """
 
-from keras_initprune.cli import benchmark, compare, export, prepare_data, report, train
+from keras_initprune.cli import (
+    benchmark,
+    compare,
+    export,
+    prepare_data,
+    report,
+    search,
+    train,
+)
 from keras_initprune.cli.app import app
 
 __all__ = ["app", "main"]
 
 app.command(help=compare.HELP)(compare.compare)
 app.command()(train.train)
+app.command(help=search.HELP)(search.search)
 app.command()(report.report)
 app.command(help=export.HELP)(export.export)
 app.command()(prepare_data.prepare_data)

@@ -1,0 +1,127 @@
+"""The chief's server and the worker's sign of life, over KerasTuner's protocol."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from keras_initprune.tuner.oracles import RobustOracle
+
+_TICK = 0.2  # Seconds.
+
+
+@contextmanager
+def serving(oracle: RobustOracle, address: str) -> Iterator[Callable[[], None]]:
+    """Answer workers for as long as the context lasts.
+
+    KerasTuner's own server waits for ever for a worker that died, and up to 20 seconds
+    for those that did not.
+
+    Args:
+        oracle: What answers.
+        address: `"host:port"` to listen at.
+
+    Yields:
+        A function that returns once the search is over and all workers know.
+
+    Raises:
+        OSError: If the address cannot be had.
+    """
+    from keras_tuner.src import protos
+    from keras_tuner.src.distribute.oracle_chief import OracleServicer
+
+    servicer = OracleServicer(oracle)
+    # Two chiefs at one port would each get some of the requests.
+    options = [("grpc.so_reuseport", 0)]
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=options)
+    protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(
+            f"The chief cannot listen at {address}: is another one there already?"
+        ) from error
+    server.start()
+
+    def wait() -> None:
+        while not servicer.stop_triggered or oracle.ongoing_trials or oracle.tuner_ids:
+            time.sleep(_TICK)
+            oracle.release_lost()
+            oracle.watcher.tick()
+
+    try:
+        yield wait
+    finally:
+        server.stop(grace=1.0).wait()
+
+
+@contextmanager
+def quiet_protocol() -> Iterator[None]:
+    """Keep off the terminal what KerasTuner prints when it sends a condition."""
+    from keras_tuner.src.engine import conditions
+
+    # A module's own name comes before the built-in function.
+    vars(conditions)["print"] = lambda *values: None
+    try:
+        yield
+    finally:
+        del vars(conditions)["print"]
+
+
+@contextmanager
+def impatient_client(patience: float) -> Iterator[None]:
+    """Have a worker give up on a silent chief after seconds instead of an hour.
+
+    Args:
+        patience: Seconds.
+
+    Raises:
+        ConnectionError: If the chief stays silent for so long.
+    """
+    from keras_tuner.src.distribute import oracle_client
+
+    usual = oracle_client.TIMEOUT
+    oracle_client.TIMEOUT = patience
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise ConnectionError(
+            f"The chief has not answered for {patience:g} seconds ({_code(error)}). "
+            "Finished trials are safe with it: start it again, then its workers."
+        ) from error
+    finally:
+        oracle_client.TIMEOUT = usual
+
+
+@contextmanager
+def heartbeat(ask: Callable[[], Any], interval: float) -> Iterator[None]:
+    """Ask the chief something every few seconds, in a thread, while a trial runs.
+
+    Args:
+        ask: The request. Its failures are ignored: the next real request tells.
+        interval: Seconds between two.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(interval):
+            try:
+                ask()
+            except grpc.RpcError:
+                continue
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _code(error: grpc.RpcError) -> str:
+    code = error.code() if hasattr(error, "code") else None
+    return getattr(code, "name", str(error))

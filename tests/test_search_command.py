@@ -1,0 +1,174 @@
+"""`initprune search`: resume after a kill, chief and workers, a clear end."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from keras_initprune.cli import app
+
+COMMAND = shutil.which("initprune", path=str(Path(sys.executable).parent))
+WIDE = {"COLUMNS": "80", "TERM": "dumb"}
+SMALL = ["--epochs", "3", "--tuner", "random", "--methods", "dissipating_gradients"]
+FILES = {"trials.json", "results.md", "front.png", "best.keras", "best.json"}
+
+
+def call(*arguments):
+    return CliRunner(env=WIDE).invoke(app, [str(item) for item in arguments])
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [COMMAND, "search", *SMALL, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **WIDE, "TF_NUM_INTRAOP_THREADS": "1"},
+    )
+
+
+def finished(out):
+    """Return the trials that are stored as finished, from name to record."""
+    trials = {}
+    for path in (out / "tuner").glob("trial_*/trial.json"):
+        trial = json.loads(path.read_text())
+        if trial["status"] in ("COMPLETED", "FAILED"):
+            trials[trial["trial_id"]] = trial
+    return trials
+
+
+def wait_until(condition, *processes, seconds=180):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_killed_search_resumes_without_its_finished_trials(tmp_path):
+    out = tmp_path / "out"
+    sparsities = ["--sparsities", "0.95,0.96,0.97,0.98,0.99"]
+    killed = start("--trials", 3, *sparsities, "--out", out)
+    wait_until(lambda: finished(out), killed)
+    killed.kill()
+    killed.communicate()
+    kept = finished(out)
+
+    other = call("search", *SMALL, "--seed", 1, *sparsities, "--out", out)
+    assert other.exit_code == 2
+    assert "holds a search with seed=0" in other.stderr
+
+    resumed = start("--trials", 3, *sparsities, "--out", out)
+    output, errors = resumed.communicate(timeout=180)
+    assert resumed.returncode == 0, errors
+    assert f"{len(kept)} of 3 trials were finished before." in output
+    assert "dense: val_accuracy" in output
+    assert "The search is over: 3 of 3 trials." in output
+    assert "On the test split: test error" in output
+    assert finished(out).items() >= kept.items()
+    assert {path.name for path in out.iterdir()} >= FILES
+    best = json.loads((out / "best.json").read_text())
+    assert best["meets_objective"]
+    assert best["metrics"]["sparsity"] >= 0.9499
+    assert [each["callback"] for each in best["callbacks"]] == ["DissipatingGradients"]
+    assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
+    table = output[output.index("trial ") :]
+    table = table[: table.index("The search is over")]
+    assert max(map(len, table.splitlines())) <= 80
+
+    # The budget is spent: the same command shows it again, and a larger one goes on.
+    again = call("search", *SMALL, "--trials", 3, *sparsities, "--out", out)
+    assert again.exit_code == 0, again.output
+    assert "3 of 3 trials were finished before." in again.output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_chief_finishes_with_the_workers_that_are_left(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = tmp_path / "out"
+    shared = ["--trials", 4, "--port", port, "--patience", 8, "--out", out]
+    shared += ["--sparsities", "0.95,0.96,0.97,0.98,0.99"]
+    chief = start(*shared, "--role", "chief")
+    workers = {
+        name: start(*shared, "--role", "worker", "--name", name) for name in "ab"
+    }
+
+    def both_work():
+        ongoing = out / "tuner" / "oracle.json"
+        if not ongoing.exists():
+            return False
+        return set(json.loads(ongoing.read_text())["ongoing_trials"]) == {"a", "b"}
+
+    wait_until(both_work, chief, *workers.values())
+    # In the middle of a trial, and with nobody told.
+    workers["a"].kill()
+    workers["a"].communicate()
+    assert workers["a"].returncode == -signal.SIGKILL
+
+    output, errors = chief.communicate(timeout=180)
+    assert chief.returncode == 0, errors
+    assert "The worker a is lost; trial" in output
+    assert "The search is over: 4 of 4 trials." in output
+    seen, errors = workers["b"].communicate(timeout=60)
+    assert workers["b"].returncode == 0, errors
+    assert seen.endswith("The search is over.\n")
+    records = json.loads((out / "trials.json").read_text())
+    assert [record["status"] for record in records] == ["completed"] * 4
+    assert {path.name for path in out.iterdir()} >= FILES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--objective", "luck"], "`objective` must be one of"),
+        (["--tuner", "luck"], "`tuner` must be one of"),
+        (["--methods", "dense"], "`methods` must be one of"),
+        (["--sparsities", "most"], "`sparsities` must be numbers"),
+        (["--sparsity", "95"], "`sparsity`"),
+        (["--objective", "pareto_front", "--sparsity", "0.9"], "`sparsity` is for"),
+        (["--tolerance", "0.1"], "`tolerance` is for"),
+        (["--port", "9000"], "`port` is for"),
+        (["--role", "chief", "--port", "0"], "`port` must be"),
+        (["--trials", "0"], "`trials`"),
+        (["--minutes", "0"], "`minutes`"),
+        (["--epochs", "2"], "`epochs` must be at least 3"),
+        (["--tuner", "hyperband", "--epochs", "5"], "`epochs` must be at least 6"),
+        (["--strategy", "luck"], "`strategy` must be one of"),
+        (["--devices", "2"], "`devices` is for"),
+        (["--role", "boss"], "`role` must be one of"),
+        (["--role", "worker", "--name", "chief"], "`name` must not"),
+        (["--role", "worker", "--patience", "0.1"], "No chief has begun"),
+        (["--patience", "-1"], "`patience`"),
+        (["--dataset", "mnist", "--data-dir", "missing"], "missing"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    result = call("search", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "searches" / "digits-perceptron" / "search.json").exists()
+
+
+def test_two_searches_do_not_share_a_folder(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = call("search", *SMALL, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "Another search is running in" in result.stderr
