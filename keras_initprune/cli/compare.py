@@ -1,0 +1,89 @@
+"""`initprune compare`."""
+
+import gc
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_initprune.cli import options
+from keras_initprune.cli.terminal import INTERRUPTED, fail, quiet_tensorflow
+from keras_initprune.experiments.methods import METHODS
+
+HELP = (
+    "Compare pruning methods on real images, in a table and a figure.\n\n"
+    "Finished runs are kept: the same command goes on where it was stopped, and one "
+    "with more seeds, sparsities or methods adds to what is there."
+)
+
+
+def compare(
+    dataset: options.Dataset = "digits",
+    data_dir: options.DataDir = None,
+    model: options.Model = "perceptron",
+    methods: Annotated[
+        list[str],
+        typer.Option(
+            help=f"Any of {', '.join(METHODS)}; with commas between them, or the "
+            "option repeated."
+        ),
+    ] = ["dense,random,k_starts,dissipating_gradients,combination"],  # noqa: B006
+    sparsities: Annotated[
+        list[str], typer.Option(help="Fractions to remove, given like the methods.")
+    ] = ["0.9,0.95"],  # noqa: B006
+    seeds: Annotated[
+        int, typer.Option(help="Number of seeds: 3 means the seeds 0, 1 and 2.")
+    ] = 3,
+    epochs: options.Epochs = None,
+    prune_epochs: options.PruneEpochs = None,
+    k: options.K = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    distribution: options.Distribution = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results. Defaults to results/DATASET-MODEL."),
+    ] = None,
+) -> None:
+    """Compare pruning methods; `HELP` says more, where no line is broken."""
+    from keras_initprune.experiments.configuration import configure
+    from keras_initprune.validation import check_positive_integer
+
+    base = configure(
+        dataset,
+        model,
+        epochs=epochs,
+        prune_epochs=prune_epochs,
+        k=k,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        distribution=distribution,
+    )
+    names = options.split(methods)
+    fractions = options.numbers(sparsities, "sparsities")
+    count = check_positive_integer(seeds, "seeds")
+    folder = out or Path("results") / f"{dataset}-{model}"
+    with quiet_tensorflow():
+        from keras_initprune.experiments import comparison, tables
+    from rich.console import Console
+
+    # A collection after every run need not look at TensorFlow's modules again.
+    gc.freeze()
+
+    console = Console()
+    try:
+        result = comparison.compare(
+            comparison.plan(base, names, fractions, range(count)),
+            folder,
+            data_dir,
+            console,
+        )
+    except comparison.Interrupted as interrupt:
+        fail(
+            f"Interrupted: {interrupt.finished} of {interrupt.planned} runs are kept "
+            f"in {folder}. The same command goes on from there.",
+            INTERRUPTED,
+        )
+    console.print(tables.rich_table(result.runs))
+    for path in result.paths:
+        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
