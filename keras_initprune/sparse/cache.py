@@ -56,14 +56,12 @@ def cached_matrix(
     Returns:
         The matrix, a variant tensor.
     """
+    with tf.init_scope():
+        _initialise(name)
     kept, seen = _handles(name)
     fingerprint = tf.raw_ops.Fingerprint(
         data=tf.reshape(values, [1, -1]), method="farmhash64"
     )[0]
-
-    def is_current() -> tf.Tensor:
-        last = tf.raw_ops.ReadVariableOp(resource=seen, dtype=tf.uint8)
-        return tf.reduce_all(last == fingerprint)
 
     def renew() -> tf.Tensor:
         matrix = assemble(values, indices, shape)
@@ -74,8 +72,8 @@ def cached_matrix(
         with _after(noted):
             return tf.constant(True)
 
-    known = tf.raw_ops.VarIsInitializedOp(resource=seen)
-    current = tf.cond(known, is_current, lambda: tf.constant(False))
+    last = tf.raw_ops.ReadVariableOp(resource=seen, dtype=tf.uint8)
+    current = tf.reduce_all(last == fingerprint)
     with _after(tf.cond(current, lambda: tf.constant(True), renew)):
         matrix = tf.raw_ops.ReadVariableOp(resource=kept, dtype=tf.variant)
     if not tf.executing_eagerly():
@@ -93,6 +91,12 @@ def forget(name: str) -> None:
     """
     for handle in _handles(name):
         tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True)
+
+
+def _initialise(name: str) -> None:
+    _, seen = _handles(name)
+    if not tf.raw_ops.VarIsInitializedOp(resource=seen):
+        tf.raw_ops.AssignVariableOp(resource=seen, value=tf.zeros([8], tf.uint8))
 
 
 def _handles(name: str) -> tuple[tf.Tensor, tf.Tensor]:

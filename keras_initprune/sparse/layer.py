@@ -12,6 +12,16 @@ from keras_initprune.sparse import cache, products
 from keras_initprune.validation import check_positive_integer
 
 _HALF = ("float16", "bfloat16")
+_ELEMENTWISE = (
+    keras.activations.elu,
+    keras.activations.gelu,
+    keras.activations.linear,
+    keras.activations.relu,
+    keras.activations.sigmoid,
+    keras.activations.silu,
+    keras.activations.softplus,
+    keras.activations.tanh,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_initprune")
@@ -126,20 +136,30 @@ class SparseDense(keras.layers.Layer):
                 nothing of it is kept for the next.
         """
         compute = "float32" if self.compute_dtype in _HALF else self.compute_dtype
-        rows = ops.reshape(ops.cast(inputs, compute), (-1, self.input_size))
+        is_matrix = len(inputs.shape) == 2
+        rows = inputs if is_matrix else ops.reshape(inputs, (-1, self.input_size))
         keep = not training and cache.is_worthwhile()
-        outputs = products.matrix_product(
-            rows,
+        columns = products.matrix_product(
+            ops.transpose(ops.cast(rows, compute)),
             ops.cast(self.values, compute),
             ops.convert_to_tensor(self.indices),
             (self.units, self.input_size),
             self._cache_name if keep else None,
         )
-        outputs = ops.cast(outputs, self.compute_dtype)
-        outputs = ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))
+        columns = ops.cast(columns, self.compute_dtype)
         if self.bias is not None:
-            outputs = ops.add(outputs, self.bias)
-        return outputs if self.activation is None else self.activation(outputs)
+            # Not `ops.add`: where there are as many units as examples it takes the
+            # column for a row (Keras 3.15).
+            columns = columns + ops.expand_dims(self.bias, 1)
+        # Transposed back as late as possible: between two sparse layers TensorFlow then
+        # finds a transpose next to its inverse, and leaves both out.
+        if self.activation in _ELEMENTWISE:
+            outputs = ops.transpose(self.activation(columns))
+        else:
+            outputs = self.activation(ops.transpose(columns))
+        if is_matrix:
+            return outputs
+        return ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Return the shape of the outputs."""

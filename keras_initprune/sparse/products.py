@@ -34,13 +34,16 @@ def matrix_product(
     shape: tuple[int, int],
     cache: str | None = None,
 ) -> tf.Tensor:
-    """Multiply a dense matrix with a sparse kernel.
+    """Multiply a sparse kernel with a dense matrix whose columns are the examples.
+
+    The batch comes last because oneDNN's kernel takes no transposes, and so that the
+    layer can leave it there until after its activation.
 
     TensorFlow's own gradient of the product gathers both factors for every weight. This
     one takes whichever way is faster at the kernel's density, block by block.
 
     Args:
-        inputs: Dense matrix of shape `(batch, inputs)`.
+        inputs: Dense matrix of shape `(inputs, batch)`.
         values: The kernel's non-zeros, of shape `(nonzeros,)`.
         indices: Their positions in the transposed kernel, of shape `(nonzeros, 2)` and
             type int64: output unit and input, sorted.
@@ -49,15 +52,15 @@ def matrix_product(
             `cached_matrix`. Defaults to assembling it anew.
 
     Returns:
-        Dense matrix of shape `(batch, units)`.
+        Dense matrix of shape `(units, batch)`.
 
     Example:
-        >>> inputs = tf.constant([[1.0, 2.0]])
+        >>> inputs = tf.constant([[1.0], [2.0]])
         >>> product = matrix_product(
         ...     inputs, tf.constant([3.0]), tf.constant([[1, 0]], tf.int64), (2, 2)
         ... )
         >>> product.numpy().tolist()
-        [[0.0, 3.0]]
+        [[0.0], [3.0]]
     """
 
     if cache is None:
@@ -67,17 +70,15 @@ def matrix_product(
 
     @tf.custom_gradient
     def product(inputs: tf.Tensor, values: tf.Tensor, matrix: tf.Tensor) -> Any:
-        # The batch comes last in the product: oneDNN's kernel takes no transposes.
-        outputs = tf.transpose(_multiply(matrix, tf.transpose(inputs)))
+        outputs = _multiply(matrix, inputs)
 
         def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
             # A saved gradient cannot refer to the matrix of the forward pass. Within
             # one graph TensorFlow sees that the two are the same. To assemble the other
             # orientation would take as long as this slower kernel loses.
             again = sparse_matrix(values, indices, shape)
-            back = _multiply(again, tf.transpose(upstream), transpose_a=True)
-            sampled = sampled_product(inputs, upstream, indices, shape)
-            return tf.transpose(back), sampled, None
+            back = _multiply(again, upstream, transpose_a=True)
+            return back, sampled_product(inputs, upstream, indices, shape), None
 
         return outputs, gradients
 
@@ -99,15 +100,15 @@ def sampled_product(
     indices: tf.Tensor,
     shape: tuple[int, int],
 ) -> tf.Tensor:
-    """Return the entries of `transpose(upstream) @ inputs` at the kernel's non-zeros.
+    """Return the entries of `upstream @ transpose(inputs)` at the kernel's non-zeros.
 
     That is the gradient of the loss by the kept weights: for unit i and input j the sum
-    over the batch of `upstream[b, i] * inputs[b, j]`. What would be the gradients of
+    over the batch of `upstream[i, b] * inputs[j, b]`. What would be the gradients of
     all weights is never in memory at once.
 
     Args:
-        inputs: Matrix of shape `(batch, inputs)`.
-        upstream: Gradient by the outputs, of shape `(batch, units)`.
+        inputs: Matrix of shape `(inputs, batch)`.
+        upstream: Gradient by the outputs, of shape `(units, batch)`.
         indices: Positions of the non-zeros, see `matrix_product`.
         shape: Shape of the transposed kernel: `(units, inputs)`.
 
@@ -115,7 +116,7 @@ def sampled_product(
         Vector of shape `(nonzeros,)`.
 
     Example:
-        >>> factors = tf.constant([[1.0, 2.0]]), tf.constant([[10.0, 20.0]])
+        >>> factors = tf.constant([[1.0], [2.0]]), tf.constant([[10.0], [20.0]])
         >>> positions = tf.constant([[0, 1], [1, 0]], tf.int64)
         >>> sampled_product(*factors, positions, (2, 2)).numpy().tolist()
         [20.0, 20.0]
@@ -129,11 +130,10 @@ def sampled_product(
 def _gathered(
     inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor
 ) -> tf.Tensor:
-    columns, units = tf.transpose(inputs), tf.transpose(upstream)
     parts = []
     for begin, end in _steps(int(indices.shape[0]), _CHUNK):
         ours = indices[begin:end]
-        pairs = tf.gather(columns, ours[:, 1]) * tf.gather(units, ours[:, 0])
+        pairs = tf.gather(inputs, ours[:, 1]) * tf.gather(upstream, ours[:, 0])
         parts.append(tf.reduce_sum(pairs, axis=1))
     return tf.concat(parts, axis=0)
 
@@ -149,7 +149,7 @@ def _sampled_from_blocks(
     splits = tf.searchsorted(indices[:, 0], bounds)
     parts = []
     for number, (begin, end) in enumerate(blocks):
-        block = tf.matmul(upstream[:, begin:end], inputs, transpose_a=True)
+        block = tf.matmul(upstream[begin:end], inputs, transpose_b=True)
         ours = indices[splits[number] : splits[number + 1]]
         flat = (ours[:, 0] - begin) * shape[1] + ours[:, 1]
         parts.append(tf.gather(tf.reshape(block, [-1]), flat))
