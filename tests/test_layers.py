@@ -13,8 +13,9 @@ LAYERS = [
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
     ["ranking", "liveness", "criteria"],
     ["constraints", "paths", "report", "selection"],
-    ["gradients"],
+    ["gradients", "sparse"],
     ["callbacks"],
+    ["sparse_training"],
     ["experiments"],
     ["cli"],
 ]

@@ -14,27 +14,22 @@ from tensorflow.python.ops import handle_data_util
 
 Assemble = Callable[[tf.Tensor, tf.Tensor, tuple[int, int]], tf.Tensor]
 
-# The names that Keras gives to the functions of `predict`, `evaluate` and their kin.
-_PREDICTING = ("one_step_on", "multi_step_on")
+# The names that Keras gives to the functions that `predict` compiles.
+_PREDICTING = ("one_step_on_data_distributed", "multi_step_on_data")
 
 
 def is_worthwhile() -> bool:
     """Tell whether a matrix may be kept where this is called.
 
-    Only in eager code and in the functions of Keras' own `predict` and `evaluate`: any
-    other graph may be on its way into a SavedModel, which could not load the resource.
-    And only on CPUs: elsewhere the fingerprint would move the values to the host.
+    Only in eager code and in the function of Keras' own `predict`: any other graph may
+    be on its way into a SavedModel, which could not load the resource. And only on
+    CPUs: elsewhere the fingerprint would move the values to the host.
     """
     if tf.config.list_logical_devices("GPU"):
         return False
     if tf.executing_eagerly():
         return True
-    graph = tf.compat.v1.get_default_graph()
-    while graph is not None:
-        if getattr(graph, "name", "").startswith(_PREDICTING):
-            return True
-        graph = getattr(graph, "outer_graph", None)
-    return False
+    return tf.compat.v1.get_default_graph().name.startswith(_PREDICTING)
 
 
 def cached_matrix(

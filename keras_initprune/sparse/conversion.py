@@ -139,9 +139,10 @@ def _patterns(model: keras.Model, layers: LayerSelector) -> dict[int, Mask]:
     }
 
 
-def _stays(layer: keras.Layer, reason: str, verbose: int) -> None:
+def _stays(layer: keras.Layer, reason: str, verbose: int) -> keras.Layer | None:
     if verbose and layer.weights:
         print(f"{layer.name}: stays as it is, {reason}")
+    return None
 
 
 def _sparse(layer: keras.layers.Dense, pattern: Mask) -> SparseDense:
@@ -155,7 +156,7 @@ def _sparse(layer: keras.layers.Dense, pattern: Mask) -> SparseDense:
     )
     sparse.build((None, pattern.shape[0]))
     sparse.assign_kernel(ops.convert_to_numpy(layer.kernel), pattern)
-    if layer.use_bias:
+    if sparse.bias is not None:
         sparse.bias.assign(layer.bias)
     return sparse
 
@@ -188,10 +189,15 @@ def _swapped(model: keras.Model, swap: Swap) -> keras.Model:
         pairs.append((layer, new))
         return new
 
+    compiled = model.compiled
     try:
+        # Cloning would compile too, from a config that not every loss has.
+        model.compiled = False
         swapped = keras.models.clone_model(model, clone_function=clone, recursive=True)
     except ValueError as error:
         raise _not_clonable(model) from error
+    finally:
+        model.compiled = compiled
     if type(swapped) is not type(model):
         raise _not_clonable(model)
     successors: dict[int, Any] = {}
@@ -246,6 +252,7 @@ def _compile_alike(
 
 def _not_clonable(model: keras.Model) -> ValueError:
     return ValueError(
-        "`model` must be a Sequential or Functional model, whose layers can be swapped. "
-        f"Received: model={model.name!r} (of type {type(model).__name__})"
+        "`model` must be a Sequential or Functional model: others hide how their "
+        f"layers are connected. Received: model={model.name!r} (of type "
+        f"{type(model).__name__})"
     )

@@ -78,10 +78,13 @@ def _slot_lists(optimizer: Any) -> dict[str, list[Any]]:
     for name, value in vars(optimizer).items():
         if name in ("_trainable_variables", "_variables", "_tracker"):
             continue
-        if isinstance(value, list) and len(value) == count:
-            # None stands for variables that an optimizer keeps no such slot of.
-            if all(slot is None or isinstance(slot, keras.Variable) for slot in value):
-                found[name] = value
+        # None stands for variables that an optimizer keeps no such slot of.
+        if (
+            isinstance(value, list)
+            and len(value) == count
+            and all(slot is None or isinstance(slot, keras.Variable) for slot in value)
+        ):
+            found[name] = value
     return found
 
 

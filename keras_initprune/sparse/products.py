@@ -62,7 +62,6 @@ def matrix_product(
         >>> product.numpy().tolist()
         [[0.0], [3.0]]
     """
-
     if cache is None:
         matrix = sparse_matrix(values, indices, shape)
     else:
@@ -127,9 +126,7 @@ def sampled_product(
     return _sampled_from_blocks(inputs, upstream, indices, shape)
 
 
-def _gathered(
-    inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor
-) -> tf.Tensor:
+def _gathered(inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     parts = []
     for begin, end in _steps(int(indices.shape[0]), _CHUNK):
         ours = indices[begin:end]

@@ -94,9 +94,9 @@ def paired(
     for pair in range(pairs):
         # Which side goes first alternates as well: the second finds warmer caches.
         for index in (0, 1) if pair % 2 else (1, 0):
-            begin = time.process_time()
+            begin = time.perf_counter()
             sides[index]()
-            seconds[index].append(time.process_time() - begin)
+            seconds[index].append(time.perf_counter() - begin)
     ratios = [first / second for first, second in zip(*seconds, strict=True)]
     medians = [statistics.median(side) for side in seconds]
     details = {"seconds": medians, **fields.pop("details", {})}

@@ -12,7 +12,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from keras_initprune.experiments.benchmark import masks, selection
+from keras_initprune.experiments.benchmark import (
+    end_to_end,
+    masks,
+    selection,
+    sparse_execution,
+)
 from keras_initprune.experiments.benchmark.measurement import Measurement
 from keras_initprune.experiments.benchmark.sizes import QUICK, Sizes
 from keras_initprune.experiments.results import check_writable, write_atomically
@@ -22,6 +27,8 @@ Measure = Callable[[Sizes], Iterator[Measurement]]
 MEASURES: Mapping[str, Measure] = {
     "masks": masks.measure,
     "selection": selection.measure,
+    "sparse": sparse_execution.measure,
+    "end_to_end": end_to_end.measure,
 }
 
 
@@ -106,21 +113,35 @@ def machine() -> str:
     """Return the processor and the versions that figures depend on, in one line."""
     import tensorflow as tf
 
+    gpus = tf.config.list_physical_devices("GPU")
+    named = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    devices = "".join(f", {one.get('device_name', 'a GPU')}" for one in named)
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or "all"
     return (
-        f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, "
+        f"{_processor()}, {os.cpu_count()} cores, {threads} used per operation"
+        f"{devices}, TensorFlow {tf.__version__}, "
         f"Keras {keras.__version__}, NumPy {np.__version__}"
     )
 
 
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
 def _table(figures: Sequence[tuple[str, Measurement]]) -> Table:
     table = Table(
-        title=f"Costs as ratios ({machine()})",
+        title=f"Costs and savings as ratios ({machine()})",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
     table.add_column("what")
-    table.add_column("in units of")
+    table.add_column("against")
     for header in ("median", "from", "to"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("goal")
