@@ -21,12 +21,16 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe"):
         set_masks,
     )
     from keras_initprune.report import report, sparsity
+    from keras_initprune.sparse import SparseDense, to_dense, to_sparse
+    from keras_initprune.sparse_training import fit_sparse
 
 __all__ = [
     "DissipatingGradients",
     "KStarts",
     "MaskConstraint",
     "RandomPruning",
+    "SparseDense",
+    "fit_sparse",
     "get_masks",
     "install_masks",
     "remove_masks",
@@ -34,5 +38,7 @@ __all__ = [
     "restore_masks",
     "set_masks",
     "sparsity",
+    "to_dense",
+    "to_sparse",
 ]
 __version__ = "0.1.0"

@@ -13,13 +13,16 @@ def benchmark(
         bool, typer.Option("--quick", help="Fewer pairs and a small kernel: a look.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="A JSON file to write the figures to.")
+        Path | None,
+        typer.Option(
+            help="A JSON file for the figures; a page and a picture come beside it."
+        ),
     ] = None,
     measures: Annotated[
         str | None,
         typer.Option(
-            help="Some of masks, selection, sparse and end_to_end, with commas between "
-            "them. Defaults to all."
+            help="Some of masks, selection, sparse, end_to_end and tfmot, with commas "
+            "between them. Defaults to all but tfmot, which needs its extra."
         ),
     ] = None,
     threads: Annotated[

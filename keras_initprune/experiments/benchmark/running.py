@@ -8,15 +8,15 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from keras_initprune.experiments.benchmark import (
     end_to_end,
     masks,
     selection,
+    showing,
     sparse_execution,
+    tfmot,
 )
 from keras_initprune.experiments.benchmark.measurement import Measurement
 from keras_initprune.experiments.benchmark.sizes import QUICK, Sizes
@@ -29,7 +29,10 @@ MEASURES: Mapping[str, Measure] = {
     "selection": selection.measure,
     "sparse": sparse_execution.measure,
     "end_to_end": end_to_end.measure,
+    "tfmot": tfmot.measure,
 }
+# What needs nothing but this package.
+DEFAULT = tuple(name for name in MEASURES if name != "tfmot")
 
 
 def run(
@@ -38,7 +41,7 @@ def run(
     """Run measures, one figure after the other.
 
     Args:
-        names: Names of measures, from `MEASURES`. Defaults to all.
+        names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
         sizes: How much to measure. Defaults to `Sizes()`.
 
     Yields:
@@ -47,7 +50,7 @@ def run(
     Raises:
         ValueError: If a name is unknown.
     """
-    names = list(MEASURES) if names is None else list(names)
+    names = list(DEFAULT) if names is None else list(names)
     check_names(names)
     for name in names:
         for measurement in MEASURES[name](sizes or Sizes()):
@@ -82,14 +85,14 @@ def run_and_show(
     Args:
         console: Where to show both.
         quick: Whether a few pairs and small networks do.
-        out: A JSON file for the figures, or None.
-        names: Names of measures, from `MEASURES`. Defaults to all.
+        out: A JSON file for the figures, or None. A page and a picture come beside it.
+        names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
 
     Raises:
         OSError: If `out` cannot be written.
         ValueError: If a name is unknown.
     """
-    names = list(MEASURES) if names is None else names
+    names = list(DEFAULT) if names is None else names
     check_names(names)
     if out is not None:
         check_writable(out.parent)
@@ -98,7 +101,7 @@ def run_and_show(
         for name, measurement in run(names, QUICK if quick else Sizes()):
             figures.append((name, measurement))
             status.update(f"{len(figures)} figures measured, now: {name}")
-    console.print(_table(figures))
+    console.print(showing.rich_table(figures, machine()))
     if out is not None:
         content = {
             "machine": machine(),
@@ -106,7 +109,13 @@ def run_and_show(
             "figures": [{"measure": name, **made.as_dict()} for name, made in figures],
         }
         write_atomically(out, json.dumps(content, indent=1) + "\n")
-        console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
+        chosen = f" --measures {','.join(names)}" + (" --quick" if quick else "")
+        command = f"initprune benchmark{chosen} --out {out}"
+        page = showing.markdown(figures, machine(), command)
+        write_atomically(out.with_suffix(".md"), page)
+        showing.save_figure(figures, machine(), out.with_suffix(".png"))
+        for path in (out, out.with_suffix(".md"), out.with_suffix(".png")):
+            console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
 
 
 def machine() -> str:
@@ -131,22 +140,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     return names[0] if names else platform.machine()
-
-
-def _table(figures: Sequence[tuple[str, Measurement]]) -> Table:
-    table = Table(
-        title=f"Costs and savings as ratios ({machine()})",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("what")
-    table.add_column("against")
-    for header in ("median", "from", "to"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("goal")
-    for _, made in figures:
-        cells = [f"{figure:.2f}" for figure in (made.ratio, made.low, made.high)]
-        missed = " (missed)" if made.met is False else ""
-        table.add_row(made.name, made.unit, *cells, made.goal + missed)
-    return table
