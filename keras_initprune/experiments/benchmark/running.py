@@ -96,26 +96,32 @@ def run_and_show(
     check_names(names)
     if out is not None:
         check_writable(out.parent)
-    figures = []
+    figures: list[tuple[str, Measurement]] = []
+    chosen = f" --measures {','.join(names)}" + (" --quick" if quick else "")
+    command = f"initprune benchmark{chosen} --out {out}"
     with console.status("measuring") as status:
         for name, measurement in run(names, QUICK if quick else Sizes()):
             figures.append((name, measurement))
             status.update(f"{len(figures)} figures measured, now: {name}")
+            if out is not None:  # After every figure: whoever ends it keeps those.
+                _write(out, figures, command)
     console.print(showing.rich_table(figures, machine()))
     if out is not None:
-        content = {
-            "machine": machine(),
-            "quick": quick,
-            "figures": [{"measure": name, **made.as_dict()} for name, made in figures],
-        }
-        write_atomically(out, json.dumps(content, indent=1) + "\n")
-        chosen = f" --measures {','.join(names)}" + (" --quick" if quick else "")
-        command = f"initprune benchmark{chosen} --out {out}"
-        page = showing.markdown(figures, machine(), command)
-        write_atomically(out.with_suffix(".md"), page)
-        showing.save_figure(figures, machine(), out.with_suffix(".png"))
         for path in (out, out.with_suffix(".md"), out.with_suffix(".png")):
             console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _write(out: Path, figures: showing.Figures, command: str) -> None:
+    content = {
+        "machine": machine(),
+        "command": command,
+        "figures": [{"measure": name, **made.as_dict()} for name, made in figures],
+    }
+    write_atomically(out, json.dumps(content, indent=1) + "\n")
+    write_atomically(
+        out.with_suffix(".md"), showing.markdown(figures, machine(), command)
+    )
+    showing.save_figure(figures, machine(), out.with_suffix(".png"))
 
 
 def machine() -> str:

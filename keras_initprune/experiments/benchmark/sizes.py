@@ -25,8 +25,8 @@ class Sizes:
     widths: tuple[int, ...] = (1024, 4096)
     sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     batches: int = 32
-    epochs: int = 8
-    images: int = 4096
+    epochs: int = 6
+    images: int = 2048
 
 
 QUICK = Sizes(
