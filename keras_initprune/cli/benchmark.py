@@ -25,6 +25,10 @@ def benchmark(
             "between them. Defaults to all but tfmot, which needs its extra."
         ),
     ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Interleaved pairs of every timing; 15, quick 3."),
+    ] = None,
     threads: Annotated[
         int, typer.Option(min=0, help="Threads of an operation; 0 for all cores.")
     ] = 1,
@@ -40,4 +44,4 @@ def benchmark(
     from rich.console import Console
 
     names = None if measures is None else [m.strip() for m in measures.split(",")]
-    measuring.run_and_show(Console(), quick, out, names)
+    measuring.run_and_show(Console(), quick, out, names, pairs)

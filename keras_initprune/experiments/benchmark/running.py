@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -79,6 +80,7 @@ def run_and_show(
     quick: bool,
     out: Path | None,
     names: Sequence[str] | None = None,
+    pairs: int | None = None,
 ) -> None:
     """Measure with a progress line, then print a table and write it if asked to.
 
@@ -87,6 +89,7 @@ def run_and_show(
         quick: Whether a few pairs and small networks do.
         out: A JSON file for the figures, or None. A page and a picture come beside it.
         names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
+        pairs: Interleaved pairs of every timing. Defaults to what `Sizes` says.
 
     Raises:
         OSError: If `out` cannot be written.
@@ -98,9 +101,13 @@ def run_and_show(
         check_writable(out.parent)
     figures: list[tuple[str, Measurement]] = []
     chosen = f" --measures {','.join(names)}" + (" --quick" if quick else "")
+    sizes = QUICK if quick else Sizes()
+    if pairs is not None:
+        sizes = replace(sizes, pairs=pairs)
+        chosen += f" --pairs {pairs}"
     command = f"initprune benchmark{chosen} --out {out}"
     with console.status("measuring") as status:
-        for name, measurement in run(names, QUICK if quick else Sizes()):
+        for name, measurement in run(names, sizes):
             figures.append((name, measurement))
             status.update(f"{len(figures)} figures measured, now: {name}")
             if out is not None:  # After every figure: whoever ends it keeps those.
