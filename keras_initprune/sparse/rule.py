@@ -1,7 +1,6 @@
 """Decides whether a layer is faster sparse: by a rule, or by measuring.
 
-What supports the rule is in `benchmarks/`: at 90 % sparsity and from some ten thousand
-weights on predictions with a batch of 64 are faster on a CPU core.
+`benchmarks/` supports the sparsity of the rule, for wide kernels. The smallest kernel is an estimate so far: where it matters, measure.
 """
 
 import statistics
@@ -16,7 +15,7 @@ from keras_initprune.constraints import MaskConstraint
 from keras_initprune.masks import Mask
 
 THRESHOLD = 0.9
-# Smaller kernels are multiplied before the sparse product has begun.
+# An estimate: a smaller dense product is over before a sparse one has begun.
 SMALLEST_KERNEL = 1 << 16
 _REPEATS = 15
 
