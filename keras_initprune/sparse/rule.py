@@ -1,6 +1,7 @@
 """Decides whether a layer is faster sparse: by a rule, or by measuring.
 
-`benchmarks/` supports the sparsity of the rule, for wide kernels. The smallest kernel is an estimate so far: where it matters, measure.
+`benchmarks/` supports the sparsity of the rule, for wide kernels. The smallest
+kernel is an estimate so far: where it matters, measure.
 """
 
 import statistics
