@@ -35,6 +35,8 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
     from keras_initprune.lottery import lottery_ticket
     from keras_initprune.pruning import prune, pruning_masks, score_weights
     from keras_initprune.report import report, sparsity
+    from keras_initprune.sparse import SparseDense, to_dense, to_sparse
+    from keras_initprune.sparse_training import fit_sparse
 
 __all__ = [
     "SET",
@@ -45,9 +47,11 @@ __all__ = [
     "OneShotMagnitude",
     "RandomPruning",
     "RigL",
+    "SparseDense",
     "compact",
     "compaction_report",
     "export",
+    "fit_sparse",
     "get_masks",
     "install_masks",
     "lottery_ticket",
@@ -59,5 +63,7 @@ __all__ = [
     "score_weights",
     "set_masks",
     "sparsity",
+    "to_dense",
+    "to_sparse",
 ]
 __version__ = "0.1.0"

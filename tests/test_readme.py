@@ -65,6 +65,12 @@ def test_the_search_runs(names, capsys):
     assert names["callbacks"]
 
 
+def test_going_sparse_while_training_runs(names, tmp_path):
+    exec(block('model.save("sparse.keras")').split("k_starts")[0], names)
+    exec(block("fit_sparse("), {**names, "plain": names["model"]})
+    assert (tmp_path / "small.keras").exists()
+
+
 def test_the_commands_are_two():
     commands = re.findall(r"```bash\n(.*?)\n```", README.read_text(), re.DOTALL)
     assert len(commands) == 2

@@ -13,12 +13,35 @@ def benchmark(
         bool, typer.Option("--quick", help="Fewer pairs and a small kernel: a look.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="A JSON file to write the figures to.")
+        Path | None,
+        typer.Option(
+            help="A JSON file for the figures; a page and a picture come beside it."
+        ),
     ] = None,
+    measures: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of masks, selection, sparse, end_to_end and tfmot, with commas "
+            "between them. Defaults to all but tfmot, which needs its extra."
+        ),
+    ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Interleaved pairs of every timing; 15, quick 3."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of an operation; 0 for all cores.")
+    ] = 1,
 ) -> None:
-    """Measure what masks and selection cost, as ratios of two sides in one run."""
+    """Measure what pruning costs and saves, as ratios of two sides in one run."""
     with quiet_tensorflow():
+        import tensorflow as tf
+
         from keras_initprune.experiments import benchmark as measuring
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
     from rich.console import Console
 
-    measuring.run_and_show(Console(), quick, out)
+    names = None if measures is None else [m.strip() for m in measures.split(",")]
+    measuring.run_and_show(Console(), quick, out, names, pairs)

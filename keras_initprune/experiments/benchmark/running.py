@@ -4,19 +4,22 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from keras_initprune.experiments.benchmark import (
     compaction,
+    end_to_end,
     exports,
     masks,
     selection,
+    showing,
+    sparse_execution,
+    tfmot,
 )
 from keras_initprune.experiments.benchmark.measurement import Measurement
 from keras_initprune.experiments.benchmark.sizes import QUICK, Sizes
@@ -29,7 +32,12 @@ MEASURES: Mapping[str, Measure] = {
     "selection": selection.measure,
     "compaction": compaction.measure,
     "exports": exports.measure,
+    "sparse": sparse_execution.measure,
+    "end_to_end": end_to_end.measure,
+    "tfmot": tfmot.measure,
 }
+# What needs nothing but this package.
+DEFAULT = tuple(name for name in MEASURES if name != "tfmot")
 
 
 def run(
@@ -38,7 +46,7 @@ def run(
     """Run measures, one figure after the other.
 
     Args:
-        names: Names of measures, from `MEASURES`. Defaults to all.
+        names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
         sizes: How much to measure. Defaults to `Sizes()`.
 
     Yields:
@@ -47,7 +55,7 @@ def run(
     Raises:
         ValueError: If a name is unknown.
     """
-    names = list(MEASURES) if names is None else list(names)
+    names = list(DEFAULT) if names is None else list(names)
     check_names(names)
     for name in names:
         for measurement in MEASURES[name](sizes or Sizes()):
@@ -76,63 +84,76 @@ def run_and_show(
     quick: bool,
     out: Path | None,
     names: Sequence[str] | None = None,
+    pairs: int | None = None,
 ) -> None:
     """Measure with a progress line, then print a table and write it if asked to.
 
     Args:
         console: Where to show both.
         quick: Whether a few pairs and small networks do.
-        out: A JSON file for the figures, or None.
-        names: Names of measures, from `MEASURES`. Defaults to all.
+        out: A JSON file for the figures, or None. A page and a picture come beside it.
+        names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
+        pairs: Interleaved pairs of every timing. Defaults to what `Sizes` says.
 
     Raises:
         OSError: If `out` cannot be written.
         ValueError: If a name is unknown.
     """
-    names = list(MEASURES) if names is None else names
+    names = list(DEFAULT) if names is None else names
     check_names(names)
     if out is not None:
         check_writable(out.parent)
-    figures = []
+    figures: list[tuple[str, Measurement]] = []
+    chosen = f" --measures {','.join(names)}" + (" --quick" if quick else "")
+    sizes = QUICK if quick else Sizes()
+    if pairs is not None:
+        sizes = replace(sizes, pairs=pairs)
+        chosen += f" --pairs {pairs}"
+    command = f"initprune benchmark{chosen} --out {out}"
     with console.status("measuring") as status:
-        for name, measurement in run(names, QUICK if quick else Sizes()):
+        for name, measurement in run(names, sizes):
             figures.append((name, measurement))
             status.update(f"{len(figures)} figures measured, now: {name}")
-    console.print(_table(figures))
+            if out is not None:  # After every figure: whoever ends it keeps those.
+                _write(out, figures, command)
+    console.print(showing.rich_table(figures, machine()))
     if out is not None:
-        content = {
-            "machine": machine(),
-            "quick": quick,
-            "figures": [{"measure": name, **made.as_dict()} for name, made in figures],
-        }
-        write_atomically(out, json.dumps(content, indent=1) + "\n")
-        console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
+        for path in (out, out.with_suffix(".md"), out.with_suffix(".png")):
+            console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _write(out: Path, figures: showing.Figures, command: str) -> None:
+    content = {
+        "machine": machine(),
+        "command": command,
+        "figures": [{"measure": name, **made.as_dict()} for name, made in figures],
+    }
+    write_atomically(out, json.dumps(content, indent=1) + "\n")
+    write_atomically(
+        out.with_suffix(".md"), showing.markdown(figures, machine(), command)
+    )
+    showing.save_figure(figures, machine(), out.with_suffix(".png"))
 
 
 def machine() -> str:
     """Return the processor and the versions that figures depend on, in one line."""
     import tensorflow as tf
 
+    gpus = tf.config.list_physical_devices("GPU")
+    named = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    devices = "".join(f", {one.get('device_name', 'a GPU')}" for one in named)
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or "all"
     return (
-        f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, "
+        f"{_processor()}, {os.cpu_count()} cores, {threads} used per operation"
+        f"{devices}, TensorFlow {tf.__version__}, "
         f"Keras {keras.__version__}, NumPy {np.__version__}"
     )
 
 
-def _table(figures: Sequence[tuple[str, Measurement]]) -> Table:
-    table = Table(
-        title=f"Costs as ratios ({machine()})",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("what")
-    table.add_column("in units of")
-    for header in ("median", "from", "to"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("goal")
-    for _, made in figures:
-        cells = [f"{figure:.2f}" for figure in (made.ratio, made.low, made.high)]
-        missed = " (missed)" if made.met is False else ""
-        table.add_row(made.name, made.unit, *cells, made.goal + missed)
-    return table
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,111 @@
+"""What sparse layers save: predictions, training steps and memory."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_initprune.experiments.benchmark.measurement import (
+    Measurement,
+    paired,
+    single,
+)
+from keras_initprune.experiments.benchmark.networks import (
+    BATCH_SIZE,
+    random_images,
+    wide_perceptron,
+)
+from keras_initprune.experiments.benchmark.sizes import Sizes
+from keras_initprune.sparse import to_sparse
+
+# What the project asks for, by width and sparsity.
+_PREDICTION_GOALS = {
+    (1024, 0.9): 3.0,
+    (1024, 0.95): 5.0,
+    (1024, 0.98): 10.0,
+    (4096, 0.9): 3.0,
+    (4096, 0.95): 6.0,
+    (4096, 0.98): 12.0,
+}
+_TRAINING_GOALS = {(4096, 0.95): 1.5, (4096, 0.98): 3.0}
+
+
+def measure(sizes: Sizes) -> Iterator[Measurement]:
+    """Time dense against sparse perceptrons of several widths.
+
+    Predictions go through the function that `predict` calls for every batch, training
+    steps through that of `fit`, both without XLA.
+
+    Args:
+        sizes: How much to measure.
+
+    Yields:
+        How many times faster the sparse model is, and its share of the memory.
+    """
+    for width in sizes.widths:
+        for sparsity in sizes.sparsities:
+            yield from _compare(width, sparsity, sizes)
+
+
+def _compare(width: int, sparsity: float, sizes: Sizes) -> Iterator[Measurement]:
+    count = max(1, sizes.batches * sizes.widths[0] ** 2 // width**2)
+    masked = wide_perceptron(width, sparsity)
+    sparse, dense = to_sparse(masked), wide_perceptron(width, 0)
+    name = f"784-{width}-{width}-10 at {100 * sparsity:g} %, batch {BATCH_SIZE}"
+    yield paired(
+        f"dense prediction, {name}",
+        "sparse prediction",
+        (_predicts(dense, count), _predicts(sparse, count)),
+        sizes.pairs,
+        at_least=_PREDICTION_GOALS.get((width, sparsity)),
+        details={"calls": count},
+    )
+    yield paired(
+        f"dense training step, {name}",
+        "sparse training step",
+        (_trains(dense, count), _trains(sparse, count)),
+        sizes.pairs,
+        at_least=_TRAINING_GOALS.get((width, sparsity)),
+        details={"calls": count},
+    )
+    held = {kind: _bytes(model) for kind, model in (("s", sparse), ("d", dense))}
+    yield single(
+        f"weights and optimizer, sparse, {name}",
+        "dense ones",
+        held["s"] / held["d"],
+        details={"bytes": [held["s"], held["d"]]},
+    )
+
+
+def _predicts(model: keras.Model, count: int) -> Callable[[], Any]:
+    images, _ = random_images(1)
+    batch = tf.constant(images)
+    model.make_predict_function()
+
+    def predict() -> None:
+        for _ in range(count):
+            model.predict_function([(batch,)])
+
+    return predict
+
+
+def _trains(model: keras.Model, count: int) -> Callable[[], Any]:
+    batch = tuple(map(tf.constant, random_images(1)))
+    model.make_train_function()
+
+    def train() -> None:
+        for _ in range(count):
+            model.train_function(iter([batch]))
+
+    return train
+
+
+def _bytes(model: keras.Model) -> int:
+    """Return what a model in training holds between steps."""
+    variables = {id(v): v for v in (*model.variables, *model.optimizer.variables)}
+    return sum(
+        int(np.prod(variable.shape)) * np.dtype(variable.dtype).itemsize
+        for variable in variables.values()
+    )

@@ -1,0 +1,94 @@
+"""Carries an optimizer's state over to another model's weights."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+# From a source variable's id: the new variable, and what picks its entries out of an
+# array of the source's shape.
+Successors = Mapping[int, tuple[keras.Variable, Callable[[np.ndarray], np.ndarray]]]
+
+# Their steps depend on a weight's place in its matrix.
+_MATRIX_OPTIMIZERS = (keras.optimizers.Adafactor, keras.optimizers.Muon)
+
+
+def check_elementwise(optimizer: Any) -> None:
+    """Raise unless an optimizer treats every weight by itself.
+
+    Args:
+        optimizer: A Keras optimizer.
+
+    Raises:
+        ValueError: If it keeps or makes matrices.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner, _MATRIX_OPTIMIZERS):
+        raise ValueError(
+            "`optimizer` must update every weight by itself, as SGD and Adam do: "
+            "sparse kernels are trained as vectors. Received: "
+            f"optimizer={type(inner).__name__}"
+        )
+
+
+def successor(
+    optimizer: Any, variables: list[keras.Variable], successors: Successors
+) -> Any:
+    """Return an optimizer for new weights that goes on where another one stands.
+
+    Args:
+        optimizer: The optimizer of the source model.
+        variables: Trainable variables of the new model.
+        successors: Says what became of which source variable.
+
+    Returns:
+        A built optimizer of the same kind, with its iterations and slots.
+    """
+    check_elementwise(optimizer)
+    following = type(optimizer).from_config(optimizer.get_config())
+    if optimizer.built:
+        following.build(variables)
+        _carry(optimizer, following, successors)
+    return following
+
+
+def _carry(old: Any, new: Any, successors: Successors) -> None:
+    inner = getattr(old, "inner_optimizer", None)
+    if inner is not None:
+        _carry(inner, new.inner_optimizer, successors)
+        _copy_scalars(old, new)
+        return
+    position = {id(variable): i for i, variable in enumerate(new._trainable_variables)}
+    for name, slots in _slot_lists(old).items():
+        for source, slot in zip(old._trainable_variables, slots, strict=True):
+            if slot is None or id(source) not in successors:
+                continue
+            target, pick = successors[id(source)]
+            new_slot = getattr(new, name)[position[id(target)]]
+            new_slot.assign(pick(ops.convert_to_numpy(slot)))
+    _copy_scalars(old, new)
+
+
+def _slot_lists(optimizer: Any) -> dict[str, list[Any]]:
+    """Return the lists that hold one variable for every trainable one, by name."""
+    count = len(optimizer._trainable_variables)
+    found = {}
+    for name, value in vars(optimizer).items():
+        if name in ("_trainable_variables", "_variables", "_tracker"):
+            continue
+        # None stands for variables that an optimizer keeps no such slot of.
+        if (
+            isinstance(value, list)
+            and len(value) == count
+            and all(slot is None or isinstance(slot, keras.Variable) for slot in value)
+        ):
+            found[name] = value
+    return found
+
+
+def _copy_scalars(old: Any, new: Any) -> None:
+    for name, value in vars(old).items():
+        if isinstance(value, keras.Variable):
+            getattr(new, name).assign(value)

@@ -1,0 +1,100 @@
+"""Decides whether a layer is faster sparse: by a rule, or by measuring.
+
+`benchmarks/` supports the sparsity of the rule, for wide kernels. The smallest
+kernel is an estimate so far: where it matters, measure.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initprune.constraints import MaskConstraint
+from keras_initprune.masks import Mask
+
+THRESHOLD = 0.9
+# An estimate: a smaller dense product is over before a sparse one has begun.
+SMALLEST_KERNEL = 1 << 16
+_REPEATS = 15
+
+# They look at one weight at a time, so that a vector of the kept ones does as well.
+_REGULARIZERS = (
+    keras.regularizers.L1,
+    keras.regularizers.L2,
+    keras.regularizers.L1L2,
+)
+_CONSTRAINTS = (keras.constraints.NonNeg,)
+
+
+def obstacle(layer: keras.layers.Dense, pattern: Mask) -> str | None:
+    """Say what keeps a layer from being sparse at all, or return None.
+
+    Args:
+        layer: A `Dense` layer.
+        pattern: Its kept weights.
+    """
+    regularizer, constraint = layer.kernel_regularizer, layer.kernel_constraint
+    if isinstance(constraint, MaskConstraint):
+        constraint = constraint.inner
+    if not pattern.any():
+        return "it keeps no weights"
+    if regularizer is not None and type(regularizer) not in _REGULARIZERS:
+        return f"{type(regularizer).__name__} needs the whole kernel"
+    if constraint is not None and type(constraint) not in _CONSTRAINTS:
+        return f"{type(constraint).__name__} needs the whole kernel"
+    return None
+
+
+def pays(pattern: Mask, threshold: float) -> str | None:
+    """Say why a layer would not be faster sparse, or return None.
+
+    Args:
+        pattern: Its kept weights.
+        threshold: Least sparsity.
+
+    Example:
+        >>> pays(np.ones((512, 512), bool), 0.9)
+        'its sparsity of 0.000 is below 0.9'
+    """
+    # Counts, not fractions: rounded up, 10 % of the weights are kept at 90 %.
+    if np.count_nonzero(pattern) > round((1 - threshold) * pattern.size) + 1:
+        sparsity = 1 - np.count_nonzero(pattern) / pattern.size
+        return f"its sparsity of {sparsity:.3f} is below {threshold}"
+    if pattern.size < SMALLEST_KERNEL:
+        return f"its {pattern.size:,} weights are too few"
+    return None
+
+
+def measured_obstacle(
+    dense: keras.Layer, sparse: keras.Layer, batch_size: int
+) -> str | None:
+    """Time a prediction of a layer both ways; say if dense is faster, or return None.
+
+    Args:
+        dense: The layer as it is.
+        sparse: The same, sparse.
+        batch_size: Examples of a prediction.
+    """
+    inputs = np.random.default_rng(0).random((batch_size, sparse.input_size), "float32")
+    sides = [_prediction(layer, inputs) for layer in (sparse, dense)]
+    for side in sides:
+        side()
+    ratios = []
+    for _ in range(_REPEATS):
+        seconds = []
+        for side in sides:
+            begin = time.perf_counter()
+            side()
+            seconds.append(time.perf_counter() - begin)
+        ratios.append(seconds[0] / seconds[1])
+    ratio = statistics.median(ratios)
+    return None if ratio < 1 else f"sparse takes {ratio:.2f} times as long"
+
+
+def _prediction(layer: keras.Layer, inputs: np.ndarray) -> Callable[[], Any]:
+    model = keras.Sequential([keras.Input(inputs.shape[1:]), layer])
+    model.compile(jit_compile=False)
+    return lambda: model.predict_on_batch(inputs)

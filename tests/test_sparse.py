@@ -1,0 +1,276 @@
+"""Sparse layers compute, train and save what dense layers with masks do."""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_initprune import get_masks, install_masks, set_masks, sparsity
+from keras_initprune.prunable import prunable_weights
+from keras_initprune.sparse import SparseDense, cache, products, rule, to_dense
+from keras_initprune.sparse import to_sparse as convert
+from keras_initprune.sparse_training import fit_sparse
+
+
+def to_sparse(model, **arguments):
+    """Convert whatever can be converted, however small."""
+    return convert(model, threshold=0.0, **arguments)
+
+
+@pytest.fixture(autouse=True)
+def small_kernels_count(monkeypatch):
+    monkeypatch.setattr(rule, "SMALLEST_KERNEL", 1)
+
+
+@pytest.fixture
+def pruned(make_model, rng):
+    def make(**arguments):
+        model = install_masks(make_model(**arguments))
+        set_masks(
+            model,
+            {p: rng.random(w.shape) < 0.4 for p, w in prunable_weights(model).items()},
+        )
+        return model
+
+    return make
+
+
+def same(model, other, x):
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), other.predict(x, verbose=0), atol=1e-5
+    )
+
+
+# As many examples as units and fewer, one, and several axes in front.
+@pytest.mark.parametrize("shape", [(4, 6), (2, 6), (1, 6), (2, 3, 6)])
+@pytest.mark.parametrize("activation", [None, "relu", "softmax"])
+def test_a_layer_computes_what_dense_does(rng, shape, activation):
+    kernel = rng.normal(size=(6, 4)).astype("float32") * (rng.random((6, 4)) < 0.5)
+    dense = keras.layers.Dense(4, activation)
+    sparse = SparseDense(4, np.count_nonzero(kernel), activation)
+    x = rng.normal(size=shape).astype("float32")
+    dense.build(shape)
+    sparse.build(shape)
+    dense.set_weights([kernel, np.arange(4.0)])
+    sparse.assign_kernel(kernel)
+    sparse.bias.assign(np.arange(4.0))
+    np.testing.assert_allclose(sparse(x), dense(x), rtol=1e-5, atol=1e-6)
+    assert sparse.compute_output_shape(shape) == tuple(dense(x).shape)
+
+
+@pytest.mark.parametrize("density", [0.005, 0.3])
+def test_the_gradient_is_that_of_the_masked_kernel(rng, density):
+    # Either way to sample the product: gathered, and from blocks that do not divide it.
+    mask = rng.random((150, 200)) < density
+    kernel = tf.constant(rng.normal(size=mask.shape), tf.float32)
+    x = tf.constant(rng.normal(size=(200, 3)), tf.float32)
+    upstream = tf.constant(rng.normal(size=(150, 3)), tf.float32)
+    values, indices = kernel[mask], tf.constant(np.argwhere(mask))
+    with tf.GradientTape() as tape:
+        tape.watch([x, values])
+        y = products.matrix_product(x, values, indices, mask.shape)
+    by_x, by_values = tape.gradient(y, [x, values], upstream)
+    np.testing.assert_allclose(
+        by_x, tf.transpose(kernel * mask) @ upstream, rtol=1e-3, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        by_values, (upstream @ tf.transpose(x))[mask], rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_training_goes_on_as_with_masks(pruned, regression_data, optimizer, tmp_path):
+    model = pruned(optimizer=optimizer)
+    arguments = {"verbose": 0, "shuffle": False, "batch_size": 16}
+    model.fit(*regression_data, epochs=2, **arguments)
+    sparse = to_sparse(model)
+    assert sparse.optimizer.iterations.numpy() == model.optimizer.iterations.numpy()
+    expected = model.fit(*regression_data, epochs=2, **arguments).history["loss"]
+    trained = sparse.fit(*regression_data, epochs=2, **arguments).history["loss"]
+    np.testing.assert_allclose(trained, expected, rtol=1e-5)
+    same(sparse, model, regression_data[0])
+    sparse.save(tmp_path / "sparse.keras")
+    loaded = keras.models.load_model(tmp_path / "sparse.keras")
+    back = to_dense(loaded)
+    assert sparsity(back) == sparsity(model)
+    for again in (sparse, loaded, back, model):
+        again.fit(*regression_data, epochs=1, **arguments)
+        same(again, sparse, regression_data[0])
+
+
+def test_the_optimizer_keeps_state_of_the_kept_weights_only(pruned):
+    model = pruned()
+    model.optimizer.build(model.trainable_variables)
+    kept = sum(np.count_nonzero(mask) for mask in get_masks(model).values())
+    biases = 16 + 8 + 3
+    state = to_sparse(model).optimizer.variables
+    slots = [variable for variable in state if len(variable.shape)]
+    assert sum(np.prod(slot.shape) for slot in slots) == 2 * (kept + biases)
+
+
+def test_a_prediction_sees_new_weights_however_they_come(pruned, regression_data):
+    x = regression_data[0]
+    sparse = to_sparse(pruned())
+    # Several steps in one graph, as one.
+    sparse.steps_per_execution = 2
+    before = sparse.predict(x, batch_size=16, verbose=0)
+    np.testing.assert_allclose(before, sparse(x), rtol=1e-5, atol=1e-6)
+    assert sparse.predict(x, verbose=0).tolist() == before.tolist()
+    layer = sparse.layers[-1]
+    layer.bias.assign([0.0, 0.0, 0.0])
+    layer.values.assign(layer.values * 2)
+    np.testing.assert_allclose(sparse.predict(x, verbose=0), 2 * before, rtol=1e-5)
+    sparse.set_weights(
+        [weight * 0 for weight in sparse.get_weights()[:1]] + sparse.get_weights()[1:]
+    )
+    np.testing.assert_allclose(sparse.predict(x, verbose=0), sparse(x), rtol=1e-5)
+
+
+def test_a_kept_matrix_is_freed_with_its_layer(rng):
+    layer = SparseDense(2, 2)
+    layer.build((None, 2))
+    layer.assign_kernel(np.eye(2))
+    layer(np.ones((1, 2), "float32"))
+    handle, _ = cache._handles(layer._cache_name)
+    assert tf.raw_ops.VarIsInitializedOp(resource=handle)
+    name = layer._cache_name
+    del layer
+    gc.collect()
+    assert not tf.raw_ops.VarIsInitializedOp(resource=cache._handles(name)[0])
+
+
+def test_a_saved_model_predicts(pruned, regression_data, tmp_path):
+    sparse = to_sparse(pruned())
+    x = regression_data[0]
+    sparse.predict(x, verbose=0)
+    sparse.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "exported")
+    np.testing.assert_allclose(
+        exported.serve(x), sparse.predict(x, verbose=0), atol=1e-5
+    )
+
+
+def test_half_precision_multiplies_in_single(pruned, regression_data):
+    model = pruned(compiled=False)
+    full = to_sparse(model)
+    config = full.layers[0].get_config()
+    halved = SparseDense.from_config({**config, "dtype": "mixed_bfloat16"})
+    halved.build((None, 12))
+    halved.set_weights(full.layers[0].get_weights())
+    y = halved(regression_data[0])
+    assert y.dtype == tf.bfloat16
+    np.testing.assert_allclose(
+        tf.cast(y, tf.float32), full.layers[0](regression_data[0]), atol=0.05
+    )
+
+
+def test_what_does_not_pay_stays_dense(make_model, monkeypatch, capsys):
+    model = make_model(compiled=False)
+    kernel = np.zeros((12, 16), "float32")
+    kernel[0] = 1
+    model.layers[0].kernel.assign(kernel)
+    sparse = convert(model, verbose=1)
+    assert [type(layer).__name__ for layer in sparse.layers] == [
+        "SparseDense",
+        "Dense",
+        "Dense",
+    ]
+    said = capsys.readouterr().out
+    assert "hidden_1: sparse, 16 weights" in said
+    assert "output: stays as it is, its sparsity of 0.000 is below 0.9" in said
+    monkeypatch.setattr(rule, "SMALLEST_KERNEL", 1000)
+    assert type(convert(model).layers[0]) is keras.layers.Dense
+    # Measured, a few weights are never worth it.
+    measured = convert(model, layers="hidden_1", measure=True)
+    assert type(measured.layers[0]) is keras.layers.Dense
+
+
+def test_other_layers_stay_and_branches_hold(rng):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(2, 3, activation="relu")(inputs)
+    x = keras.layers.Flatten()(x)
+    shared = keras.layers.Dense(72, activation="relu", kernel_regularizer="l2")
+    normed = keras.layers.Dense(4, kernel_constraint=keras.constraints.UnitNorm())
+    model = keras.Model(
+        inputs, normed(keras.layers.add([shared(x), shared(shared(x))]))
+    )
+    shared.kernel.assign(shared.kernel * (rng.random((72, 72)) < 0.1))
+    model.compile("adam", "mse", jit_compile=True)
+    sparse = to_sparse(model)
+    kinds = [type(layer).__name__ for layer in sparse.layers if layer.weights]
+    assert kinds == ["Conv2D", "SparseDense", "Dense"]
+    assert not sparse.jit_compile
+    images = rng.random((5, 8, 8, 1), np.float32)
+    same(sparse, model, images)
+    targets = np.zeros((5, 4))
+    assert sparse.evaluate(images, targets, verbose=0) == pytest.approx(
+        model.evaluate(images, targets, verbose=0), rel=1e-5
+    )
+
+
+class TestErrors:
+    def test_subclassed_models(self, make_model):
+        class Mine(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.inner = keras.layers.Dense(2)
+
+            def call(self, inputs):
+                return self.inner(inputs)
+
+        model = Mine()
+        model(np.ones((1, 2)))
+        with pytest.raises(ValueError, match="Sequential or Functional"):
+            to_sparse(model)
+
+    def test_matrix_optimizers(self, make_model):
+        with pytest.raises(ValueError, match="optimizer=Muon"):
+            to_sparse(make_model(optimizer="muon"))
+
+    def test_threshold(self, make_model):
+        with pytest.raises(ValueError, match=r"threshold=1\.5"):
+            convert(make_model(), threshold=1.5)
+
+    def test_nothing_sparse(self, make_model):
+        with pytest.raises(ValueError, match="no sparse layers"):
+            to_dense(make_model())
+
+    def test_other_kernels(self):
+        layer = SparseDense(2, 2)
+        layer.build((None, 2))
+        with pytest.raises(ValueError, match="1 kept"):
+            layer.assign_kernel(np.array([[1.0, 0.0], [0.0, 0.0]]))
+
+    def test_fit_sparse_before_it_trains(self, make_model, regression_data):
+        from keras_initprune import KStarts
+
+        model = make_model()
+        before = model.get_weights()
+        pruning = KStarts(k=2, sparsity=0.5, epochs=1)
+        with pytest.raises(ValueError, match="must exceed 1"):
+            fit_sparse(model, *regression_data, epochs=1, callbacks=[pruning])
+        with pytest.raises(ValueError, match="at least one pruning callback"):
+            fit_sparse(model, *regression_data, epochs=2, callbacks=[])
+        for now, then in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(now, then)
+
+
+def test_fit_sparse_is_fit_at_another_price(make_model, regression_data):
+    from keras_initprune import KStarts
+
+    arguments = {"epochs": 4, "verbose": 0, "shuffle": False}
+    pruning = KStarts(k=2, sparsity=0.5, epochs=2, seed=0)
+    model = make_model()
+    expected = model.fit(*regression_data, callbacks=[pruning], **arguments)
+    given = make_model()
+    pruning = KStarts(k=2, sparsity=0.5, epochs=2, seed=0)
+    sparse, history = fit_sparse(
+        given, *regression_data, callbacks=[pruning], convert=to_sparse, **arguments
+    )
+    assert history.epoch == expected.epoch
+    for name, values in expected.history.items():
+        np.testing.assert_allclose(history.history[name], values, rtol=1e-5)
+    assert isinstance(sparse.layers[0], SparseDense)
+    same(sparse, model, regression_data[0])
