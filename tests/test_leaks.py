@@ -393,13 +393,3 @@ def test_callbacks_of_keras(name, ours_first, make_model, regression_data, tmp_p
     assert sparsity(model) == pytest.approx(0.75, abs=0.01)
     model.fit(*regression_data, verbose=0, callbacks=theirs)
     assert_sparse(model)
-
-
-def test_what_keras_cannot_do_is_refused(make_model, regression_data):
-    class MultiWorkerMirroredStrategy:
-        num_replicas_in_sync = 2
-
-    model = make_model()
-    vars(model)["_distribute_strategy"] = MultiWorkerMirroredStrategy()
-    with pytest.raises(ValueError, match="does not train under `MultiWorkerMirrored"):
-        model.fit(*regression_data, verbose=0, callbacks=combination())

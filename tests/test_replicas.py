@@ -59,3 +59,40 @@ def test_two_replicas_prune_as_one_device_does(policy):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+REFUSED = """
+import keras, numpy as np, tensorflow as tf
+from keras_initprune import RandomPruning
+
+processor = tf.config.list_physical_devices("CPU")[0]
+halves = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(processor, halves)
+x = np.zeros((8, 4), "float32")
+
+def refusal(strategy, **arguments):
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        model.compile(keras.optimizers.Adam(**arguments), "mse")
+    try:
+        model.fit(x, x[:, :2], verbose=0, callbacks=[RandomPruning(0.5)])
+    except ValueError as error:
+        return str(error)
+
+message = refusal(tf.distribute.MultiWorkerMirroredStrategy())
+assert "workers of one KerasTuner search" in message, message
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+message = refusal(two, gradient_accumulation_steps=2)
+assert "cannot accumulate gradients on several replicas" in message, message
+"""
+
+
+def test_what_keras_cannot_do_is_refused():
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

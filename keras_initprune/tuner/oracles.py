@@ -18,7 +18,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_initprune.experiments.results import write_atomically
+from keras_initprune.files import write_atomically
 from keras_initprune.tuner.objectives import ParetoFront
 from keras_initprune.tuner.watching import Watcher
 from keras_initprune.validation import check_choice, check_positive_integer

@@ -9,7 +9,7 @@ from typing import Any, cast
 from matplotlib.figure import Figure
 
 from keras_initprune.experiments import runner
-from keras_initprune.experiments.results import temporary_path, write_atomically
+from keras_initprune.files import temporary_path, write_atomically
 from keras_initprune.tuner import distribution, summary
 from keras_initprune.tuner.results import SearchResults
 from keras_initprune.tuner.settings import SearchSettings

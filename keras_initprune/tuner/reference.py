@@ -12,7 +12,7 @@ import keras_tuner
 from keras_initprune import datasets
 from keras_initprune.experiments import runner
 from keras_initprune.experiments.configuration import CLASSIFICATION, Configuration
-from keras_initprune.experiments.results import write_atomically
+from keras_initprune.files import write_atomically
 from keras_initprune.tuner import distribution
 
 NAME = "dense.json"

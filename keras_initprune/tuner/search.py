@@ -12,7 +12,7 @@ from rich.console import Console
 
 from keras_initprune.experiments import runner
 from keras_initprune.experiments.interrupts import Interrupts
-from keras_initprune.experiments.results import check_writable, write_atomically
+from keras_initprune.files import check_writable, write_atomically
 from keras_initprune.tuner import distribution, reference, roles, summary
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.outcome import Outcome, conclude

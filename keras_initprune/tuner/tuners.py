@@ -11,7 +11,7 @@ import keras_tuner
 from keras_tuner import errors
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_initprune.experiments.results import write_atomically
+from keras_initprune.files import write_atomically
 from keras_initprune.tuner import distribution, objectives, oracles, roles, serving
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import SearchObjective

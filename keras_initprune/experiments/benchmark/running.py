@@ -23,7 +23,7 @@ from keras_initprune.experiments.benchmark import (
 )
 from keras_initprune.experiments.benchmark.measurement import Measurement
 from keras_initprune.experiments.benchmark.sizes import QUICK, Sizes
-from keras_initprune.experiments.results import check_writable, write_atomically
+from keras_initprune.files import check_writable, write_atomically
 
 Measure = Callable[[Sizes], Iterator[Measurement]]
 
