@@ -188,21 +188,6 @@ def random_unit_mask(
     return from_unit_rows(mask, shape, unit_axes)
 
 
-def random_scores(shape: Sequence[int], key: int) -> NDArray[np.float32]:
-    """Draw a score in [0, 1) for every weight, a pure function of the arguments.
-
-    Args:
-        shape: Shape of the tensor.
-        key: 128-bit key, see `candidate_key`.
-
-    Example:
-        >>> random_scores((2, 3), key=1).shape
-        (2, 3)
-    """
-    generator = np.random.Generator(np.random.Philox(key=key))
-    return generator.random(tuple(shape), np.float32)
-
-
 def candidate_key(seed: int, tensor: str, candidate: int) -> int:
     """Return the generator key of one candidate mask.
 

@@ -1,13 +1,14 @@
 """The settings table: what the contract suite needs to know of every method.
 
 A new callback, fitness, selection or criterion of movement adds its row here and is
-covered by `test_contract.py`, `test_resuming.py` and `test_properties.py` at once.
+covered by `test_contract.py` and `test_resuming.py` at once.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_initprune import (
+    SET,
     DissipatingGradients,
     GradualMagnitude,
     KStarts,
@@ -31,6 +32,8 @@ class Setting:
         epochs: Epochs that the callbacks need.
         seeded: Whether another seed gives other masks.
         rewires: Whether the sparsity is reached at once and only the masks change.
+        keeps_zeros: Whether weights that are kept may be zero, as those that begin
+            there and never get a gradient.
     """
 
     make: Callable[[int], list[PruningCallback]]
@@ -38,6 +41,7 @@ class Setting:
     epochs: int = 2
     seeded: bool = True
     rewires: bool = False
+    keeps_zeros: bool = False
 
 
 CALLBACKS: dict[str, Setting] = {
@@ -87,6 +91,9 @@ CALLBACKS: dict[str, Setting] = {
     "rigl": Setting(
         lambda seed: [RigL(0.8, epochs=2, interval=3, seed=seed)], rewires=True
     ),
-    # SET differs from RigL in nothing but what it grows by. Its newcomers may never get
-    # a gradient and stay at zero, which the suite would take for pruned.
+    "set": Setting(
+        lambda seed: [SET(0.8, epochs=2, interval=3, seed=seed)],
+        rewires=True,
+        keeps_zeros=True,
+    ),
 }

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from keras_initprune.callbacks.sparse_training import SparseTraining
 from keras_initprune.distributions import Distribution
-from keras_initprune.masks import Mask, random_scores
+from keras_initprune.masks import Mask, candidate_scores
 from keras_initprune.prunable import LayerSelector
 
 
@@ -83,4 +83,6 @@ class SET(SparseTraining):
     def growth_scores(self, masks: Mapping[str, Mask]) -> dict[str, NDArray]:
         """Return random numbers."""
         index = self._changes + 1  # The first mask took the draws of index 0.
-        return {p: random_scores(m.shape, self.key(p, index)) for p, m in masks.items()}
+        return {
+            p: candidate_scores(m.shape, self.key(p, index)) for p, m in masks.items()
+        }

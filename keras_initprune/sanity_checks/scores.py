@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_initprune.masks import Mask, candidate_key, random_scores, top_k_mask
+from keras_initprune.masks import Mask, candidate_key, candidate_scores, top_k_mask
 
 
 def inverted_masks(
@@ -60,7 +60,7 @@ def random_fitness(masks: Mapping[str, Mask], seed: int = 0) -> dict[str, NDArra
             numbers. Defaults to 0.
 
     Returns:
-        From tensor path to an array of float32 in [0, 1).
+        From tensor path to an array in [0, 1).
 
     Example:
         >>> from keras_initprune.selection import k_starts_masks
@@ -69,6 +69,8 @@ def random_fitness(masks: Mapping[str, Mask], seed: int = 0) -> dict[str, NDArra
         20
     """
     return {
-        path: random_scores(np.shape(mask), candidate_key(seed, f"{index}/fitness", 0))
+        path: candidate_scores(
+            np.shape(mask), candidate_key(seed, f"{index}/fitness", 0)
+        )
         for index, (path, mask) in enumerate(masks.items())
     }
