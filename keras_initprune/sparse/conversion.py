@@ -118,7 +118,7 @@ def to_dense(model: keras.Model) -> keras.Model:
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), SparseDense(2, nonzeros=2)])
         >>> model.layers[0].assign_kernel(np.array([[1, 0], [0, 2], [0, 0]]))
-        >>> [w.shape for w in to_dense(model).trainable_weights]
+        >>> [tuple(weight.shape) for weight in to_dense(model).trainable_weights]
         [(3, 2), (2,)]
     """
     if not any(isinstance(layer, SparseDense) for layer in model._flatten_layers()):
