@@ -170,6 +170,7 @@ def test_counts_never_change_and_what_grows_begins_at_zero(
         grown += sum(counts(new).values())
         for path, values in [*weights.items(), *slots]:
             assert (values[new[path]] == 0).all()
+        for path, values in weights.items():
             assert (values[~after[path]] == 0).all()
         # Momentum and velocity of three kernels, and what stays has some.
         assert len(slots) == 6

@@ -112,7 +112,6 @@ class SparseTraining(ScheduledPruning):
             path: drop_and_grow(weights[path], growth[path], mask, counts[path])
             for path, mask in masks.items()
         }
-        # Removed weights have no gradient and slots like new, so what grows begins so.
         constraints.set_masks(self.model, rewired)
         self._replaced += sum(
             int(np.count_nonzero(rewired[path] & ~mask)) for path, mask in masks.items()

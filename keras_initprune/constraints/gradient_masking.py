@@ -1,10 +1,11 @@
-"""Pruned weights get no gradient, whichever optimizer updates them.
+"""Pruned weights get no gradient where it would reach anything but themselves.
 
-A constraint acts after an update, which is too late for what an optimizer keeps or
-computes on the way: a global norm would count the gradients of weights that are not
-there, and averages of weights (`use_ema`) would take up pruned ones between the update
-and the constraint. Keras has no hook before the update, so `Optimizer.apply` is wrapped
-once, when the first mask is made. Weights without a mask never notice.
+A constraint acts after an update, which is too late for what an optimizer computes on
+the way: a global norm would count the gradients of weights that are not there, and
+averages of weights (`use_ema`) would take up pruned ones between the update and the
+constraint. Keras has no hook before the update, so `Optimizer.apply` is wrapped once,
+when the first mask is made. Weights without a mask never notice, and optimizers that
+update every entry by itself, which need no more than the constraint, pay nothing.
 """
 
 import functools
@@ -15,15 +16,31 @@ from keras import ops
 
 _WRAPPED = "_initprune_masks_gradients"
 
+# Their update of an entry depends on no other entry, norms and averages aside.
+_ELEMENTWISE = (
+    keras.optimizers.SGD,
+    keras.optimizers.RMSprop,
+    keras.optimizers.Adam,
+    keras.optimizers.AdamW,
+    keras.optimizers.Adadelta,
+    keras.optimizers.Adagrad,
+    keras.optimizers.Adamax,
+    keras.optimizers.Nadam,
+    keras.optimizers.Ftrl,
+    keras.optimizers.Lion,
+)
+
 
 def mask_gradients() -> None:
-    """Have every Keras optimizer leave pruned weights out, if none did so before."""
+    """Have Keras' optimizers leave pruned weights out, if they did not before."""
     inner_apply = keras.optimizers.Optimizer.apply
     if hasattr(inner_apply, _WRAPPED):
         return
 
     @functools.wraps(inner_apply)
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
+        if not _reaches_others(self):
+            return inner_apply(self, grads, trainable_variables)
         variables = trainable_variables
         if variables is None:
             variables = self._trainable_variables
@@ -35,12 +52,18 @@ def mask_gradients() -> None:
         # Gradients that match no variable are left for Keras to complain of.
         kept += list(grads)[len(kept) :]
         result = inner_apply(self, kept, trainable_variables)
-        if getattr(self, "use_ema", False):
+        if self.use_ema:
             _mask_averages(self)
         return result
 
     setattr(apply, _WRAPPED, True)
     setattr(keras.optimizers.Optimizer, "apply", apply)  # noqa: B010
+
+
+def _reaches_others(optimizer: Any) -> bool:
+    """Return whether the gradient of one entry has a part in another's update."""
+    options = (optimizer.use_ema, optimizer.clipnorm, optimizer.global_clipnorm)
+    return any(options) or type(optimizer) not in _ELEMENTWISE
 
 
 def _mask_of(variable: Any) -> Any:

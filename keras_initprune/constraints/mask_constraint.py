@@ -20,9 +20,8 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
     A constraint that is a layer as well: set as a layer's constraint it becomes one of
     that layer's sublayers, so its mask is a non-trainable weight of the model, saved
     and loaded with it. Keras applies constraints after every optimizer update,
-    whichever way the model is trained. Before the update the gradients of pruned
-    entries are set to zero, so that they neither count in a norm nor reach what the
-    optimizer keeps, see `mask_gradients`.
+    whichever way the model is trained. Where the gradients of pruned entries would
+    reach others, as in a norm, they are set to zero before it, see `mask_gradients`.
 
     Args:
         shape: Shape of the weight.

@@ -53,7 +53,8 @@ def get_masks(model: keras.Model) -> Masks:
 def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
     """Set masks of a model and zero the weights that they remove.
 
-    The optimizer's slots and moving averages of removed weights are cleared too.
+    The optimizer's slots and moving averages of removed weights are cleared too, and
+    weights that come back begin like new ones.
 
     Args:
         model: A model with masks installed.
@@ -75,6 +76,8 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
     """
     weights = masked_weights(model)
     checked = {path: _check_mask(path, mask, weights) for path, mask in masks.items()}
+    # What a removed weight's slots have gathered must not come back with it.
+    project(model)
     for path, mask in checked.items():
         mask_variable(weights[path]).assign(mask)
     project(model)
