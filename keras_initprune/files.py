@@ -30,7 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(path)
+    temporary = _temporary_path(path)
     try:
         yield temporary
         if path.is_dir():
@@ -62,7 +62,7 @@ def write_atomically(path: str | Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def temporary_path(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     """Return a name beside `path`, with its suffix, that is this process's own."""
     return path.with_name(f".{os.getpid()}-{path.name}")
 
@@ -77,7 +77,7 @@ def check_writable(folder: str | Path) -> None:
         OSError: If it cannot be made or written.
     """
     folder = Path(folder)
-    probe = temporary_path(folder / "probe")
+    probe = _temporary_path(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The permission bits do not tell: disks are full or mounted read-only.

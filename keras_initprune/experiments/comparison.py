@@ -15,8 +15,7 @@ from keras_initprune.experiments.configuration import Configuration
 from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.progress import Progress, make_progress
 from keras_initprune.experiments.results import Results
-from keras_initprune.files import temporary_path
-from keras_initprune.files import write_atomically as write
+from keras_initprune.files import replacing, write_atomically
 
 FIGURE_NAME = "error_against_sparsity.png"
 TABLE_NAME = "results.md"
@@ -145,14 +144,10 @@ def write_summary(runs: Sequence[dict[str, Any]], folder: str | Path) -> list[Pa
         The paths of the two files.
     """
     table, figure = Path(folder) / TABLE_NAME, Path(folder) / FIGURE_NAME
-    write(table, tables.markdown(runs))
-    temporary = temporary_path(figure)
-    try:
+    write_atomically(table, tables.markdown(runs))
+    with replacing(figure) as temporary:
         axis = plots.error_against_sparsity(runs)
         cast(Figure, axis.figure).savefig(temporary)
-        temporary.replace(figure)
-    finally:
-        temporary.unlink(missing_ok=True)
     return [table, figure]
 
 

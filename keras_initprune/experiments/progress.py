@@ -63,7 +63,7 @@ class Progress:
         left = elapsed * (self.epochs / self.epochs_done - 1)
         self._print(
             f"[{self.done}/{self.planned}] {_describe(record)}: "
-            f"{measure.label} {value}; {_clock(left)} left"
+            f"{measure.label} {value}; {clock(left)} left"
         )
 
     def callback(self) -> keras.callbacks.Callback:
@@ -83,22 +83,12 @@ class BarProgress(Progress):
         self, configurations: Sequence[Configuration], done: int, console: Console
     ):
         super().__init__(configurations, done, console)
-        self.bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.fields[runs]}"),
-            rich.progress.BarColumn(bar_width=None),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TimeRemainingColumn(),
-            rich.progress.TextColumn("{task.description}"),
-            console=console,
-            transient=True,
-            expand=True,
-            # Runs differ in speed, so the estimate looks far back.
-            speed_estimate_period=600,
-        )
+        # Runs differ in speed, so the estimate looks far back.
+        self.bar = make_bar(console, speed_estimate_period=600)
         # A column of one width keeps the bar from jumping.
         names = [_describe(run.as_dict()) for run in configurations]
         self.width = max(map(len, names), default=0)
-        self.task = self.bar.add_task("", total=self.epochs, runs=self._runs())
+        self.task = self.bar.add_task("", total=self.epochs, counted=self._runs())
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -126,7 +116,7 @@ class BarProgress(Progress):
     def finish(self, record: dict[str, Any]) -> None:
         """Count a finished run."""
         self.done += 1
-        self.bar.update(self.task, runs=self._runs())
+        self.bar.update(self.task, counted=self._runs())
 
     def _runs(self) -> str:
         return f"{self.done}/{self.planned} runs"
@@ -146,12 +136,38 @@ def make_progress(
     return kind(configurations, done, console)
 
 
+def make_bar(console: Console, speed_estimate_period: float) -> rich.progress.Progress:
+    """Return a bar with the time left, whose tasks have a field `counted`.
+
+    Args:
+        console: The terminal.
+        speed_estimate_period: Seconds that the estimate of the time left looks back.
+    """
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.fields[counted]}"),
+        rich.progress.BarColumn(bar_width=None),
+        rich.progress.TaskProgressColumn(),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        expand=True,
+        speed_estimate_period=speed_estimate_period,
+    )
+
+
 def _describe(run: dict[str, Any]) -> str:
     sparsity = "" if run["method"] == "dense" else f" {percent(run['sparsity'])}"
     return f"{run['method']}{sparsity}, seed {run['seed']}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as minutes and seconds, with hours where there are any.
+
+    Example:
+        >>> clock(75), clock(3675)
+        ('1:15', '1:01:15')
+    """
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return (

@@ -20,7 +20,7 @@ from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.progress import make_progress
 from keras_initprune.experiments.summary import measure_of
 from keras_initprune.experiments.tables import percent
-from keras_initprune.files import check_writable, temporary_path, write_atomically
+from keras_initprune.files import check_writable, replacing, write_atomically
 from keras_initprune.report import Report, Row, report
 
 MODEL_NAME, HISTORY_NAME = "model.keras", "history.csv"
@@ -79,12 +79,8 @@ def save(outcome: runner.Outcome, folder: Path) -> list[Path]:
         The paths of the files.
     """
     model = folder / MODEL_NAME
-    temporary = temporary_path(model)
-    try:
+    with replacing(model) as temporary:
         outcome.model.save(temporary)
-        temporary.replace(model)
-    finally:
-        temporary.unlink(missing_ok=True)
     texts = {
         HISTORY_NAME: history_csv(outcome.history),
         REPORT_NAME: json.dumps(report(outcome.model).as_dict(), indent=1),

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune.files import check_writable, temporary_path, write_atomically
+from keras_initprune.files import check_writable, replacing, write_atomically
 from keras_initprune.lottery.rewinding import Snapshot
 from keras_initprune.masks import Mask
 
@@ -142,15 +142,10 @@ def _snapshot(arrays: Mapping[str, np.ndarray]) -> Snapshot:
 
 
 def _write(path: Path, arrays: Mapping[str, Any]) -> None:
-    temporary = temporary_path(path)
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

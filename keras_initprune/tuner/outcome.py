@@ -1,7 +1,7 @@
 """What a search leaves in its folder: table, figure, and the best network."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +9,7 @@ from typing import Any, cast
 from matplotlib.figure import Figure
 
 from keras_initprune.experiments import runner
-from keras_initprune.files import temporary_path, write_atomically
+from keras_initprune.files import replacing, write_atomically
 from keras_initprune.tuner import distribution, summary
 from keras_initprune.tuner.results import SearchResults
 from keras_initprune.tuner.settings import SearchSettings
@@ -74,8 +74,10 @@ def conclude(
     }
     write_atomically(folder / TABLE_NAME, summary.markdown(results, dense))
     axis = summary.figure(results, dense)
-    _replace(folder / FIGURE_NAME, cast(Figure, axis.figure).savefig)
-    _replace(folder / MODEL_NAME, model.save)
+    with replacing(folder / FIGURE_NAME) as temporary:
+        cast(Figure, axis.figure).savefig(temporary)
+    with replacing(folder / MODEL_NAME) as temporary:
+        model.save(temporary)
     _write_json(folder / BEST_NAME, described)
     names = (TRIALS_NAME, TABLE_NAME, FIGURE_NAME, MODEL_NAME, BEST_NAME)
     paths = tuple(folder / name for name in names)
@@ -96,12 +98,3 @@ def _note(tuner: PruningTuner, wanted: int) -> str:
 
 def _write_json(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=1) + "\n")
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = temporary_path(path)
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-import rich.progress
 from rich.console import Console
 
 from keras_initprune.experiments.interrupts import Interrupts
+from keras_initprune.experiments.progress import clock, make_bar
 from keras_initprune.experiments.tables import percent
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
 from keras_initprune.tuner.oracles import metrics_of, reason_of
@@ -135,19 +135,9 @@ class BarProgress(SearchProgress):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.fields[trials]}"),
-            rich.progress.BarColumn(bar_width=None),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TimeRemainingColumn(),
-            rich.progress.TextColumn("{task.description}"),
-            console=self.console,
-            transient=True,
-            expand=True,
-            # Trials differ in speed, so the estimate looks far back.
-            speed_estimate_period=1200,
-        )
-        self.task = self.bar.add_task("", total=self.trials, trials="")
+        # Trials differ in speed, so the estimate looks far back.
+        self.bar = make_bar(self.console, speed_estimate_period=1200)
+        self.task = self.bar.add_task("", total=self.trials, counted="")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -185,7 +175,7 @@ class BarProgress(SearchProgress):
 
     def _show(self, description: str = "") -> None:
         counted = f"{self.done}/{self.trials} trials"
-        self.bar.update(self.task, trials=counted, description=description)
+        self.bar.update(self.task, counted=counted, description=description)
 
 
 def make_progress(
@@ -198,17 +188,3 @@ def make_progress(
     """Return a bar for a terminal, and lines for everything else; see both."""
     kind = BarProgress if console.is_terminal else SearchProgress
     return kind(objective, trials, epochs, console, interrupts)
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as minutes and seconds, with hours where there are any.
-
-    Example:
-        >>> clock(75), clock(3675)
-        ('1:15', '1:01:15')
-    """
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-    )
