@@ -97,12 +97,14 @@ def test_figures_leave_matplotlib_as_it_was_and_use_the_given_axis(tmp_path):
     assert dict(mpl.rcParams) == before
 
 
+ROWS = [
+    {"path": "a", "parameters": 200, "kept": 10, "effective": 5},
+    {"path": "b", "parameters": 10, "kept": 10, "effective": 10},
+]
+
+
 def test_bars_show_the_density_of_every_layer():
-    rows = [
-        {"path": "a", "parameters": 200, "kept": 10, "effective": 5},
-        {"path": "b", "parameters": 10, "kept": 10, "effective": 10},
-    ]
-    axis = plots.density_per_layer(rows)
+    axis = plots.density_per_layer(ROWS)
     kept, effective = ([bar.get_width() for bar in c] for c in axis.containers)
     assert (kept, effective) == ([5.0, 100.0], [2.5, 100.0])
     with pytest.raises(ValueError, match="rows"):
@@ -282,11 +284,10 @@ def test_reconstructions_of_other_shapes_are_refused():
 
 def test_every_figure_is_drawn_into_the_axis_that_it_is_given():
     images = {"Original": np.ones((1, 2, 2))}
-    rows = [{"path": "a", "parameters": 4, "kept": 2}]
     trial = {"sparsity": 0.9, "value": 98.0, "front": True}
     for draw, data in (
         (plots.candidate_fitness, ([CANDIDATES],)),
-        (plots.density_per_layer, (rows,)),
+        (plots.density_per_layer, (ROWS,)),
         (plots.error_against_sparsity, (RECORDS,)),
         (plots.mask_images, (np.eye(4), (2, 2))),
         (plots.pareto_front, ([trial],)),
@@ -297,4 +298,11 @@ def test_every_figure_is_drawn_into_the_axis_that_it_is_given():
         axis = Figure(layout="constrained").subplots()
         assert draw(*data, axis=axis) is axis
         axis.figure.draw_without_rendering()
-    assert len(plots.__all__) == 8
+
+
+def test_axes_that_stand_side_by_side_share_a_figure():
+    figure, axes = plots.subplots(rows=1, columns=3, width=9.0, height=3.0)
+    assert [axis.figure for axis in axes] == [figure] * 3
+    np.testing.assert_array_equal(figure.get_size_inches(), [9, 3])
+    assert plots.subplots()[1].figure is not figure
+    assert isinstance(plots.density_per_layer(ROWS).figure, plots.Figure)

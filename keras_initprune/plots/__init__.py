@@ -10,6 +10,7 @@ differs in marker, line or hatching, too, and a method looks the same in every f
 from keras_initprune.plots.candidate_fitness import candidate_fitness
 from keras_initprune.plots.density_per_layer import density_per_layer
 from keras_initprune.plots.error_against_sparsity import error_against_sparsity
+from keras_initprune.plots.figure import Figure, subplots
 from keras_initprune.plots.mask_images import mask_images
 from keras_initprune.plots.pareto_front import pareto_front
 from keras_initprune.plots.pixel_use import pixel_use
@@ -17,6 +18,7 @@ from keras_initprune.plots.reconstructions import reconstructions
 from keras_initprune.plots.weight_movement import weight_movement
 
 __all__ = [
+    "Figure",
     "candidate_fitness",
     "density_per_layer",
     "error_against_sparsity",
@@ -24,5 +26,6 @@ __all__ = [
     "pareto_front",
     "pixel_use",
     "reconstructions",
+    "subplots",
     "weight_movement",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.style import (
     BLACK,
     DASHES,
@@ -15,7 +16,6 @@ from keras_initprune.plots.style import (
     SMALL,
     VERMILION,
     legend_above,
-    new_axis,
     tidy,
 )
 

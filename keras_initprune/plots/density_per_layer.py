@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from keras_initprune.plots.style import BLUE, SKY, SMALL, legend_above, new_axis, tidy
+from keras_initprune.plots.figure import new_axis
+from keras_initprune.plots.style import BLUE, SKY, SMALL, legend_above, tidy
 
 
 def density_per_layer(

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from keras_initprune.intervals import mean_and_half_width
+from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.sparsity_axis import draw_dense, space_by_density
 from keras_initprune.plots.style import (
     MethodStyle,
     add_legend,
     in_order,
     method_styles,
-    new_axis,
     tidy,
 )
 

@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from numpy.typing import ArrayLike
 
+from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.mosaic import mask_pixels, mosaic
-from keras_initprune.plots.style import BLUE, new_axis
+from keras_initprune.plots.style import BLUE
 from keras_initprune.validation import check_positive_integer
 
 _REMOVED, _KEPT, _FRAME = 0, 1, 2

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.mosaic import mask_pixels
-from keras_initprune.plots.style import VERMILION, new_axis
+from keras_initprune.plots.style import VERMILION
 from keras_initprune.validation import check_positive_integer
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.mosaic import mosaic
 from keras_initprune.plots.style import new_axis
 

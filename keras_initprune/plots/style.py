@@ -1,11 +1,10 @@
-"""What all figures share: colours, the look of a method, a new figure, tidy axes."""
+"""What all figures share: colours, the look of a method, tidy axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 # Okabe and Ito 2008, "Color universal design", plus a grey.
 BLACK, GREY, PALE = "#000000", "#999999", "#D9D9D9"
@@ -100,21 +99,6 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
         styles[method] = MethodStyle(label, colour, marker, line)
         others += 1
     return styles
-
-
-def new_axis(width: float, height: float, for_image: bool = False) -> Axes:
-    """Return the axis of a new figure.
-
-    Args:
-        width: Its width in inches.
-        height: Its height in inches.
-        for_image: Whether it holds an image, whose sides keep their ratio. Defaults to
-            False.
-    """
-    # The usual layout would cut labels beside an image.
-    layout: Literal["compressed", "constrained"]
-    layout = "compressed" if for_image else "constrained"
-    return Figure(figsize=(width, height), dpi=200, layout=layout).subplots()
 
 
 def tidy(axis: Axes, grid: bool = False) -> None:
