@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 BLACK, GREY, PALE = "#000000", "#999999", "#D9D9D9"
 BLUE, SKY, GREEN, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#CC79A7"
 ORANGE, VERMILION = "#E69F00", "#D55E00"
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+"""Colours of lines that are no methods, in the order in which they are taken."""
 
 DASHES = (0, (5, 2))
 SMALL = 9

@@ -138,7 +138,7 @@ def _draw_row(
     )  # fmt: skip
     axis.axhline(place, color=BLACK, linewidth=0.6)
     axis.annotate(
-        f"keeps {len(kept):,}\nof {len(kept) + len(removed):,}", (1, place), (-2, 6),
+        f"keeps {len(kept):,}\nof {len(kept) + len(removed):,}", (1, place), (6, 6),
         xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="right", va="bottom", fontsize=SMALL,
+        ha="left", va="bottom", fontsize=SMALL,
     )  # fmt: skip
