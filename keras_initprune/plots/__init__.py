@@ -15,9 +15,11 @@ from keras_initprune.plots.mask_images import mask_images
 from keras_initprune.plots.pareto_front import pareto_front
 from keras_initprune.plots.pixel_use import pixel_use
 from keras_initprune.plots.reconstructions import reconstructions
+from keras_initprune.plots.style import PALETTE
 from keras_initprune.plots.weight_movement import weight_movement
 
 __all__ = [
+    "PALETTE",
     "Figure",
     "candidate_fitness",
     "density_per_layer",
