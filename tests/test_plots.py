@@ -306,3 +306,10 @@ def test_axes_that_stand_side_by_side_share_a_figure():
     np.testing.assert_array_equal(figure.get_size_inches(), [9, 3])
     assert plots.subplots()[1].figure is not figure
     assert isinstance(plots.density_per_layer(ROWS).figure, plots.Figure)
+
+
+def test_notebooks_show_figures_without_a_backend(capsys):
+    pytest.importorskip("IPython")
+    figure, _ = plots.subplots(width=1, height=1)
+    figure._ipython_display_()
+    assert "Image" in capsys.readouterr().out
