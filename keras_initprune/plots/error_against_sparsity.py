@@ -100,8 +100,6 @@ def _draw_method(
     intervals = [mean_and_half_width(groups[sparsity]) for sparsity in sparsities]
     means, half_widths = zip(*intervals, strict=True)
     solid = style.line == "-"
-    # Markers that are strokes have no face to set off.
-    is_stroke = style.marker in "1234"
     axis.errorbar(
         [(1 - sparsity) * dodge for sparsity in sparsities],
         means,
@@ -110,9 +108,9 @@ def _draw_method(
         color=style.colour,
         marker=style.marker,
         linestyle=style.line,
-        markersize=9 if is_stroke else 6,
-        markeredgecolor=style.colour if is_stroke else "white",
-        markeredgewidth=1.4 if is_stroke else 0.7,
+        markersize=7,
+        markeredgecolor=style.colour if style.is_stroke else "white",
+        markeredgewidth=1.4 if style.is_stroke else 0.7,
         linewidth=1.6 if solid else 1.2,
         elinewidth=1.2,
         capsize=2.5,
