@@ -128,7 +128,8 @@ def test_by_default_weights_go_ten_times_an_epoch(make, make_model, regression_d
     changed = [i for i in range(1, 2 * steps + 1) if kept[i] < kept[i - 1]]
     # The cubic is so flat at its end that this small network has nothing to give.
     due = [math.ceil(tenth * steps / 10) for tenth in range(1, 21)]
-    assert set(changed) <= set(due) and len(changed) >= 18
+    assert set(changed) <= set(due)
+    assert len(changed) >= 18
     for step in changed:
         sparsity = callback.sparsity_between(0.0, 0.8, step / (2 * steps))
         assert kept[step] == round((1 - sparsity) * SIZE)

@@ -92,7 +92,7 @@ class GradualPruning(ScheduledPruning):
         return True
 
     def end_phase_epoch(self, phase_epoch: int) -> str:
-        """Check once per epoch, as it takes longer than a removal, that paths remain."""
+        """Check once per epoch, as it takes longer than removing, that paths remain."""
         self._epoch_ends = True
         message = super().end_phase_epoch(phase_epoch)
         self._epoch_ends = False
