@@ -118,7 +118,7 @@ def _backend(scheduler: str | None) -> Iterator[None]:
         from distributed import Client
     except ImportError as error:
         raise ImportError(
-            "Training on a Dask scheduler needs `pip install 'keras_initprune[cluster]'`"
+            "A Dask scheduler needs `pip install 'keras_initprune[cluster]'`."
         ) from error
     with Client(scheduler), joblib.parallel_config("dask"):
         yield

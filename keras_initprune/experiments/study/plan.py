@@ -1,5 +1,6 @@
 """Reads a study's configuration file and spreads out its grids."""
 
+import dataclasses
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +47,14 @@ class Part:
     columns: str
     reports: tuple[str, ...]
 
+    def with_seeds(self, count: int | None) -> "Part":
+        """Return the part with its first seeds only, or all for None."""
+        if count is None:
+            return self
+        seeds = list(dict.fromkeys(run.seed for run in self.runs))[:count]
+        kept = tuple(run for run in self.runs if run.seed in seeds)
+        return dataclasses.replace(self, runs=kept)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -65,11 +74,12 @@ class Study:
         every = itertools.chain.from_iterable(part.runs for part in self.parts)
         return list(dict.fromkeys(every))
 
-    def choose(self, names: Sequence[str]) -> "Study":
-        """Return the study with only some of its parts.
+    def choose(self, names: Sequence[str], seeds: int | None = None) -> "Study":
+        """Return the study with only some of its parts or seeds.
 
         Args:
             names: Names of parts; all if there are none.
+            seeds: How many of each part's seeds, from the first. Defaults to all.
 
         Raises:
             ValueError: If a name is unknown.
@@ -77,8 +87,8 @@ class Study:
         known = [part.name for part in self.parts]
         for name in names:
             check_choice(name, "parts", known)
-        chosen = tuple(part for part in self.parts if not names or part.name in names)
-        return Study(self.title, chosen)
+        chosen = [part for part in self.parts if not names or part.name in names]
+        return Study(self.title, tuple(part.with_seeds(seeds) for part in chosen))
 
 
 def read_study(path: str | Path) -> Study:
@@ -120,9 +130,7 @@ def _part(name: str, table: Mapping[str, Any], content: Mapping[str, Any]) -> Pa
     shared = content.get("every", {})
     _check_names(shared, _SETTINGS, "`every`")
     axes = {**{key: shared[key] for key in shared if key not in settings}, **settings}
-    axes = {
-        key: list(v) if isinstance(v, list) else [v] for key, v in axes.items()
-    }
+    axes = {key: list(v) if isinstance(v, list) else [v] for key, v in axes.items()}
     # Seeds go round last to first: a part that is stopped has compared all the rest.
     order = sorted(axes, key=lambda key: key != "seed")
     runs = [
