@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from keras_initprune.cli import options
-from keras_initprune.cli.terminal import INTERRUPTED, fail, quiet_tensorflow
+from keras_initprune.cli.terminal import INTERRUPTED, fail
+from keras_initprune.quiet import quiet_tensorflow
 
 HELP = (
     "Run a study, many grids of runs out of one file, and write its tables and "

@@ -160,6 +160,25 @@ def train(
     return Outcome(record, model, history)
 
 
+def failed_record(run: Configuration, error: Exception) -> dict[str, Any]:
+    """Return the record of a run that came to nothing.
+
+    Args:
+        run: The configuration.
+        error: Why.
+    """
+    return {
+        **{name: getattr(run, name) for name in ("dataset", "model", "method")},
+        "sparsity": run.sparsity,
+        "achieved_sparsity": None,
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "failed": str(error),
+        "settings": run.as_dict(),
+        "versions": versions(),
+    }
+
+
 def build(run: Configuration, data: Any) -> keras.Model:
     """Return the compiled, untrained model of a run.
 

@@ -5,7 +5,6 @@ a Dask scheduler that is running already.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from keras_initprune.experiments.methods import trainings
 from keras_initprune.experiments.progress import Progress, make_progress
 from keras_initprune.experiments.study.plan import Study
 from keras_initprune.experiments.study.storage import StudyResults
+from keras_initprune.quiet import quiet_tensorflow
 from keras_initprune.validation import check_positive_integer
 
 # A process goes through the runs of one seed, mostly, so it keeps the data it read.
@@ -35,7 +35,8 @@ def run_study(
     """Run what is not finished yet.
 
     Every run is stored at the moment it ends, so that calling this again after Ctrl-C
-    or a kill goes on with what is missing.
+    or a kill goes on with what is missing. A run whose network collapses or diverges is
+    stored too, with the reason as its entry `failed`.
 
     Args:
         study: The study, or some of its parts.
@@ -52,7 +53,7 @@ def run_study(
         The results.
 
     Raises:
-        ValueError: If a run is refused or diverges.
+        ValueError: If an argument is not valid, or a results file is damaged.
         OSError: If the data cannot be read or the folder cannot be written.
         ImportError: If a scheduler is given and Dask is not installed.
     """
@@ -62,6 +63,8 @@ def run_study(
     done = len(study.runs) - len(missing)
     console = Console() if console is None else console
     with make_progress(missing, done, console) as progress, _backend(scheduler):
+        if missing and scheduler is None and workers > 1:
+            _start_processes(workers)
         for record in _train_all(missing, workers, data_dir, progress):
             results.add(record)
             progress.finish(record)
@@ -76,9 +79,7 @@ def _train_all(
 ) -> Iterator[dict[str, Any]]:
     if not runs:
         return
-    parallel = joblib.Parallel(
-        n_jobs=workers, return_as="generator_unordered", pre_dispatch="2 * n_jobs"
-    )
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
     tasks = (joblib.delayed(_train)(run, data_dir) for run in runs)
     for record in parallel(tasks):
         run = Configuration(**record["settings"])
@@ -87,23 +88,38 @@ def _train_all(
         yield record
 
 
+def _start_processes(workers: int) -> None:
+    """Have TensorFlow start where its notices do not disturb the progress."""
+    with quiet_tensorflow():
+        joblib.Parallel(n_jobs=workers)(
+            joblib.delayed(_use_one_thread)() for _ in range(workers)
+        )
+
+
+def _use_one_thread() -> None:
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # It has computed something already.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def _train(run: Configuration, data_dir: str | Path | None) -> dict[str, Any]:
     """Train one run in a process of its own, on one thread."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
-    import tensorflow as tf
 
     from keras_initprune.experiments import runner
 
-    with contextlib.suppress(RuntimeError):  # TensorFlow is running already.
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    _use_one_thread()
     key = (run.dataset, run.seed, run.validation_fraction)
     if key not in _data:
         _data.clear()
         _data[key] = runner.load_data(run, data_dir)
     try:
         return runner.train(run, _data[key]).record
+    except (ValueError, FloatingPointError) as error:
+        # A network that collapses or diverges is an outcome, not the study's end.
+        return runner.failed_record(run, error)
     finally:
         # A long series of models would fill the memory.
         keras.backend.clear_session()

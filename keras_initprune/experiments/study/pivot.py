@@ -25,15 +25,12 @@ def pivot(part: Part, runs: Records) -> Cells:
     Returns:
         From the settings that name a row, as text, to the column's value, to runs.
     """
+    order = [run.as_dict() for run in part.runs]
     cells: Cells = {}
-    planned = [run.as_dict() for run in part.runs]
-    for settings in (*planned, *(run["settings"] for run in runs)):
-        row = tuple(label(name, settings[name]) for name in part.rows)
-        cells.setdefault(row, {}).setdefault(settings[part.columns], [])
-    for run in runs:
+    for run in sorted(runs, key=lambda run: order.index(run["settings"])):
         settings = run["settings"]
         row = tuple(label(name, settings[name]) for name in part.rows)
-        cells[row][settings[part.columns]].append(run)
+        cells.setdefault(row, {}).setdefault(settings[part.columns], []).append(run)
     return cells
 
 
@@ -49,7 +46,7 @@ def table(
         measure: How to show it.
     """
     cells = pivot(part, runs)
-    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+    columns = sorted({column for row in cells.values() for column in row})
     means: dict[Any, dict[tuple[str, ...], tuple[float, float]]] = {
         column: {
             row: mean_and_half_width([value(run) for run in found])
