@@ -13,7 +13,6 @@ from keras_initprune.experiments import runner
 from keras_initprune.experiments.configuration import CONTROLS, configure
 from keras_initprune.experiments.small_networks import small_widths
 from keras_initprune.experiments.study import (
-    StudyResults,
     read_study,
     run_study,
     write_reports,
