@@ -4,6 +4,8 @@ from pathlib import Path
 
 import keras
 
+from keras_initprune.export.quiet import quiet
+
 
 def write_keras(model: keras.Model, path: Path) -> None:
     """Write a `.keras` file.
@@ -22,4 +24,5 @@ def write_saved_model(model: keras.Model, path: Path) -> None:
         model: A model without masks.
         path: The folder to write.
     """
-    model.export(path, format="tf_saved_model", verbose=False)
+    with quiet():
+        model.export(path, format="tf_saved_model", verbose=False)
