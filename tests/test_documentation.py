@@ -1,8 +1,8 @@
 """What the pages of `docs/` show runs as it stands there, and names all there is."""
 
-import ast
 import doctest
 import importlib
+import inspect
 import re
 import shlex
 import warnings
@@ -14,8 +14,9 @@ from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from typer.testing import CliRunner
 
+from keras_initprune import callbacks, sanity_checks
 from keras_initprune.cli import app
-from test_layers import LAYERS
+from keras_initprune.criteria import CRITERIA
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -70,3 +71,51 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
         warnings.simplefilter("always", UserWarning)
         for example in EXAMPLES.parse(page).examples():
             example.evaluate()
+
+
+MODULES = {
+    "keras_initprune": None,
+    "keras_initprune.criteria": None,
+    "keras_initprune.datasets": None,
+    "keras_initprune.models": None,
+    # Without `__all__`: it is one file that runs without this package.
+    "keras_initprune.numpy_runtime": ["NumpyModel", "load", "product"],
+    "keras_initprune.plots": None,
+    "keras_initprune.sanity_checks": None,
+    "keras_initprune.tuner": None,
+}
+PUBLIC = {
+    f"{module}.{name}": getattr(importlib.import_module(module), name)
+    for module, names in MODULES.items()
+    for name in names or importlib.import_module(module).__all__
+}
+# What is made by others, or needs files that do not come with the package.
+WITHOUT_EXAMPLE = {
+    "keras_initprune.criteria.CRITERIA",
+    "keras_initprune.datasets.prepare",
+    "keras_initprune.numpy_runtime.NumpyModel",
+}
+
+# Not public, but what `layers` of all methods takes is said there.
+PRUNABLE_WEIGHTS = "keras_initprune.prunable.prunable_weights"
+METHODS = [
+    *(f"keras_initprune.{name}" for name in (*callbacks.__all__, "lottery_ticket")),
+    *(f"keras_initprune.criteria.{kind.__name__}" for kind in CRITERIA.values()),
+    *(f"keras_initprune.sanity_checks.{name}" for name in sanity_checks.__all__),
+]
+
+
+def test_the_reference_has_every_public_name():
+    pages = [page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md")]
+    listed = re.findall("^::: (.+)$", "\n".join(pages), re.MULTILINE)
+    assert sorted(listed) == sorted({*PUBLIC, PRUNABLE_WEIGHTS})
+
+
+@pytest.mark.parametrize("name", sorted({*PUBLIC} - WITHOUT_EXAMPLE))
+def test_public_names_have_an_example(name):
+    assert ">>> " in inspect.getdoc(PUBLIC[name])
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_methods_name_their_paper(name):
+    assert re.search(r"arXiv\s+\d{4}\.\d{5}", inspect.getdoc(PUBLIC[name]))
