@@ -38,6 +38,7 @@ def on_page_markdown(markdown: str, **kwargs: object) -> str:
     """Fill in what the pages leave to be made."""
     markdown = markdown.replace("<!-- notebooks -->", notebook_list())
     markdown = markdown.replace("<!-- layers -->", layer_diagram())
+    markdown = markdown.replace("](../images/", "](images/")
     return re.sub(
         "<!-- options of (.+) -->", lambda found: option_table(found[1]), markdown
     )

@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 
 from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.mosaic import mosaic
-from keras_initprune.plots.style import new_axis
 
 
 def reconstructions(images: Mapping[str, ArrayLike], axis: Axes | None = None) -> Axes:
