@@ -10,16 +10,19 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
 
-ROOT = Path(__file__).parent.parent
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 PACKAGE = ROOT / "keras_initprune"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STUDIES = sorted(DOCS.glob("study/**/*.md"))
 FIGURES = sorted((ROOT / "images").glob("*.png"))
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the notebooks in the navigation."""
-    [notebooks] = [entry for entry in config.nav if "Notebooks" in entry]
-    notebooks["Notebooks"] += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
+    """List the notebooks, and what studies found, in the navigation."""
+    sections = {title: pages for entry in config.nav for title, pages in entry.items()}
+    sections["Notebooks"] += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
+    sections["What it reaches"] += [str(path.relative_to(DOCS)) for path in STUDIES]
     return config
 
 

@@ -84,6 +84,14 @@ class TestEveryFormat:
         values = [name for name, shape in variables if len(shape) > 0]
         assert len([name for name in values if "_variables" in name]) == 6
 
+    def test_leaves_the_optimizer_out(self, rng, tmp_path):
+        model = perceptron(rng)
+        plain = export(model, tmp_path / "plain.keras").stat().st_size
+        model.compile("adam", "mse")
+        model.optimizer.build(model.trainable_variables)
+        assert export(model, tmp_path / "compiled.keras").stat().st_size == plain
+        assert model.compiled
+
 
 class TestTarget:
     def test_replaces_what_was_written_before(self, rng, tmp_path):

@@ -206,6 +206,12 @@ def test_movement_is_labelled_with_epochs_and_counts():
     axis.figure.draw_without_rendering()
 
 
+def test_distances_of_a_narrow_range_are_labelled_too():
+    axis = plots.weight_movement([{"epoch": 1, "kept": [0.15, 0.6], "removed": [0.1]}])
+    labels = [text.get_text() for text in axis.get_xticklabels()]
+    assert labels == ["0.2", "0.5"]  # The nearest are counted in the first bar.
+
+
 def test_movement_of_nothing_is_refused():
     for records in ([], [{"epoch": 1, "kept": [0.0], "removed": []}]):
         with pytest.raises(ValueError, match="weight that moved"):
@@ -306,3 +312,10 @@ def test_axes_that_stand_side_by_side_share_a_figure():
     np.testing.assert_array_equal(figure.get_size_inches(), [9, 3])
     assert plots.subplots()[1].figure is not figure
     assert isinstance(plots.density_per_layer(ROWS).figure, plots.Figure)
+
+
+def test_notebooks_show_figures_without_a_backend(capsys):
+    pytest.importorskip("IPython")
+    figure, _ = plots.subplots(width=1, height=1)
+    figure._ipython_display_()
+    assert "Image" in capsys.readouterr().out

@@ -33,6 +33,9 @@ def test_the_first_examples_run(names, tmp_path, capsys):
     assert (tmp_path / "sparse.keras").exists()
     exec(block("compact("), names)
     assert (tmp_path / "small.npz").exists()
+    exec(block("plots."), names)
+    assert (tmp_path / "layers.png").exists()
+    assert (tmp_path / "first_layer.png").exists()
 
 
 def test_pruning_before_training_runs(names):

@@ -48,7 +48,7 @@ def error_against_sparsity(
         >>> error_against_sparsity([run]).get_ylabel()
         'Test error (%)'
     """
-    key, factor, label = _measure(records)
+    key, factor, label = measure(records)
     values: dict[str, dict[float, list[float]]] = {}
     for record in records:
         of_method = values.setdefault(record["method"], {})
@@ -77,7 +77,15 @@ def error_against_sparsity(
     return axis
 
 
-def _measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
+def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
+    """Return a measure that all runs have: its key, what to multiply with, its name.
+
+    Args:
+        records: Runs.
+
+    Raises:
+        ValueError: If there is none.
+    """
     for key, factor, label in (
         ("test_error", 100.0, "Test error (%)"),
         ("test_mse", 1000.0, r"Test mean squared error ($\times$ 1000)"),
@@ -100,8 +108,6 @@ def _draw_method(
     intervals = [mean_and_half_width(groups[sparsity]) for sparsity in sparsities]
     means, half_widths = zip(*intervals, strict=True)
     solid = style.line == "-"
-    # Markers that are strokes have no face to set off.
-    is_stroke = style.marker in "1234"
     axis.errorbar(
         [(1 - sparsity) * dodge for sparsity in sparsities],
         means,
@@ -110,9 +116,9 @@ def _draw_method(
         color=style.colour,
         marker=style.marker,
         linestyle=style.line,
-        markersize=9 if is_stroke else 6,
-        markeredgecolor=style.colour if is_stroke else "white",
-        markeredgewidth=1.4 if is_stroke else 0.7,
+        markersize=7,
+        markeredgecolor=style.colour if style.is_stroke else "white",
+        markeredgewidth=1.4 if style.is_stroke else 0.7,
         linewidth=1.6 if solid else 1.2,
         elinewidth=1.2,
         capsize=2.5,

@@ -6,6 +6,8 @@ from typing import Any, Literal
 import matplotlib.figure
 from matplotlib.axes import Axes
 
+from keras_initprune.plots.style import PALETTE, tidy
+
 _CSS_PIXELS_PER_INCH = 96
 
 
@@ -31,7 +33,8 @@ def subplots(
     """Make a figure with one or more axes to draw into.
 
     It is none of pyplot's: nothing has to be closed, and notebooks show it where it is
-    the last expression of a cell.
+    the last expression of a cell. Lines take colours that colour-blind readers can tell
+    apart; give them markers or styles, too, for print without colours.
 
     Args:
         rows: Axes one above another. Defaults to 1.
@@ -53,7 +56,11 @@ def subplots(
     # The usual layout would cut labels beside an image.
     layout = "compressed" if for_images else "constrained"
     figure = Figure(figsize=(width, height), dpi=200, layout=layout)
-    return figure, figure.subplots(rows, columns)
+    axes = figure.subplots(rows, columns)
+    for axis in figure.axes:
+        axis.set_prop_cycle(color=PALETTE)
+        tidy(axis)
+    return figure, axes
 
 
 def new_axis(width: float, height: float, for_image: bool = False) -> Axes:

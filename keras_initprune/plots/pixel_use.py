@@ -27,7 +27,7 @@ def pixel_use(
         mask: Mask or weights of the shape `(pixels, units)`; what is not 0 is kept.
         image_shape: Height, width and, possibly, channels.
         most: The number of units that is drawn darkest; give the same one to figures
-            that are compared. Defaults to the number of units.
+            that are compared. Defaults to the largest number in this one.
         axis: Where to draw. Defaults to a new figure.
 
     Returns:
@@ -42,9 +42,10 @@ def pixel_use(
         >>> axis.images[0].get_array().tolist()
         [[2, 0], [1, 1]]
     """
-    images = mask_pixels(np.asarray(mask), tuple(image_shape))
-    most = len(images) if most is None else check_positive_integer(most, "most")
-    readers = images.sum(axis=0)
+    readers = mask_pixels(np.asarray(mask), tuple(image_shape)).sum(axis=0)
+    if most is None:
+        most = max(1, int(readers.max()))
+    check_positive_integer(most, "most")
     axis = new_axis(4.2, 3.2, True) if axis is None else axis
     picture = axis.imshow(
         readers, cmap=mpl.colormaps["Blues"], vmin=0, vmax=most, interpolation="nearest"
@@ -54,6 +55,7 @@ def pixel_use(
         axis.scatter(columns, rows, 7, color=VERMILION, marker="x", linewidths=0.8)
     axis.set_xticks([])
     axis.set_yticks([])
+    axis.spines[:].set_visible(True)
     axis.set_xlabel(f"{len(rows)} of {readers.size} pixels read by no unit")
     bar = axis.figure.colorbar(picture, ax=axis, shrink=0.9)
     bar.set_label("Units that read the pixel")

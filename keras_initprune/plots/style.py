@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 BLACK, GREY, PALE = "#000000", "#999999", "#D9D9D9"
 BLUE, SKY, GREEN, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#CC79A7"
 ORANGE, VERMILION = "#E69F00", "#D55E00"
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+"""Colours of lines that are no methods, in the order in which they are taken."""
 
 DASHES = (0, (5, 2))
 SMALL = 9
@@ -32,6 +34,11 @@ class MethodStyle:
     marker: str
     line: Any = "-"
 
+    @property
+    def is_stroke(self) -> bool:
+        """Whether the marker is made of lines, without a face to set off."""
+        return self.marker in "1234x+"
+
 
 _DOTS, _DASH_DOTS, _LONG = (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2))
 
@@ -47,14 +54,14 @@ METHOD_STYLES = {
         "Magnitude after epochs", BLUE, "<", _DASH_DOTS
     ),
     "gradual_magnitude": MethodStyle("Gradual magnitude", BLUE, ">", _LONG),
-    "snip": MethodStyle("SNIP", PURPLE, "P", _LONG),
+    "snip": MethodStyle("SNIP", PURPLE, "P", _DASH_DOTS),
     "iterative_snip": MethodStyle("Iterative SNIP", PURPLE, "X", _DASH_DOTS),
-    "force": MethodStyle("FORCE", PURPLE, "h", DASHES),
+    "force": MethodStyle("FORCE", PURPLE, "*", DASHES),
     "grasp": MethodStyle("GraSP", PURPLE, "p", _DOTS),
-    "synflow": MethodStyle("SynFlow", PURPLE, "*", "-"),
-    "rigl": MethodStyle("RigL", GREY, "d", _LONG),
-    "set": MethodStyle("SET", GREY, "H", _DOTS),
-    "lottery_ticket": MethodStyle("Lottery ticket", BLACK, "8", _DOTS),
+    "synflow": MethodStyle("SynFlow", PURPLE, "d", _LONG),
+    "rigl": MethodStyle("RigL", GREY, "x", _LONG),
+    "set": MethodStyle("SET", GREY, "+", _DOTS),
+    "lottery_ticket": MethodStyle("Lottery ticket", BLACK, "h", _DOTS),
 }
 _UNKNOWN = (
     (BLACK, "1", "-"),

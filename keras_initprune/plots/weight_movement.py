@@ -1,5 +1,6 @@
 """How far weights moved since initialisation, and which were removed, by epoch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,7 +94,6 @@ class _Bars:
         self.has_zero = bool((distances == 0).any())
         step = (self.edges[-1] / low) ** (1 / 60)
         self.zero = np.array([low / step**5, low / step**3])
-        self.limits = (self.zero[0] / step, self.edges[-1])
         self.left, self.width = self.edges[:-1], np.diff(self.edges)
         if self.has_zero:
             self.left = np.append(self.zero[0], self.left)
@@ -107,14 +107,18 @@ class _Bars:
         return np.append(zeros, counts) if self.has_zero else counts
 
     def label(self, axis: Axes) -> None:
-        """Label the axis with powers of ten, and the bar of zeros."""
-        first, last = np.ceil(np.log10(self.edges[0])), np.log10(self.edges[-1])
-        ticks = list(10.0 ** np.arange(first, last))
-        labels = [f"$10^{{{round(np.log10(tick))}}}$" for tick in ticks]
+        """Label the axis with round numbers, and the bar of zeros."""
+        low, high = self.edges[0], self.edges[-1]
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        # A narrow range may hold no two powers of ten.
+        factors = (1,) if high > 100 * low else (1, 2, 5)
+        round_numbers = [f * 10.0**e for e in range(first, last) for f in factors]
+        ticks = [number for number in round_numbers if low <= number <= high]
+        labels = [f"{tick:g}" for tick in ticks]
         if self.has_zero:
-            ticks.insert(0, self.zero.mean())
+            ticks.insert(0, float(self.zero.mean()))
             labels.insert(0, "0")
-        axis.set_xlim(*self.limits)
+        axis.set_xlim(self.zero[0] * 0.9 if self.has_zero else low, high)
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xticks(ticks, labels)
 
@@ -138,7 +142,7 @@ def _draw_row(
     )  # fmt: skip
     axis.axhline(place, color=BLACK, linewidth=0.6)
     axis.annotate(
-        f"keeps {len(kept):,}\nof {len(kept) + len(removed):,}", (1, place), (-2, 6),
+        f"keeps {len(kept):,}\nof {len(kept) + len(removed):,}", (1, place), (6, 6),
         xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="right", va="bottom", fontsize=SMALL,
+        ha="left", va="bottom", fontsize=SMALL,
     )  # fmt: skip
