@@ -97,6 +97,7 @@ WITHOUT_EXAMPLE = [
     "keras_initprune.datasets.prepare",
     "keras_initprune.numpy_runtime.NumpyModel",
     "keras_initprune.plots.Figure",
+    "keras_initprune.plots.PALETTE",
     "keras_initprune.tuner.plot_front",
 ]
 
