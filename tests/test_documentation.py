@@ -75,6 +75,12 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
             example.evaluate()
 
 
+def test_every_command_has_its_options_on_the_page():
+    page = (ROOT / "docs" / "guides" / "command-line.md").read_text()
+    listed = re.findall("<!-- options of (.+) -->", page)
+    assert sorted(listed) == sorted(COMMANDS.commands)
+
+
 MODULES = {
     "keras_initprune": None,
     "keras_initprune.criteria": None,
@@ -101,7 +107,7 @@ WITHOUT_EXAMPLE = [
     "keras_initprune.tuner.plot_front",
 ]
 
-# Not public, but what `layers` of all methods takes is said there.
+# Not public, but it says what `layers` of all methods takes.
 PRUNABLE_WEIGHTS = "keras_initprune.prunable.prunable_weights"
 METHODS = [
     *(f"keras_initprune.{name}" for name in (*callbacks.__all__, "lottery_ticket")),
