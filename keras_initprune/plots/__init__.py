@@ -9,8 +9,10 @@ differs in marker, line or hatching, too, and a method looks the same in every f
 
 from keras_initprune.plots.candidate_fitness import candidate_fitness
 from keras_initprune.plots.density_per_layer import density_per_layer
+from keras_initprune.plots.error_against import error_against
 from keras_initprune.plots.error_against_sparsity import error_against_sparsity
 from keras_initprune.plots.figure import Figure, subplots
+from keras_initprune.plots.fitness_against_error import fitness_against_error
 from keras_initprune.plots.mask_images import mask_images
 from keras_initprune.plots.pareto_front import pareto_front
 from keras_initprune.plots.pixel_use import pixel_use
@@ -23,7 +25,9 @@ __all__ = [
     "Figure",
     "candidate_fitness",
     "density_per_layer",
+    "error_against",
     "error_against_sparsity",
+    "fitness_against_error",
     "mask_images",
     "pareto_front",
     "pixel_use",

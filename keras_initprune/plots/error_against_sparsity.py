@@ -48,7 +48,7 @@ def error_against_sparsity(
         >>> error_against_sparsity([run]).get_ylabel()
         'Test error (%)'
     """
-    key, factor, label = _measure(records)
+    key, factor, label = measure(records)
     values: dict[str, dict[float, list[float]]] = {}
     for record in records:
         of_method = values.setdefault(record["method"], {})
@@ -77,7 +77,15 @@ def error_against_sparsity(
     return axis
 
 
-def _measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
+def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
+    """Return a measure that all runs have: its key, what to multiply with, its name.
+
+    Args:
+        records: Runs.
+
+    Raises:
+        ValueError: If there is none.
+    """
     for key, factor, label in (
         ("test_error", 100.0, "Test error (%)"),
         ("test_mse", 1000.0, r"Test mean squared error ($\times$ 1000)"),
