@@ -22,6 +22,7 @@ def to_sparse(model, **arguments):
 @pytest.fixture(autouse=True)
 def small_kernels_count(monkeypatch):
     monkeypatch.setattr(rule, "SMALLEST_KERNEL", 1)
+    monkeypatch.setattr(rule, "SMALLEST_AFTER_SPARSE", 1)
 
 
 @pytest.fixture
@@ -82,9 +83,10 @@ def test_the_gradient_is_that_of_the_masked_kernel(rng, density):
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_training_goes_on_as_with_masks(pruned, regression_data, optimizer, tmp_path):
-    model = pruned(optimizer=optimizer)
-    arguments = {"verbose": 0, "shuffle": False, "batch_size": 16}
-    model.fit(*regression_data, epochs=2, **arguments)
+    # Graphs are trained in the test of `fit_sparse`.
+    model = pruned(optimizer=optimizer, run_eagerly=True)
+    arguments = {"verbose": 0, "shuffle": False, "batch_size": 32}
+    model.fit(*regression_data, epochs=1, **arguments)
     sparse = to_sparse(model)
     assert sparse.optimizer.iterations.numpy() == model.optimizer.iterations.numpy()
     expected = model.fit(*regression_data, epochs=2, **arguments).history["loss"]
@@ -112,9 +114,8 @@ def test_the_optimizer_keeps_state_of_the_kept_weights_only(pruned):
 
 def test_a_prediction_sees_new_weights_however_they_come(pruned, regression_data):
     x = regression_data[0]
-    sparse = to_sparse(pruned())
     # Several steps in one graph, as one.
-    sparse.steps_per_execution = 2
+    sparse = to_sparse(pruned(steps_per_execution=2))
     before = sparse.predict(x, batch_size=16, verbose=0)
     np.testing.assert_allclose(before, sparse(x), rtol=1e-5, atol=1e-6)
     assert sparse.predict(x, verbose=0).tolist() == before.tolist()
@@ -128,28 +129,51 @@ def test_a_prediction_sees_new_weights_however_they_come(pruned, regression_data
     np.testing.assert_allclose(sparse.predict(x, verbose=0), sparse(x), rtol=1e-5)
 
 
-def test_a_kept_matrix_is_freed_with_its_layer(rng):
+def is_kept(name):
+    return bool(tf.raw_ops.VarIsInitializedOp(resource=cache._handle(name)))
+
+
+def test_a_kept_matrix_is_freed_with_its_layer():
     layer = SparseDense(2, 2)
     layer.build((None, 2))
     layer.assign_kernel(np.eye(2))
     layer(np.ones((1, 2), "float32"))
-    handle, _ = cache._handles(layer._cache_name)
-    assert tf.raw_ops.VarIsInitializedOp(resource=handle)
     name = layer._cache_name
+    assert is_kept(name)
     del layer
     gc.collect()
-    assert not tf.raw_ops.VarIsInitializedOp(resource=cache._handles(name)[0])
+    assert not is_kept(name)
 
 
-def test_a_saved_model_predicts(pruned, regression_data, tmp_path):
+def test_matrices_are_kept_wherever_a_model_predicts(pruned, regression_data):
+    x, y = regression_data
+    for use in (
+        lambda model: model.evaluate(x, y, verbose=0),
+        tf.function(lambda model: model(x, training=False)),
+    ):
+        sparse = to_sparse(pruned())
+        names = [layer._cache_name for layer in sparse.layers]
+        assert not any(map(is_kept, names))
+        use(sparse)
+        assert all(map(is_kept, names))
+
+
+def test_a_saved_model_predicts_beside_the_one_that_it_was(
+    pruned, regression_data, tmp_path
+):
     sparse = to_sparse(pruned())
     x = regression_data[0]
-    sparse.predict(x, verbose=0)
-    sparse.export(tmp_path / "exported", verbose=False)
-    exported = tf.saved_model.load(tmp_path / "exported")
-    np.testing.assert_allclose(
-        exported.serve(x), sparse.predict(x, verbose=0), atol=1e-5
-    )
+    before = np.array(sparse(x))
+    sparse.export(tmp_path, verbose=False)
+    exported = tf.saved_model.load(tmp_path)
+    layer = sparse.layers[-1]
+    layer.values.assign(layer.values * 2)
+    for _ in range(2):
+        np.testing.assert_allclose(exported.serve(x), before, atol=1e-5)
+        np.testing.assert_allclose(sparse(x), 2 * before, atol=1e-5)
+    nodes = exported.serve.concrete_functions[0].graph.as_graph_def().node
+    names = [n.attr["shared_name"].s for n in nodes if n.op == "VarHandleOp"]
+    assert len(names) == 3 and all(map(is_kept, names))
 
 
 def test_half_precision_multiplies_in_single(pruned, regression_data):
@@ -182,6 +206,9 @@ def test_what_does_not_pay_stays_dense(make_model, monkeypatch, capsys):
     assert "output: stays as it is, its sparsity of 0.000 is below 0.9" in said
     monkeypatch.setattr(rule, "SMALLEST_KERNEL", 1000)
     assert type(convert(model).layers[0]) is keras.layers.Dense
+    assert "its 192 weights are too few" in rule.pays(kernel != 0, 0.9)
+    # Its inputs are there as sparse products want them.
+    assert rule.pays(kernel != 0, 0.9, after_sparse=True) is None
     # Measured, a few weights are never worth it.
     measured = convert(model, layers="hidden_1", measure=True)
     assert type(measured.layers[0]) is keras.layers.Dense

@@ -55,7 +55,8 @@ def to_sparse(
         model: A built Sequential or Functional model.
         layers: Which layers may be swapped, see `prunable_weights`. Defaults to all.
         threshold: Least sparsity at which a layer is swapped, if its kernel is large
-            enough too (see `rule.pays`). Defaults to 0.9.
+            enough too: 131,072 weights, or 8,192 where it reads a sparse layer.
+            Defaults to 0.9.
         measure: Whether to time a prediction of every layer on this machine both ways
             instead, and take the faster. Defaults to False.
         batch_size: Batch size of these predictions. Defaults to 64.
@@ -70,20 +71,21 @@ def to_sparse(
             nothing; if the optimizer does not treat every weight by itself.
 
     Example:
-        >>> model = keras.Sequential([keras.Input((512,)), keras.layers.Dense(256)])
-        >>> kernel = np.zeros((512, 256), "float32")
+        >>> model = keras.Sequential([keras.Input((512,)), keras.layers.Dense(512)])
+        >>> kernel = np.zeros((512, 512), "float32")
         >>> kernel[::20] = 1.0
         >>> model.layers[0].kernel.assign(kernel).shape
-        TensorShape([512, 256])
+        TensorShape([512, 512])
         >>> sparse = to_sparse(model)
         >>> type(sparse.layers[0]).__name__, sparse.layers[0].nonzeros
-        ('SparseDense', 6656)
+        ('SparseDense', 13312)
     """
     if not 0 <= threshold < 1:
         raise ValueError(
             f"`threshold` must lie in [0, 1). Received: threshold={threshold!r}"
         )
     patterns = _patterns(model, layers)
+    swapped: set[keras.Layer] = set()
 
     def swap(layer: keras.Layer) -> keras.Layer | None:
         if id(layer) not in patterns:
@@ -93,11 +95,12 @@ def to_sparse(
         if reason is None and measure:
             reason = rule.measured_obstacle(layer, _sparse(layer, pattern), batch_size)
         elif reason is None:
-            reason = rule.pays(pattern, threshold)
+            reason = rule.pays(pattern, threshold, _reads_only(layer, swapped))
         if reason is not None:
             return _stays(layer, reason, verbose)
         if verbose:
             print(f"{layer.name}: sparse, {np.count_nonzero(pattern):,} weights")
+        swapped.add(layer)
         return _sparse(layer, pattern)
 
     return _swapped(model, swap)
@@ -137,6 +140,12 @@ def _patterns(model: keras.Model, layers: LayerSelector) -> dict[int, Mask]:
         # Subclasses may compute something else.
         if type(weight.layer) is keras.layers.Dense
     }
+
+
+def _reads_only(layer: keras.Layer, sources: set[keras.Layer]) -> bool:
+    """Tell whether a layer gets its inputs from some layers and no others."""
+    nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
+    return bool(nodes) and all(node.operation in sources for node in nodes)
 
 
 def _stays(layer: keras.Layer, reason: str, verbose: int) -> keras.Layer | None:
