@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_initprune import get_masks, install_masks, set_masks, sparsity
+from keras_initprune import get_masks, install_masks, report, set_masks, sparsity
 from keras_initprune.prunable import prunable_weights
 from keras_initprune.sparse import SparseDense, cache, products, rule, to_dense
 from keras_initprune.sparse import to_sparse as convert
@@ -174,6 +174,13 @@ def test_a_saved_model_predicts_beside_the_one_that_it_was(
     nodes = exported.serve.concrete_functions[0].graph.as_graph_def().node
     names = [n.attr["shared_name"].s for n in nodes if n.op == "VarHandleOp"]
     assert len(names) == 3 and all(map(is_kept, names))
+
+
+def test_reports_count_what_sparse_layers_stand_for(pruned):
+    model = pruned()
+    sparse = to_sparse(model)
+    assert report(sparse) == report(model)
+    assert sparsity(sparse) == sparsity(model)
 
 
 def test_half_precision_multiplies_in_single(pruned, regression_data):
