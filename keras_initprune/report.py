@@ -10,7 +10,7 @@ from tabulate import tabulate
 from keras_initprune import validation
 from keras_initprune.liveness import nonzero_mask, observe
 from keras_initprune.prunable import LayerSelector, prunable_weights
-from keras_initprune.sparse import SparseDense, to_dense
+from keras_initprune.sparse import has_sparse_layers, to_dense
 
 _HEADERS = (
     "weight",
@@ -284,9 +284,8 @@ def sparsity(
 
 
 def _with_dense_layers(model: keras.Model) -> keras.Model:
-    layers = model._flatten_layers() if isinstance(model, keras.Model) else ()
-    has_sparse = any(isinstance(layer, SparseDense) for layer in layers)
-    return to_dense(model) if has_sparse else model
+    is_sparse = isinstance(model, keras.Model) and has_sparse_layers(model)
+    return to_dense(model) if is_sparse else model
 
 
 def _total_parameters(model: keras.Model) -> int:

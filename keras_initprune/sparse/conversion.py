@@ -124,11 +124,20 @@ def to_dense(model: keras.Model) -> keras.Model:
         >>> [tuple(weight.shape) for weight in to_dense(model).trainable_weights]
         [(3, 2), (2,)]
     """
-    if not any(isinstance(layer, SparseDense) for layer in model._flatten_layers()):
+    if not has_sparse_layers(model):
         raise ValueError(f"The model {model.name!r} has no sparse layers.")
     return _swapped(
         model, lambda layer: _dense(layer) if isinstance(layer, SparseDense) else None
     )
+
+
+def has_sparse_layers(model: keras.Model) -> bool:
+    """Tell whether any layer of a model is a `SparseDense`.
+
+    Args:
+        model: A Keras model.
+    """
+    return any(isinstance(layer, SparseDense) for layer in model._flatten_layers())
 
 
 def _patterns(model: keras.Model, layers: LayerSelector) -> dict[int, Mask]:
@@ -254,8 +263,8 @@ def _compile_alike(
     arguments["optimizer"] = successor(
         model.optimizer, swapped.trainable_variables, successors
     )
-    has_sparse = any(isinstance(x, SparseDense) for x in swapped._flatten_layers())
-    arguments["jit_compile"] = False if has_sparse else arguments.get("jit_compile")
+    if has_sparse_layers(swapped):
+        arguments["jit_compile"] = False
     swapped.compile(**arguments)
 
 
