@@ -9,20 +9,14 @@ import tensorflow as tf
 
 from keras_initprune import get_masks, install_masks, report, set_masks, sparsity
 from keras_initprune.prunable import prunable_weights
-from keras_initprune.sparse import SparseDense, cache, products, rule, to_dense
+from keras_initprune.sparse import SparseDense, cache, products, to_dense
 from keras_initprune.sparse import to_sparse as convert
 from keras_initprune.sparse_training import fit_sparse
 
 
 def to_sparse(model, **arguments):
     """Convert whatever can be converted, however small."""
-    return convert(model, threshold=0.0, **arguments)
-
-
-@pytest.fixture(autouse=True)
-def small_kernels_count(monkeypatch):
-    monkeypatch.setattr(rule, "SMALLEST_KERNEL", 1)
-    monkeypatch.setattr(rule, "SMALLEST_AFTER_SPARSE", 1)
+    return convert(model, threshold=0.0, smallest=1, **arguments)
 
 
 @pytest.fixture
@@ -173,7 +167,8 @@ def test_a_saved_model_predicts_beside_the_one_that_it_was(
         np.testing.assert_allclose(sparse(x), 2 * before, atol=1e-5)
     nodes = exported.serve.concrete_functions[0].graph.as_graph_def().node
     names = [n.attr["shared_name"].s for n in nodes if n.op == "VarHandleOp"]
-    assert len(names) == 3 and all(map(is_kept, names))
+    assert len(names) == 3
+    assert all(map(is_kept, names))
 
 
 def test_reports_count_what_sparse_layers_stand_for(pruned):
@@ -197,12 +192,12 @@ def test_half_precision_multiplies_in_single(pruned, regression_data):
     )
 
 
-def test_what_does_not_pay_stays_dense(make_model, monkeypatch, capsys):
+def test_what_does_not_pay_stays_dense(make_model, capsys):
     model = make_model(compiled=False)
     kernel = np.zeros((12, 16), "float32")
     kernel[0] = 1
     model.layers[0].kernel.assign(kernel)
-    sparse = convert(model, verbose=1)
+    sparse = convert(model, smallest=192, verbose=1)
     assert [type(layer).__name__ for layer in sparse.layers] == [
         "SparseDense",
         "Dense",
@@ -211,14 +206,24 @@ def test_what_does_not_pay_stays_dense(make_model, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "hidden_1: sparse, 16 weights" in said
     assert "output: stays as it is, its sparsity of 0.000 is below 0.9" in said
-    monkeypatch.setattr(rule, "SMALLEST_KERNEL", 1000)
-    assert type(convert(model).layers[0]) is keras.layers.Dense
-    assert "its 192 weights are too few" in rule.pays(kernel != 0, 0.9)
-    # Its inputs are there as sparse products want them.
-    assert rule.pays(kernel != 0, 0.9, after_sparse=True) is None
+    assert type(convert(model, smallest=193).layers[0]) is keras.layers.Dense
     # Measured, a few weights are never worth it.
     measured = convert(model, layers="hidden_1", measure=True)
     assert type(measured.layers[0]) is keras.layers.Dense
+
+
+def test_smaller_kernels_pay_behind_sparse_ones():
+    layers = [keras.layers.Dense(n) for n in (512, 32, 32)]
+    model = keras.Sequential([keras.Input((512,)), *layers])
+    for layer in layers[:2]:
+        layer.kernel.assign(np.eye(*layer.kernel.shape))
+    assert [type(layer) for layer in convert(model).layers] == [
+        SparseDense,
+        SparseDense,
+        keras.layers.Dense,
+    ]
+    # Alone it stays.
+    assert type(convert(model, layers=layers[1].name).layers[1]) is keras.layers.Dense
 
 
 def test_other_layers_stay_and_branches_hold(rng):
@@ -266,6 +271,8 @@ class TestErrors:
     def test_threshold(self, make_model):
         with pytest.raises(ValueError, match=r"threshold=1\.5"):
             convert(make_model(), threshold=1.5)
+        with pytest.raises(ValueError, match="smallest=0"):
+            convert(make_model(), smallest=0)
 
     def test_nothing_sparse(self, make_model):
         with pytest.raises(ValueError, match="no sparse layers"):

@@ -13,6 +13,7 @@ from keras_initprune.prunable import LayerSelector, prunable_weights
 from keras_initprune.sparse import rule
 from keras_initprune.sparse.layer import SparseDense
 from keras_initprune.sparse.optimizer_state import Successors, successor
+from keras_initprune.validation import check_positive_integer
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
 
@@ -36,6 +37,7 @@ def to_sparse(
     model: keras.Model,
     layers: LayerSelector = None,
     threshold: float = rule.THRESHOLD,
+    smallest: int | None = None,
     measure: bool = False,
     batch_size: int = 64,
     verbose: int = 0,
@@ -54,9 +56,9 @@ def to_sparse(
     Args:
         model: A built Sequential or Functional model.
         layers: Which layers may be swapped, see `prunable_weights`. Defaults to all.
-        threshold: Least sparsity at which a layer is swapped, if its kernel is large
-            enough too: 131,072 weights, or 8,192 where it reads a sparse layer.
-            Defaults to 0.9.
+        threshold: Least sparsity at which a layer is swapped. Defaults to 0.9.
+        smallest: Least number of weights, kept or not, at which a layer is swapped.
+            Defaults to 131,072, or 8,192 where it reads a sparse layer.
         measure: Whether to time a prediction of every layer on this machine both ways
             instead, and take the faster. Defaults to False.
         batch_size: Batch size of these predictions. Defaults to 64.
@@ -84,6 +86,8 @@ def to_sparse(
         raise ValueError(
             f"`threshold` must lie in [0, 1). Received: threshold={threshold!r}"
         )
+    if smallest is not None:
+        check_positive_integer(smallest, "smallest")
     patterns = _patterns(model, layers)
     swapped: set[keras.Layer] = set()
 
@@ -95,7 +99,8 @@ def to_sparse(
         if reason is None and measure:
             reason = rule.measured_obstacle(layer, _sparse(layer, pattern), batch_size)
         elif reason is None:
-            reason = rule.pays(pattern, threshold, _reads_only(layer, swapped))
+            least = smallest or rule.smallest_kernel(_reads_only(layer, swapped))
+            reason = rule.pays(pattern, threshold, least)
         if reason is not None:
             return _stays(layer, reason, verbose)
         if verbose:

@@ -55,14 +55,24 @@ def obstacle(layer: keras.layers.Dense, pattern: Mask) -> str | None:
     return None
 
 
-def pays(pattern: Mask, threshold: float, after_sparse: bool = False) -> str | None:
+def smallest_kernel(after_sparse: bool) -> int:
+    """Return the number of weights from which on a sparse kernel pays.
+
+    Args:
+        after_sparse: Whether it reads what a sparse layer has computed.
+    """
+    return SMALLEST_AFTER_SPARSE if after_sparse else SMALLEST_KERNEL
+
+
+def pays(
+    pattern: Mask, threshold: float, smallest: int = SMALLEST_KERNEL
+) -> str | None:
     """Say why a layer would not be faster sparse, or return None.
 
     Args:
         pattern: Its kept weights.
         threshold: Least sparsity.
-        after_sparse: Whether it reads what a sparse layer has computed. Defaults to
-            False.
+        smallest: Least number of weights, kept or not.
 
     Example:
         >>> pays(np.ones((512, 512), bool), 0.9)
@@ -72,7 +82,6 @@ def pays(pattern: Mask, threshold: float, after_sparse: bool = False) -> str | N
     if np.count_nonzero(pattern) > round((1 - threshold) * pattern.size) + 1:
         sparsity = 1 - np.count_nonzero(pattern) / pattern.size
         return f"its sparsity of {sparsity:.3f} is below {threshold}"
-    smallest = SMALLEST_AFTER_SPARSE if after_sparse else SMALLEST_KERNEL
     if pattern.size < smallest:
         return f"its {pattern.size:,} weights are too few"
     return None

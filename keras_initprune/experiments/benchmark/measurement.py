@@ -46,9 +46,47 @@ class Measurement:
             return self.ratio <= self.at_most
         return self.ratio >= self.at_least if self.at_least is not None else None
 
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Measurement":
+        """Return what `as_dict` has written down.
+
+        Args:
+            record: Its dictionary.
+        """
+        return cls(**{key: value for key, value in record.items() if key != "met"})
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, fit for JSON."""
         return {**asdict(self), "met": self.met}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one measure has found.
+
+    Attributes:
+        command: The command that made it.
+        machine: What it was measured on.
+        figures: The figures, in the measure's order.
+    """
+
+    command: str
+    machine: str
+    figures: list[Measurement]
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Part":
+        """Return what `as_dict` has written down.
+
+        Args:
+            record: Its dictionary.
+        """
+        figures = [Measurement.from_dict(figure) for figure in record["figures"]]
+        return cls(record["command"], record["machine"], figures)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers and strings, fit for JSON."""
+        return {**asdict(self), "figures": [made.as_dict() for made in self.figures]}
 
 
 def single(name: str, unit: str, ratio: float, **fields: Any) -> Measurement:
