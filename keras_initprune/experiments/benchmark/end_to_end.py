@@ -1,7 +1,6 @@
 """Training that goes sparse after selection, against dense training, as a whole."""
 
 import statistics
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from keras_initprune.callbacks import DissipatingGradients
 from keras_initprune.datasets import Dataset, load
-from keras_initprune.experiments.benchmark.measurement import Measurement
+from keras_initprune.experiments.benchmark.measurement import Measurement, clock
 from keras_initprune.experiments.benchmark.sizes import Sizes
 from keras_initprune.models import perceptron
 from keras_initprune.sparse_training import fit_sparse
@@ -25,12 +24,13 @@ class _Clock(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begin = time.perf_counter()
+        self.now = clock()
+        self.begin = self.now()
         self.seconds: list[float] = []
         self.accuracy: list[float] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.seconds.append(time.perf_counter() - self.begin)
+        self.seconds.append(self.now() - self.begin)
         self.accuracy.append((logs or {})["val_accuracy"])
 
     def reached(self, accuracy: float) -> float:

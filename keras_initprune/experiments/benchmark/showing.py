@@ -58,7 +58,10 @@ def markdown(parts: Parts) -> str:
     Args:
         parts: What every measure has found, by its name.
     """
-    pages = [f"# Benchmark\n\n{_machines(parts)}. Medians of interleaved pairs.\n"]
+    pages = [
+        f"# Benchmark\n\n{_machines(parts)}. Medians of interleaved pairs; with one\n"
+        "thread they are of processor time, which other programs change little.\n"
+    ]
     for name, part in parts.items():
         align = ("left", "left", "right", "right", "right", "left")
         table = tabulate(
