@@ -206,6 +206,8 @@ def test_what_does_not_pay_stays_dense(make_model, capsys):
     said = capsys.readouterr().out
     assert "hidden_1: sparse, 16 weights" in said
     assert "output: stays as it is, its sparsity of 0.000 is below 0.9" in said
+    convert(model, layers="hidden_1", smallest=192, verbose=1)
+    assert "output: stays as it is, it is not among `layers`" in capsys.readouterr().out
     assert type(convert(model, smallest=193).layers[0]) is keras.layers.Dense
     # Measured, a few weights are never worth it.
     measured = convert(model, layers="hidden_1", measure=True)
@@ -226,7 +228,7 @@ def test_smaller_kernels_pay_behind_sparse_ones():
     assert type(convert(model, layers=layers[1].name).layers[1]) is keras.layers.Dense
 
 
-def test_other_layers_stay_and_branches_hold(rng):
+def test_other_layers_stay_and_branches_hold(rng, capsys):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(2, 3, activation="relu")(inputs)
     x = keras.layers.Flatten()(x)
@@ -236,11 +238,14 @@ def test_other_layers_stay_and_branches_hold(rng):
         inputs, normed(keras.layers.add([shared(x), shared(shared(x))]))
     )
     shared.kernel.assign(shared.kernel * (rng.random((72, 72)) < 0.1))
+    # With XLA, which has no sparse products.
     model.compile("adam", "mse", jit_compile=True)
-    sparse = to_sparse(model)
+    sparse = to_sparse(model, verbose=1)
+    assert "there are no sparse products for Conv2D" in capsys.readouterr().out
     kinds = [type(layer).__name__ for layer in sparse.layers if layer.weights]
     assert kinds == ["Conv2D", "SparseDense", "Dense"]
     assert not sparse.jit_compile
+    model.run_eagerly = True  # XLA would take seconds.
     images = rng.random((5, 8, 8, 1), np.float32)
     same(sparse, model, images)
     targets = np.zeros((5, 4))
@@ -303,7 +308,7 @@ def test_fit_sparse_is_fit_at_another_price(make_model, regression_data):
 
     arguments = {"epochs": 4, "verbose": 0, "shuffle": False}
     pruning = KStarts(k=2, sparsity=0.5, epochs=2, seed=0)
-    model = make_model()
+    model = make_model(run_eagerly=True)
     expected = model.fit(*regression_data, callbacks=[pruning], **arguments)
     given = make_model()
     pruning = KStarts(k=2, sparsity=0.5, epochs=2, seed=0)

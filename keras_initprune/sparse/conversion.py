@@ -93,7 +93,7 @@ def to_sparse(
 
     def swap(layer: keras.Layer) -> keras.Layer | None:
         if id(layer) not in patterns:
-            return _stays(layer, "no dense layer that was chosen", verbose)
+            return _stays(layer, _not_taken(layer), verbose)
         pattern = patterns[id(layer)]
         reason = rule.obstacle(layer, pattern)
         if reason is None and measure:
@@ -160,6 +160,12 @@ def _reads_only(layer: keras.Layer, sources: set[keras.Layer]) -> bool:
     """Tell whether a layer gets its inputs from some layers and no others."""
     nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
     return bool(nodes) and all(node.operation in sources for node in nodes)
+
+
+def _not_taken(layer: keras.Layer) -> str:
+    if type(layer) is keras.layers.Dense:
+        return "it is not among `layers`"
+    return f"there are no sparse products for {type(layer).__name__}"
 
 
 def _stays(layer: keras.Layer, reason: str, verbose: int) -> keras.Layer | None:
