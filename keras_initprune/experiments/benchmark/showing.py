@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from rich import box
 from rich.table import Table
 from tabulate import tabulate
@@ -20,10 +20,13 @@ TITLES = {
     "selection": ("Selecting among k masks: lower is better", False),
     "compaction": ("Compacted, against before: lower is better", False),
     "exports": ("Exported files, against dense ones: lower is better", False),
-    "sparse": ("Dense against sparse execution: higher is better", True),
+    "sparse": ("Dense against sparse execution, batch 64: higher is better", True),
     "break_even": ("Where sparse kernels begin to pay: higher is better", True),
     "end_to_end": ("Whole trainings, dense against sparse: higher is better", True),
-    "tfmot": ("TensorFlow Model Optimization against dense Keras 2", False),
+    "tfmot": (
+        "TensorFlow Model Optimization, against dense Keras 2: lower is better",
+        False,
+    ),
 }
 _HEADERS = ("what", "against", "median", "from", "to", "goal")
 _ROW_INCHES = 0.21
@@ -116,13 +119,15 @@ def _draw(axes: Axes, part: Part, title: str, higher_is_better: bool) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.5), max(high, 2))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(part.figures)), [_label(made) for made in part.figures])
     axes.set_ylim(len(part.figures) - 0.4, -0.6)
     axes.tick_params(labelsize=7)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
+    # To the right there is room for long ones: labels begin far to the left.
+    axes.set_title(title, loc="right", fontsize=9, fontweight="bold")
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
