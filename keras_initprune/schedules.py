@@ -24,6 +24,23 @@ def cubic_sparsity(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1.0 - progress) ** 3
 
 
+def geometric_sparsity(start: float, end: float, progress: float) -> float:
+    """Return the sparsity whose density falls by the same factor in equal times.
+
+    `1 - (1 - start) ** (1 - progress) * (1 - end) ** progress`.
+
+    Args:
+        start: Sparsity at progress 0, in [0, 1).
+        end: Sparsity at progress 1, in [0, 1).
+        progress: Share of the schedule that is over, in [0, 1].
+
+    Example:
+        >>> [geometric_sparsity(0.0, 0.75, progress) for progress in (0.0, 0.5, 1.0)]
+        [0.0, 0.5, 0.75]
+    """
+    return 1.0 - (1.0 - start) ** (1.0 - progress) * (1.0 - end) ** progress
+
+
 def cosine_fraction(fraction: float, progress: float) -> float:
     """Return the share of kept weights that is rewired, falling to 0 along a cosine.
 

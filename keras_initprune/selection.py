@@ -141,13 +141,27 @@ def k_starts_masks(
         10
     """
     check_selection(selection, distribution)
-    ranked_globally = distribution == GLOBAL
+    tensors = as_tensors(fitness, sparsity, distribution, keys, unit_axes)
+    if distribution == GLOBAL:
+        unions = {path: _union(t, k, seed) for path, t in tensors.items()}
+        return rank_masks(fitness, sparsity, GLOBAL, unions)
+    return SELECTIONS[selection](tensors, k, seed)
+
+
+def as_tensors(
+    fitness: Mapping[str, NDArray],
+    sparsity: float,
+    distribution: Distribution = "erk",
+    keys: Mapping[str, str] | None = None,
+    unit_axes: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, Tensor]:
+    """Return what selection has to know; arguments as in `k_starts_masks`."""
     counts = allocate(
         {path: array.shape for path, array in fitness.items()},
         sparsity,
-        "uniform" if ranked_globally else distribution,
+        "uniform" if distribution == GLOBAL else distribution,
     )
-    tensors = {
+    return {
         path: Tensor(
             fitness=array,
             count=counts[path],
@@ -156,27 +170,34 @@ def k_starts_masks(
         )
         for path, array in fitness.items()
     }
-    if ranked_globally:
-        unions = {path: _union(t, k, seed) for path, t in tensors.items()}
-        return rank_masks(fitness, sparsity, GLOBAL, unions)
-    return SELECTIONS[selection](tensors, k, seed)
 
 
-def fitness_of_candidates(tensor: Tensor, k: int, seed: int) -> list[float]:
-    """Return the fitness of each of a tensor's k candidate masks."""
-    return [_fitness_of(tensor, mask) for mask in _candidates(tensor, k, seed)]
+def fitness_of_candidates(
+    tensor: Tensor, k: int, seed: int, by_unit: bool = False
+) -> list[float]:
+    """Return the fitness of each of a tensor's k candidate masks.
+
+    Args:
+        tensor: The tensor.
+        k: Number of candidates.
+        seed: Their seed.
+        by_unit: Whether they give every unit the same fan-in. Defaults to False.
+    """
+    draw = tensor.unit_candidate if by_unit else tensor.candidate
+    return [fitness_of(tensor.fitness, draw(seed, index)) for index in range(k)]
+
+
+def fitness_of(fitness: NDArray, mask: Mask) -> float:
+    """Return the fitness of a mask: the sum over the weights that it keeps."""
+    # In blocks: what is picked out of one stays in the cache until it is added up.
+    fitness, kept = fitness.ravel(), mask.ravel()
+    blocks = (slice(begin, begin + _BLOCK) for begin in range(0, kept.size, _BLOCK))
+    return sum(float(fitness[b][kept[b]].sum(dtype=np.float64)) for b in blocks)
 
 
 def _fittest(tensor: Tensor, k: int, seed: int) -> Mask:
     best = int(np.argmax(fitness_of_candidates(tensor, k, seed)))
     return tensor.candidate(seed, best)
-
-
-def _fitness_of(tensor: Tensor, mask: Mask) -> float:
-    # In blocks: what is picked out of one stays in the cache until it is added up.
-    fitness, kept = tensor.fitness.ravel(), mask.ravel()
-    blocks = (slice(begin, begin + _BLOCK) for begin in range(0, kept.size, _BLOCK))
-    return sum(float(fitness[b][kept[b]].sum(dtype=np.float64)) for b in blocks)
 
 
 def _candidates(tensor: Tensor, k: int, seed: int) -> Iterator[Mask]:

@@ -158,7 +158,7 @@ def test_density_falls_geometrically(
 def test_what_moved_least_is_removed(make_model, regression_data):
     model = make_model()
     snapshots = Snapshots()
-    callback = DissipatingGradients(0.6, epochs=1, distribution="global")
+    callback = DissipatingGradients(0.6, epochs=1, interval=None, distribution="global")
     fit(model, regression_data, [snapshots, callback], epochs=1)
     masks = get_masks(model)
     moved = {p: np.abs(snapshots.ends[0][p] - snapshots.initial[p]) for p in masks}

@@ -90,6 +90,14 @@ class TestEveryFormat:
         )
         assert name != "keras" or not has_sparse_layers(keras.saving.load_model(path))
 
+    def test_leaves_the_optimizer_out(self, rng, tmp_path):
+        model = perceptron(rng)
+        plain = export(model, tmp_path / "plain.keras").stat().st_size
+        model.compile("adam", "mse")
+        model.optimizer.build(model.trainable_variables)
+        assert export(model, tmp_path / "compiled.keras").stat().st_size == plain
+        assert model.compiled
+
 
 class TestTarget:
     def test_replaces_what_was_written_before(self, rng, tmp_path):

@@ -9,11 +9,19 @@ PACKAGE = Path(keras_initprune.__file__).parent
 
 # A file imports only from earlier rows; files inside one folder may import each other.
 LAYERS = [
-    ["validation", "intervals", "schedules", "files", "numpy_runtime"],
+    ["validation", "intervals", "schedules", "files", "quiet", "numpy_runtime"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
     ["ranking", "liveness", "rewiring"],
     ["constraints", "paths", "selection", "criteria", "patterns"],
-    ["gradients", "sanity_checks", "lottery", "compaction", "pruning", "sparse"],
+    [
+        "candidates",
+        "gradients",
+        "sanity_checks",
+        "lottery",
+        "compaction",
+        "pruning",
+        "sparse",
+    ],
     ["dense_gradients", "export", "report"],
     ["callbacks"],
     ["sparse_training"],

@@ -4,6 +4,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from keras_initprune import plots
+from keras_initprune.candidates import selection_record
+from keras_initprune.experiments.methods import METHODS
+from keras_initprune.plots.style import METHOD_STYLES, method_styles
 
 
 def record(method, sparsity, seed, test_error):
@@ -94,12 +97,14 @@ def test_figures_leave_matplotlib_as_it_was_and_use_the_given_axis(tmp_path):
     assert dict(mpl.rcParams) == before
 
 
+ROWS = [
+    {"path": "a", "parameters": 200, "kept": 10, "effective": 5},
+    {"path": "b", "parameters": 10, "kept": 10, "effective": 10},
+]
+
+
 def test_bars_show_the_density_of_every_layer():
-    rows = [
-        {"path": "a", "parameters": 200, "kept": 10, "effective": 5},
-        {"path": "b", "parameters": 10, "kept": 10, "effective": 10},
-    ]
-    axis = plots.density_per_layer(rows)
+    axis = plots.density_per_layer(ROWS)
     kept, effective = ([bar.get_width() for bar in c] for c in axis.containers)
     assert (kept, effective) == ([5.0, 100.0], [2.5, 100.0])
     with pytest.raises(ValueError, match="rows"):
@@ -123,3 +128,194 @@ def test_mask_images_refuse_a_mask_of_another_image():
         plots.mask_images(np.ones((5, 2)), (2, 3))
     with pytest.raises(ValueError, match="units"):
         plots.mask_images(np.ones((6, 2)), (2, 3), units=[2])
+
+
+def test_every_method_has_a_look_of_its_own_which_is_the_same_in_every_figure():
+    assert set(METHOD_STYLES) == set(METHODS) - {"dense"}
+    looks = [(s.marker, s.colour, s.line) for s in METHOD_STYLES.values()]
+    # Markers alone tell them apart where there are no colours.
+    assert len({marker for marker, _, _ in looks}) == len(looks)
+    alone, among = method_styles(["snip"]), method_styles(list(METHODS))
+    assert alone["snip"] == among["snip"] == METHOD_STYLES["snip"]
+
+
+def test_unknown_methods_take_styles_that_no_known_one_has():
+    styles = method_styles(["snip", "mine", "yours"])
+    assert list(styles) == ["snip", "mine", "yours"]
+    assert len({style.marker for style in styles.values()}) == 3
+    assert styles["yours"].label == "Yours"
+
+
+def test_many_methods_have_their_legend_beside_the_axis():
+    few = plots.error_against_sparsity(RECORDS)
+    many = plots.error_against_sparsity(
+        [record(method, 0.9, 0, 0.05) for method in METHOD_STYLES]
+    )
+    for axis, inside in ((few, True), (many, False)):
+        axis.figure.draw_without_rendering()
+        left = axis.get_legend().get_window_extent().x0
+        assert (left < axis.bbox.x1) == inside
+
+
+def test_masks_of_coloured_images_show_pixels_that_any_channel_reads():
+    mask = np.zeros((2 * 2 * 3, 1))
+    mask[5] = mask[3] = 1  # Two of the three channels of the second pixel.
+    axis = plots.mask_images(mask, (2, 2, 3))
+    inner = axis.images[0].get_array()[1:3, 1:3]
+    np.testing.assert_array_equal(inner, [[0, 1], [0, 0]])
+
+
+def test_pixels_that_no_unit_reads_are_crossed_out():
+    mask = np.array([[1, 1, 1], [0, 0, 0], [0, 1, 0], [1, 1, 0]])
+    axis = plots.pixel_use(mask, (2, 2))
+    np.testing.assert_array_equal(axis.images[0].get_array(), [[3, 0], [1, 2]])
+    crosses = axis.collections[0].get_offsets()
+    np.testing.assert_array_equal(crosses, [[1, 0]])  # Column 1 of row 0.
+    assert axis.get_xlabel() == "1 of 4 pixels read by no unit"
+    assert axis.images[0].get_clim() == (0, 3)
+    compared = plots.pixel_use(mask, (2, 2), most=10)
+    assert compared.images[0].get_clim() == (0, 10)
+
+
+MOVEMENT = [
+    {"epoch": 1, "kept": [[0.1, 0.2]], "removed": [0.0, 0.0, 0.01]},
+    {"epoch": 2, "kept": [0.4], "removed": [0.3]},
+]
+
+
+def test_every_weight_is_in_a_bar_and_zeros_have_their_own():
+    axis = plots.weight_movement(MOVEMENT, bins=5)
+    kept, removed = axis.containers[:2]
+    # The highest bar of the first epoch is that of the two zeros.
+    scale = max(abs(bar.get_height()) for bar in removed) / 2
+    heights = [round(abs(bar.get_height()) / scale) for bar in removed]
+    assert heights == [2, 1, 0, 0, 0, 0]
+    assert round(sum(abs(bar.get_height()) for bar in kept) / scale) == 2
+    zero, nearest = list(removed)[:2]
+    assert zero.get_x() + zero.get_width() < nearest.get_x()
+    assert axis.get_xticklabels()[0].get_text() == "0"
+
+
+def test_movement_is_labelled_with_epochs_and_counts():
+    axis = plots.weight_movement(MOVEMENT)
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["Epoch 1", "Epoch 2"]
+    notes = [text.get_text() for text in axis.texts]
+    assert notes == ["keeps 2\nof 5", "keeps 1\nof 2"]
+    legend = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert legend == ["Kept", "Removed when the epoch ends"]
+    axis.figure.draw_without_rendering()
+
+
+def test_distances_of_a_narrow_range_are_labelled_too():
+    axis = plots.weight_movement([{"epoch": 1, "kept": [0.15, 0.6], "removed": [0.1]}])
+    labels = [text.get_text() for text in axis.get_xticklabels()]
+    assert labels == ["0.2", "0.5"]  # The nearest are counted in the first bar.
+
+
+def test_movement_of_nothing_is_refused():
+    for records in ([], [{"epoch": 1, "kept": [0.0], "removed": []}]):
+        with pytest.raises(ValueError, match="weight that moved"):
+            plots.weight_movement(records)
+
+
+CANDIDATES = {"label": "Network", "candidates": [3.0, 5.0], "selected": 5.0}
+
+
+def test_candidates_lie_between_their_mean_and_the_top_weights():
+    axis = plots.candidate_fitness([{**CANDIDATES, "top": 14.0}])
+    masks, winner = axis.collections
+    np.testing.assert_allclose(masks.get_offsets()[:, 0], [-10, 10])
+    np.testing.assert_allclose(winner.get_offsets(), [[10, 0]])
+    assert list(axis.lines[0].get_xdata()) == [100, 100]
+    assert [text.get_text() for text in axis.texts] == ["10 %"]
+
+
+def test_without_top_weights_fitness_is_shown_as_it_is():
+    axis = plots.candidate_fitness([CANDIDATES], label="Sum of |w|")
+    np.testing.assert_allclose(axis.collections[0].get_offsets()[:, 0], [3, 5])
+    assert axis.get_xlabel() == "Sum of |w|"
+
+
+def test_candidates_that_cannot_be_compared_are_refused():
+    with pytest.raises(ValueError, match="2 records, 1 of them"):
+        plots.candidate_fitness([CANDIDATES, {**CANDIDATES, "top": 9.0}])
+    with pytest.raises(ValueError, match=r"top=4\.0, mean=4\.0"):
+        plots.candidate_fitness([{**CANDIDATES, "top": 4.0}])
+    with pytest.raises(ValueError, match="0 records"):
+        plots.candidate_fitness([])
+
+
+@pytest.mark.parametrize("selection", ["network", "layer", "unit", "recombine"])
+def test_what_is_selected_is_at_least_as_fit_as_every_candidate(selection):
+    generator = np.random.default_rng(0)
+    fitness = {"a": generator.random((20, 30)), "b": generator.random((30, 5))}
+    record = selection_record(fitness, 6, 0.8, selection)
+    best = max(record["candidates"])
+    assert len(record["candidates"]) == 6
+    if selection == "network":
+        assert record["selected"] == pytest.approx(best)
+    else:
+        assert best < record["selected"] < record["top"]
+
+
+def test_reconstructions_are_rows_of_ink_on_paper():
+    images = np.zeros((2, 1, 2, 1))
+    images[0, 0, 0] = 1.0
+    axis = plots.reconstructions({"Original": images, "Dense": images + 0.5})
+    picture = axis.images[0].get_array()
+    frame = 0.75
+    np.testing.assert_array_equal(picture[1], [frame, 0, 1, frame, 1, 1, frame])
+    # What lies beyond 1 is clipped.
+    np.testing.assert_array_equal(picture[3], [frame, 0, 0.5, frame, 0.5, 0.5, frame])
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["Original", "Dense"]
+
+
+def test_reconstructions_keep_their_colours():
+    red = np.zeros((1, 1, 1, 3))
+    red[..., 0] = 1
+    picture = plots.reconstructions({"Original": red}).images[0].get_array()
+    np.testing.assert_array_equal(picture[1, 1], [1, 0, 0])
+
+
+def test_reconstructions_of_other_shapes_are_refused():
+    for rows in (
+        {},
+        {"a": np.zeros((1, 2, 2)), "b": np.zeros((2, 2, 2))},
+        {"a": np.zeros((2, 4))},
+        {"a": np.zeros((1, 2, 2, 2))},
+    ):
+        with pytest.raises(ValueError, match="`images` must hold rows"):
+            plots.reconstructions(rows)
+
+
+def test_every_figure_is_drawn_into_the_axis_that_it_is_given():
+    images = {"Original": np.ones((1, 2, 2))}
+    trial = {"sparsity": 0.9, "value": 98.0, "front": True}
+    for draw, data in (
+        (plots.candidate_fitness, ([CANDIDATES],)),
+        (plots.density_per_layer, (ROWS,)),
+        (plots.error_against_sparsity, (RECORDS,)),
+        (plots.mask_images, (np.eye(4), (2, 2))),
+        (plots.pareto_front, ([trial],)),
+        (plots.pixel_use, (np.eye(4), (2, 2))),
+        (plots.reconstructions, (images,)),
+        (plots.weight_movement, (MOVEMENT,)),
+    ):
+        axis = Figure(layout="constrained").subplots()
+        assert draw(*data, axis=axis) is axis
+        axis.figure.draw_without_rendering()
+
+
+def test_axes_that_stand_side_by_side_share_a_figure():
+    figure, axes = plots.subplots(rows=1, columns=3, width=9.0, height=3.0)
+    assert [axis.figure for axis in axes] == [figure] * 3
+    np.testing.assert_array_equal(figure.get_size_inches(), [9, 3])
+    assert plots.subplots()[1].figure is not figure
+    assert isinstance(plots.density_per_layer(ROWS).figure, plots.Figure)
+
+
+def test_notebooks_show_figures_without_a_backend(capsys):
+    pytest.importorskip("IPython")
+    figure, _ = plots.subplots(width=1, height=1)
+    figure._ipython_display_()
+    assert "Image" in capsys.readouterr().out

@@ -32,6 +32,9 @@ def test_the_first_examples_run(names, rng, tmp_path, capsys):
     assert (tmp_path / "sparse.keras").exists()
     exec(block("compact("), names)
     assert (tmp_path / "small.npz").exists()
+    exec(block("plots."), names)
+    assert (tmp_path / "layers.png").exists()
+    assert (tmp_path / "first_layer.png").exists()
     weight = names["report"](names["model"]).rows[0]
     mask = rng.random(weight.shape) < 0.02
     masks_by_hand = block("pruning.install_masks(")

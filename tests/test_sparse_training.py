@@ -1,6 +1,7 @@
 """Gradual magnitude, one-shot magnitude, RigL and SET."""
 
 import itertools
+import math
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from keras_initprune import (
     SET,
+    DissipatingGradients,
     GradualMagnitude,
     KStarts,
     OneShotMagnitude,
@@ -107,6 +109,33 @@ def test_gradual_sparsity_follows_the_cubic_by_steps(make_model, regression_data
         kept = round((1 - cubic_sparsity(0, 0.8, progress)) * SIZE)
         assert sum(counts(masks).values()) == kept
     assert history["sparsity"][1:] == pytest.approx([0.8, 0.8], abs=0.5 / SIZE)
+
+
+@pytest.mark.parametrize("make", [GradualMagnitude, DissipatingGradients])
+def test_by_default_weights_go_ten_times_an_epoch(make, make_model, regression_data):
+    watch = Watch()
+    callback = make(0.8, epochs=2, distribution="global")
+    model = make_model(run_eagerly=True)
+    history = model.fit(
+        *regression_data,
+        batch_size=2,
+        epochs=3,
+        verbose=0,
+        callbacks=[callback, watch],
+    ).history
+    steps = len(watch.masks) // 3
+    kept = [sum(counts(masks).values()) for masks in watch.masks[: 2 * steps + 1]]
+    changed = [i for i in range(1, 2 * steps + 1) if kept[i] < kept[i - 1]]
+    # The cubic is so flat at its end that this small network has nothing to give.
+    due = [math.ceil(tenth * steps / 10) for tenth in range(1, 21)]
+    assert set(changed) <= set(due)
+    assert len(changed) >= 18
+    for step in changed:
+        sparsity = callback.sparsity_between(0.0, 0.8, step / (2 * steps))
+        assert kept[step] == round((1 - sparsity) * SIZE)
+    # The last one of an epoch happens at its end, before it is logged.
+    ends = [1 - kept[steps] / SIZE, 1 - kept[2 * steps] / SIZE]
+    assert history["sparsity"][:2] == pytest.approx(ends)
 
 
 @pytest.mark.parametrize("interval", [None, 2])
@@ -355,6 +384,11 @@ def test_a_share_of_the_epochs_is_rounded_down(make_model, regression_data, caps
         (lambda: SET(0.5, interval=0), "`interval` must be an integer"),
         (lambda: SET(0.5, seed=-1), "`seed` must be None or"),
         (lambda: GradualMagnitude(0.5, epochs=0.5), "`epochs` must be an integer"),
+        (lambda: GradualMagnitude(0.5, interval="often"), "`interval` must be an int"),
+        (
+            lambda: DissipatingGradients(fraction=0.2, interval=5),
+            r"`interval` says .* interval=5, fraction=0\.2",
+        ),
         (lambda: GradualMagnitude(0.5, distribution="even"), "one of 'erk'"),
         (lambda: OneShotMagnitude(-0.5), "`sparsity` is the fraction"),
     ],
@@ -392,6 +426,19 @@ def test_steps_cannot_be_counted_in_data_of_unknown_length(make_model, regressio
     # Keras warns of data that tells no length.
     with pytest.warns(UserWarning, match="ran out of data"):
         model.fit(data, verbose=0, shuffle=False, callbacks=[callback])
+    assert sum(counts(get_masks(model)).values()) == SIZE // 2
+
+
+def test_where_steps_cannot_be_counted_weights_go_when_epochs_end(
+    make_model, regression_data
+):
+    data = tf.data.Dataset.from_tensor_slices(regression_data).batch(16)
+    data = data.filter(lambda x, y: True)
+    model, watch = make_model(run_eagerly=True), Watch()
+    callbacks = [DissipatingGradients(0.5, epochs=1, distribution="global"), watch]
+    with pytest.warns(UserWarning, match="ran out of data"):
+        model.fit(data, verbose=0, shuffle=False, callbacks=callbacks)
+    assert {sum(counts(masks).values()) for masks in watch.masks} == {SIZE}
     assert sum(counts(get_masks(model)).values()) == SIZE // 2
 
 

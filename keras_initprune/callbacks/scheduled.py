@@ -1,6 +1,7 @@
 """What callbacks share that change masks again and again during their phase."""
 
-from typing import Any
+from fractions import Fraction
+from typing import Any, Literal
 
 import numpy as np
 
@@ -8,6 +9,12 @@ from keras_initprune import validation
 from keras_initprune.callbacks.base import PruningCallback
 from keras_initprune.callbacks.schedule import State
 from keras_initprune.prunable import LayerSelector
+
+# Steps, None for the ends of epochs, or what suits the length of an epoch.
+Interval = int | Literal["auto"] | None
+
+# On MNIST ten removals an epoch leave fewer errors than one, and more gain nothing.
+_CHANGES_PER_EPOCH = 10
 
 
 class ScheduledPruning(PruningCallback):
@@ -19,7 +26,9 @@ class ScheduledPruning(PruningCallback):
     Args:
         epochs: Length of the phase in epochs.
         interval: Steps (batches) between two changes, counted from the phase's first
-            step. None: one change at the end of every epoch.
+            step. None: one change at the end of every epoch. `"auto"`: ten changes in
+            every epoch, the last one at its end, or only that one where Keras does not
+            know how many steps an epoch has.
         verbose: See `PruningCallback`.
         layers: See `PruningCallback`.
         skip_output: See `PruningCallback`.
@@ -29,20 +38,18 @@ class ScheduledPruning(PruningCallback):
     def __init__(
         self,
         epochs: Any,
-        interval: int | None,
+        interval: Interval,
         verbose: int = 0,
         layers: LayerSelector = None,
         skip_output: bool = False,
         embeddings: bool = False,
     ) -> None:
         super().__init__(epochs, verbose, layers, skip_output, embeddings)
-        if interval is not None:
-            interval = validation.check_positive_integer(interval, "interval")
-        self.interval = interval
+        self.interval = check_interval(interval)
 
     def begin_phase(self) -> None:
         """Begin to count."""
-        if self.interval is not None and not self.params.get("steps"):
+        if isinstance(self.interval, int) and not self.params.get("steps"):
             raise ValueError(
                 f"`interval` of {type(self).__name__} needs to know how many steps an "
                 "epoch has, which this data does not tell: give `steps_per_epoch` to "
@@ -73,23 +80,32 @@ class ScheduledPruning(PruningCallback):
         Not at a batch's end: a callback with that hook has Keras wait for every step.
         """
         phase_epoch = self._epochs_seen - self.epochs_before
-        if self.interval is None or not 0 <= phase_epoch < self.phase_epochs:
+        interval = self.interval_in_steps()
+        if interval is None or not 0 <= phase_epoch < self.phase_epochs:
             return
         step = phase_epoch * self.params["steps"] + batch
         progress = step / (self.phase_epochs * self.params["steps"])
-        if self._is_due(step) and self.change(progress):
+        if self._is_due(step, interval) and self.change(progress):
             self._last_step = step
             self._changes += 1
-        if self._is_due(step + self.model.steps_per_execution):
+        if self._is_due(step + self.model.steps_per_execution, interval):
             self.prepare()
 
     def end_phase_epoch(self, phase_epoch: int) -> str:
         """Change the masks unless that happens every few steps."""
-        if self.interval is None:
+        if not isinstance(self.interval, int):
+            self._last_step = phase_epoch * (self.params.get("steps") or 0)
             self._changes += self.change(phase_epoch / self.phase_epochs)
         elif phase_epoch == self.phase_epochs:
             self.finish()
         return self.describe()
+
+    def interval_in_steps(self) -> int | Fraction | None:
+        """Return the steps between two changes, or None for the ends of epochs."""
+        if self.interval != "auto":
+            return self.interval
+        steps = self.params.get("steps")
+        return Fraction(steps, _CHANGES_PER_EPOCH) if steps else None
 
     def start(self) -> None:
         """Act when the phase begins."""
@@ -115,6 +131,12 @@ class ScheduledPruning(PruningCallback):
         """Return what happened so far, for `verbose=1`."""
         raise NotImplementedError
 
-    def _is_due(self, step: int) -> bool:
-        assert self.interval is not None
-        return step // self.interval > self._last_step // self.interval
+    def _is_due(self, step: int, interval: int | Fraction) -> bool:
+        return step // interval > self._last_step // interval
+
+
+def check_interval(interval: Any) -> Interval:
+    """Return `interval`, or raise unless it is a number of steps, None or `"auto"`."""
+    if interval is None or interval == "auto":
+        return interval
+    return validation.check_positive_integer(interval, "interval")

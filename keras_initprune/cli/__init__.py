@@ -11,6 +11,7 @@ from keras_initprune.cli import (
     prepare_data,
     report,
     search,
+    study,
     train,
 )
 from keras_initprune.cli.app import app
@@ -20,6 +21,7 @@ __all__ = ["app", "main"]
 app.command(help=compare.HELP)(compare.compare)
 app.command()(train.train)
 app.command(help=search.HELP)(search.search)
+app.command(help=study.HELP)(study.study)
 app.command()(report.report)
 app.command(help=export.HELP)(export.export)
 app.command()(prepare_data.prepare_data)

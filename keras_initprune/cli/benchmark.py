@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from keras_initprune.cli.terminal import quiet_tensorflow
+from keras_initprune.quiet import quiet_tensorflow
 
 
 def benchmark(

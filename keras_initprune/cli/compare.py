@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from keras_initprune.cli import options
-from keras_initprune.cli.terminal import INTERRUPTED, fail, quiet_tensorflow
+from keras_initprune.cli.terminal import INTERRUPTED, fail
 from keras_initprune.experiments.methods import METHODS
+from keras_initprune.quiet import quiet_tensorflow
 
 HELP = (
     "Compare pruning methods on real images, in a table and a figure.\n\n"

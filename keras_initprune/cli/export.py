@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_initprune.cli.options import split
-from keras_initprune.cli.terminal import quiet_tensorflow
+from keras_initprune.quiet import quiet_tensorflow
 
 HELP = (
     "Write a model without its masks, for where it is to run.\n\n"

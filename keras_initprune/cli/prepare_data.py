@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_initprune.cli import options
-from keras_initprune.cli.terminal import quiet_tensorflow
+from keras_initprune.quiet import quiet_tensorflow
 
 
 def prepare_data(

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from keras_initprune.cli import options
-from keras_initprune.cli.terminal import INTERRUPTED, fail, quiet_tensorflow
+from keras_initprune.cli.terminal import INTERRUPTED, fail
+from keras_initprune.quiet import quiet_tensorflow
 
 HELP = (
     "Search how to prune, with KerasTuner: k, sparsity, epochs, fitness, selection.\n\n"

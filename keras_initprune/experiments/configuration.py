@@ -55,6 +55,18 @@ DEFAULTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "fashion_mnist": (_MNIST_TRAINING, _MNIST_LIKE),
 }
 
+# Control experiments, in `controls.py`.
+CONTROLS = (
+    "rewound",
+    "shuffled",
+    "degrees_shuffled",
+    "reinitialised",
+    "inverted",
+    "corrupt_labels",
+    "corrupt_pixels",
+    "random_fitness",
+)
+
 # What tells the runs of one comparison apart. Everything else is shared by them.
 VARIED = ("method", "sparsity", "seed")
 
@@ -87,6 +99,11 @@ class Configuration:
             callback's own default.
         distribution: How the sparsity spreads over the tensors, or None for the
             method's own default.
+        control: Name of a control experiment, see `controls.CONTROLS`: the method only
+            finds the mask, which is changed before a network trains with it. None for
+            the method itself.
+        mask_seed: Seed of the random masks, or None for the run's `seed`: with several,
+            one network meets several masks.
     """
 
     dataset: str
@@ -105,6 +122,8 @@ class Configuration:
     selection: str
     criterion: str | None
     distribution: str | None
+    control: str | None
+    mask_seed: int | None
 
     def __post_init__(self) -> None:
         check_choice(self.dataset, "dataset", DEFAULTS)
@@ -113,6 +132,14 @@ class Configuration:
         check_sparsity(self.sparsity)
         if check_seed(self.seed) is None:
             raise ValueError("A run needs a `seed`. Received: seed=None")
+        check_seed(self.mask_seed, "mask_seed")
+        if self.control is not None:
+            check_choice(self.control, "control", CONTROLS)
+            if self.method in ("dense", "small_dense", "lottery_ticket"):
+                raise ValueError(
+                    "A `control` needs a method that finds a mask in one training. "
+                    f"Received: method={self.method!r}, control={self.control!r}"
+                )
         for name in ("epochs", "batch_size", "prune_epochs", "k"):
             check_positive_integer(getattr(self, name), name)
         _check_open_interval(self.validation_fraction, "validation_fraction", 1.0)
@@ -132,6 +159,11 @@ class Configuration:
     def task(self) -> str:
         """What the model is trained for, `"classification"` or `"reconstruction"`."""
         return TASKS[self.model]
+
+    @property
+    def masks_from(self) -> int:
+        """The seed of the random masks."""
+        return self.seed if self.mask_seed is None else self.mask_seed
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -193,6 +225,8 @@ def configure(
         "selection": "recombine",
         "criterion": None,
         "distribution": None,
+        "control": None,
+        "mask_seed": None,
         **of_dataset,
         **of_model[model],
     }

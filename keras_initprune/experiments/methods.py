@@ -48,7 +48,7 @@ def _dense(run: "Configuration") -> list[Any]:
 def _random(run: "Configuration") -> list[Any]:
     from keras_initprune.callbacks import RandomPruning
 
-    return [RandomPruning(run.sparsity, run.distribution or "erk", seed=run.seed)]
+    return [RandomPruning(run.sparsity, run.distribution or "erk", seed=run.masks_from)]
 
 
 def _k_starts(run: "Configuration") -> list[Any]:
@@ -64,6 +64,15 @@ def _dissipating_gradients(run: "Configuration") -> list[Any]:
 def _combination(run: "Configuration") -> list[Any]:
     first_sparsity, first, second = split_combination(run.sparsity, run.prune_epochs)
     return [_make_k_starts(run, first_sparsity, first), _make_dissipating(run, second)]
+
+
+def _random_after_epochs(run: "Configuration") -> list[Any]:
+    # As many dense epochs as K-starts has, and then the first mask that is drawn.
+    from keras_initprune.experiments.mask_fitness import MaskFitness
+
+    epochs = max(1, run.prune_epochs // 2)
+    first_mask = _make_k_starts(run.replace(k=1), run.sparsity, epochs)
+    return [first_mask, MaskFitness(epochs)]
 
 
 def _before_training(criterion: str) -> Callable[["Configuration"], list[Any]]:
@@ -127,6 +136,7 @@ def _lottery_ticket(run: "Configuration") -> list[Any]:
 
 METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
     "dense": _dense,
+    "small_dense": _dense,
     "random": _random,
     "magnitude_at_init": _before_training("magnitude"),
     "snip": _before_training("snip"),
@@ -137,6 +147,7 @@ METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
     "k_starts": _k_starts,
     "dissipating_gradients": _dissipating_gradients,
     "combination": _combination,
+    "random_after_epochs": _random_after_epochs,
     "magnitude_after_epochs": _magnitude_after_epochs,
     "gradual_magnitude": _gradual_magnitude,
     "rigl": _rewiring("RigL"),
@@ -201,7 +212,7 @@ def _make_k_starts(run: "Configuration", sparsity: float, epochs: int) -> Any:
         fitness=run.fitness,
         selection=run.selection,
         distribution=run.distribution or "erk",
-        seed=run.seed,
+        seed=run.masks_from,
     )
 
 

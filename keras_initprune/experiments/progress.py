@@ -57,13 +57,11 @@ class Progress:
     def finish(self, record: dict[str, Any]) -> None:
         """Note that a run is over."""
         self.done += 1
-        measure = measure_of([record])
-        value = measure.show(record[measure.key], float("nan"))
         elapsed = time.monotonic() - self.started
         left = elapsed * (self.epochs / self.epochs_done - 1)
         self._print(
-            f"[{self.done}/{self.planned}] {_describe(record)}: "
-            f"{measure.label} {value}; {clock(left)} left"
+            f"[{self.done}/{self.planned}] {_describe(record)}: {_outcome(record)}; "
+            f"{clock(left)} left"
         )
 
     def callback(self) -> keras.callbacks.Callback:
@@ -159,6 +157,13 @@ def make_bar(console: Console, speed_estimate_period: float) -> rich.progress.Pr
 def _describe(run: dict[str, Any]) -> str:
     sparsity = "" if run["method"] == "dense" else f" {percent(run['sparsity'])}"
     return f"{run['method']}{sparsity}, seed {run['seed']}"
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    if "failed" in record:
+        return f"failed, {record['failed']}"
+    measure = measure_of([record])
+    return f"{measure.label} {measure.show(record[measure.key], float('nan'))}"
 
 
 def clock(seconds: float) -> str:

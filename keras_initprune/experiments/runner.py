@@ -1,5 +1,6 @@
 """Trains one configuration and returns its record."""
 
+import functools
 import importlib.metadata
 import math
 import time
@@ -11,16 +12,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune import datasets, models
+from keras_initprune import constraints, datasets, models, sanity_checks
 from keras_initprune.experiments import methods
+from keras_initprune.experiments.audit import Audit
 from keras_initprune.experiments.configuration import CLASSIFICATION, Configuration
+from keras_initprune.experiments.controls import control_masks
 from keras_initprune.experiments.initial_pruning import InitialPruning
 from keras_initprune.experiments.lottery_rounds import LotteryRounds
-from keras_initprune.report import sparsity
+from keras_initprune.experiments.mask_fitness import MaskFitness
+from keras_initprune.experiments.small_networks import small_widths
+from keras_initprune.report import report
 
-# Several steps per call of the compiled function halve the time of a small run. The
-# callbacks of a comparison only look at the ends of epochs.
-STEPS_PER_EXECUTION = 64
+# Several steps per call of the compiled function halve the time of a small run; the
+# callbacks of a comparison act ten times an epoch at most.
+CALLS_PER_EPOCH = 10
 EVALUATION_BATCH_SIZE = 1000
 
 
@@ -91,42 +96,87 @@ def train(
     started = time.perf_counter()
     keras.utils.set_random_seed(run.seed)
     model = build(run, data)
+    x, y = data.x_train, _targets(run, data.x_train, data.y_train)
     validation = None
     if validate_epochs:
         validation = _pipeline(run, data.x_validation, data.y_validation)
     for callback in pruning:
         if isinstance(callback, InitialPruning):
-            callback.data = (data.x_train, _targets(run, data.x_train, data.y_train))
+            callback.data = (x, y)
+    audit = Audit()
 
-    def fit(model: keras.Model, own: Sequence[keras.callbacks.Callback]) -> Any:
+    def fit(
+        model: keras.Model,
+        own: Sequence[keras.callbacks.Callback],
+        x: Any = x,
+        y: Any = y,
+        epochs: int = run.epochs,
+    ) -> Any:
         return model.fit(
-            _pipeline(run, data.x_train, data.y_train, training=True),
-            epochs=run.epochs,
-            callbacks=[*own, *callbacks],
+            datasets.pipeline(x, y, run.batch_size, shuffle=True, seed=run.seed),
+            epochs=epochs,
+            callbacks=[*own, *callbacks, audit],
             validation_data=validation,
             shuffle=False,  # The pipeline shuffles.
             verbose=0,
         )
 
-    if pruning and isinstance(pruning[0], LotteryRounds):
+    if run.control is not None:
+        finding = functools.partial(fit, epochs=run.prune_epochs)
+        masks = control_masks(run, model, pruning, x, y, finding)
+        keras.utils.set_random_seed(run.seed)
+        model = build(run, data)
+        if run.control == "reinitialised":
+            sanity_checks.reinitialise(model, run.seed)
+        constraints.install_masks(model)
+        constraints.set_masks(model, masks)
+        history = fit(model, []).history
+    elif pruning and isinstance(pruning[0], LotteryRounds):
         history = pruning[0].train(model, fit).history
     else:
         history = fit(model, pruning).history
     _check_finite(history["loss"], run)
+    found = report(model)
     record = {
         **{name: getattr(run, name) for name in ("dataset", "model", "method")},
         "sparsity": run.sparsity,
-        "achieved_sparsity": sparsity(model),
+        "achieved_sparsity": found.sparsity,
+        "effective_sparsity": found.effective_sparsity,
+        "parameters": found.total_parameters - found.parameters + found.kept,
         "seed": run.seed,
         "epochs": run.epochs,
         **evaluate(model, "validation", data.x_validation, data.y_validation, run),
         **evaluate(model, "test", data.x_test, data.y_test, run),
         "seconds": round(time.perf_counter() - started, 3),
+        "epoch_seconds": audit.seconds,
+        "epoch_nonzeros": audit.nonzeros,
         "settings": run.as_dict(),
         "callbacks": arguments,
         "versions": versions(),
     }
+    for callback in pruning:
+        if isinstance(callback, MaskFitness):
+            record["mask_fitness"] = callback.fitness
     return Outcome(record, model, history)
+
+
+def failed_record(run: Configuration, error: Exception) -> dict[str, Any]:
+    """Return the record of a run that came to nothing.
+
+    Args:
+        run: The configuration.
+        error: Why.
+    """
+    return {
+        **{name: getattr(run, name) for name in ("dataset", "model", "method")},
+        "sparsity": run.sparsity,
+        "achieved_sparsity": None,
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "failed": str(error),
+        "settings": run.as_dict(),
+        "versions": versions(),
+    }
 
 
 def build(run: Configuration, data: Any) -> keras.Model:
@@ -144,14 +194,18 @@ def build(run: Configuration, data: Any) -> keras.Model:
     else:
         loss = keras.losses.MeanSquaredError()
         metrics = []
+    if run.method == "small_dense":
+        arguments.update(small_widths(run.model, run.sparsity, arguments))
     model = models.get(run.model)(**arguments)
-    steps = math.ceil(len(data.x_train) / run.batch_size) * run.epochs
-    schedule = keras.optimizers.schedules.CosineDecay(run.learning_rate, steps)
+    steps = math.ceil(len(data.x_train) / run.batch_size)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        run.learning_rate, steps * run.epochs
+    )
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
         loss=loss,
         metrics=metrics,
-        steps_per_execution=STEPS_PER_EXECUTION,
+        steps_per_execution=math.ceil(steps / CALLS_PER_EPOCH),
         jit_compile=run.jit_compile,
     )
     return model
@@ -170,10 +224,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _pipeline(run: Configuration, x: Any, y: Any, training: bool = False) -> Any:
-    batch_size = run.batch_size if training else EVALUATION_BATCH_SIZE
+def _pipeline(run: Configuration, x: Any, y: Any) -> Any:
     return datasets.pipeline(
-        x, _targets(run, x, y), batch_size, shuffle=training, seed=run.seed
+        x, _targets(run, x, y), EVALUATION_BATCH_SIZE, shuffle=False, seed=run.seed
     )
 
 

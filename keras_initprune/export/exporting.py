@@ -71,7 +71,8 @@ def export(
 ) -> Path:
     """Write a model, without its masks, for where it is to run.
 
-    - `"keras"`: a plain `.keras` file, which needs nothing of this package.
+    - `"keras"`: a plain `.keras` file, which needs nothing of this package. It holds no
+      optimizer; `model.save` keeps one, and the masks, to train on.
     - `"saved_model"`: a TensorFlow SavedModel folder.
     - `"litert"`: a `.tflite` file in which zeros are not stored. Dense layers are
       faster from about 97 % sparsity on.

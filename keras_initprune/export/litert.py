@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from keras_initprune.compaction.graph import call_counts, is_graph
 from keras_initprune.compaction.rebuild import copy, make_plan
 from keras_initprune.compaction.rule import Change
+from keras_initprune.export.quiet import quiet
 from keras_initprune.liveness.inputs import example_call
 
 # LiteRT stores very sparse dense layers in blocks of 4 inputs, 8-bit ones of 16.
@@ -71,7 +72,10 @@ def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
     optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
     optimizations += [tf.lite.Optimize.DEFAULT] * int8
     try:
-        model.export(path, format="litert", verbose=False, optimizations=optimizations)
+        with quiet():
+            model.export(
+                path, format="litert", verbose=False, optimizations=optimizations
+            )
     except Exception as error:
         # The converter raises whatever its passes happen to raise.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

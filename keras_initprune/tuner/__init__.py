@@ -8,6 +8,7 @@ from keras_initprune.tuner.objectives import (
 )
 from keras_initprune.tuner.results import SearchResults
 from keras_initprune.tuner.space import PruningSpace
+from keras_initprune.tuner.summary import plot_front
 from keras_initprune.tuner.tuners import PruningTuner
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "PruningTuner",
     "SearchResults",
     "SparsityWithinTolerance",
+    "plot_front",
 ]

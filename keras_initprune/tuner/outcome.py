@@ -73,7 +73,7 @@ def conclude(
         "versions": runner.versions(),
     }
     write_atomically(folder / TABLE_NAME, summary.markdown(results, dense))
-    axis = summary.figure(results, dense)
+    axis = summary.plot_front(results, dense)
     with replacing(folder / FIGURE_NAME) as temporary:
         cast(Figure, axis.figure).savefig(temporary)
     with replacing(folder / MODEL_NAME) as temporary:

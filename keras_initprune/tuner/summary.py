@@ -69,7 +69,7 @@ def markdown(results: SearchResults, dense: Mapping[str, Any] | None = None) -> 
     return f"{objective.metric} of every trial\n\n{table}\n\n{_MARKS}.\n"
 
 
-def figure(
+def plot_front(
     results: SearchResults,
     dense: Mapping[str, Any] | None = None,
     axis: Axes | None = None,
@@ -78,7 +78,8 @@ def figure(
 
     Args:
         results: The results; at least one trial was completed.
-        dense: Metrics of the dense reference. Defaults to None.
+        dense: Metrics of the dense reference, such as the last ones of its `history`.
+            Defaults to None.
         axis: Where to draw. Defaults to a new figure.
 
     Returns:

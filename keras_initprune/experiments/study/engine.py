@@ -1,0 +1,140 @@
+"""Spreads the runs of a study over processes or machines, and stores what they find.
+
+joblib does the spreading: processes on one machine by itself, several machines through
+a Dask scheduler that is running already.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+from rich.console import Console
+
+from keras_initprune.experiments.configuration import Configuration
+from keras_initprune.experiments.methods import trainings
+from keras_initprune.experiments.progress import Progress, make_progress
+from keras_initprune.experiments.study.plan import Study
+from keras_initprune.experiments.study.storage import StudyResults
+from keras_initprune.quiet import quiet_tensorflow
+from keras_initprune.validation import check_positive_integer
+
+# A process goes through the runs of one seed, mostly, so it keeps the data it read.
+_data: dict[Any, Any] = {}
+
+
+def run_study(
+    study: Study,
+    folder: str | Path,
+    workers: int = 1,
+    data_dir: str | Path | None = None,
+    scheduler: str | None = None,
+    console: Console | None = None,
+) -> StudyResults:
+    """Run what is not finished yet.
+
+    Every run is stored at the moment it ends, so that calling this again after Ctrl-C
+    or a kill goes on with what is missing. A run whose network collapses or diverges is
+    stored too, with the reason as its entry `failed`.
+
+    Args:
+        study: The study, or some of its parts.
+        folder: Folder of the results.
+        workers: Processes that train at the same time, one thread each. With a
+            scheduler, how many of its workers to ask for at a time.
+        data_dir: Folder with the data, see `datasets.load`. With a scheduler, a path on
+            its workers.
+        scheduler: Address of a Dask scheduler whose workers train. Defaults to None:
+            processes of this machine.
+        console: Where to show the progress. Defaults to the terminal.
+
+    Returns:
+        The results.
+
+    Raises:
+        ValueError: If an argument is not valid, or a results file is damaged.
+        OSError: If the data cannot be read or the folder cannot be written.
+        ImportError: If a scheduler is given and Dask is not installed.
+    """
+    workers = check_positive_integer(workers, "workers")
+    results = StudyResults(folder)
+    missing = [run for run in study.runs if results.find(run) is None]
+    done = len(study.runs) - len(missing)
+    console = Console() if console is None else console
+    with make_progress(missing, done, console) as progress, _backend(scheduler):
+        if missing and scheduler is None and workers > 1:
+            _start_processes(workers)
+        for record in _train_all(missing, workers, data_dir, progress):
+            results.add(record)
+            progress.finish(record)
+    return results
+
+
+def _train_all(
+    runs: Sequence[Configuration],
+    workers: int,
+    data_dir: str | Path | None,
+    progress: Progress,
+) -> Iterator[dict[str, Any]]:
+    if not runs:
+        return
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    tasks = (joblib.delayed(_train)(run, data_dir) for run in runs)
+    for record in parallel(tasks):
+        run = Configuration(**record["settings"])
+        for _ in range(run.epochs * trainings(run)):
+            progress.advance()
+        yield record
+
+
+def _start_processes(workers: int) -> None:
+    """Have TensorFlow start where its notices do not disturb the progress."""
+    with quiet_tensorflow():
+        joblib.Parallel(n_jobs=workers)(
+            joblib.delayed(_use_one_thread)() for _ in range(workers)
+        )
+
+
+def _use_one_thread() -> None:
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # It has computed something already.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _train(run: Configuration, data_dir: str | Path | None) -> dict[str, Any]:
+    """Train one run in a process of its own, on one thread."""
+    import keras
+
+    from keras_initprune.experiments import runner
+
+    _use_one_thread()
+    key = (run.dataset, run.seed, run.validation_fraction)
+    if key not in _data:
+        _data.clear()
+        _data[key] = runner.load_data(run, data_dir)
+    try:
+        return runner.train(run, _data[key]).record
+    except (ValueError, FloatingPointError) as error:
+        # A network that collapses or diverges is an outcome, not the study's end.
+        return runner.failed_record(run, error)
+    finally:
+        # A long series of models would fill the memory.
+        keras.backend.clear_session()
+
+
+@contextlib.contextmanager
+def _backend(scheduler: str | None) -> Iterator[None]:
+    if scheduler is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            "A Dask scheduler needs `pip install 'keras_initprune[cluster]'`."
+        ) from error
+    with Client(scheduler), joblib.parallel_config("dask"):
+        yield

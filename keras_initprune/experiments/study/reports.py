@@ -1,0 +1,293 @@
+"""Turns the runs of a study into one page of tables and figures.
+
+A report is a function from a part and its finished runs to Markdown, and a row in
+`_REPORTS`; it may leave figures in the folder.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import tabulate
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from keras_initprune import datasets, plots
+from keras_initprune.experiments.configuration import RECONSTRUCTION
+from keras_initprune.experiments.study import pivot
+from keras_initprune.experiments.study.plan import Part, Study
+from keras_initprune.experiments.study.storage import StudyResults
+from keras_initprune.experiments.summary import Measure, measure_of
+from keras_initprune.experiments.tables import percent
+from keras_initprune.files import replacing, write_atomically
+from keras_initprune.intervals import mean_and_half_width
+
+PAGE_NAME = "results.md"
+_OURS = "combination"
+_PCA_COMPONENTS = 16  # As many as the autoencoder's bottleneck has units.
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What a report is made of: the part, its runs, and where figures go."""
+
+    part: Part
+    runs: Sequence[Mapping[str, Any]]
+    folder: Path
+    data_dir: str | Path | None
+
+    @property
+    def measure(self) -> Measure:
+        return measure_of([dict(run) for run in self.runs])
+
+    def figure(self, axis: Axes, name: str) -> str:
+        file = f"{self.part.name}-{name}.png"
+        with replacing(self.folder / file) as temporary:
+            cast(Figure, axis.figure).savefig(temporary, dpi=150, bbox_inches="tight")
+        return f"![{self.part.title}]({file})"
+
+
+def write_reports(
+    study: Study,
+    results: StudyResults,
+    folder: str | Path,
+    data_dir: str | Path | None = None,
+) -> list[Path]:
+    """Write `results.md` with a table for every part that has runs, and the figures.
+
+    Args:
+        study: The study.
+        results: Its results so far.
+        folder: Where to write.
+        data_dir: Folder with the data, which the comparison with PCA needs.
+
+    Returns:
+        The paths of the files.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = set(folder.glob("*.png"))
+    sections = [f"# {study.title}", _NOTE]
+    for part in study.parts:
+        found = [record for run in part.runs if (record := results.find(run))]
+        runs = [record for record in found if "failed" not in record]
+        if runs:
+            sections.append(_section(_Material(part, runs, folder, data_dir)))
+        sections += [_failure(record) for record in found if "failed" in record]
+    page = folder / PAGE_NAME
+    write_atomically(page, "\n\n".join(sections) + "\n")
+    return [page, *sorted(set(folder.glob("*.png")) - before)]
+
+
+_NOTE = (
+    "Means over seeds with 95 % t-intervals; no interval where there is one seed. The "
+    "lowest mean of a column is bold. The test split was used for these numbers alone."
+)
+
+
+def _section(material: _Material) -> str:
+    part, runs, measure = material.part, material.runs, material.measure
+    seeds = sorted({run["seed"] for run in runs})
+    first = runs[0]["settings"]
+    about = (
+        f"{first['dataset']}, {first['model']}, {first['epochs']} epochs; "
+        f"{len(runs)} of {len(part.runs)} runs, {len(seeds)} "
+        f"{'seed' if len(seeds) == 1 else 'seeds'}: {measure.label}."
+    )
+    table = pivot.table(part, runs, lambda run: run[measure.key], measure)
+    reports = [_REPORTS[name](material) for name in part.reports]
+    return "\n\n".join([f"## {part.title}", about, table, *filter(None, reports)])
+
+
+def _failure(record: Mapping[str, Any]) -> str:
+    return (
+        f"{record['method']} at {percent(record['sparsity'])}, seed {record['seed']}, "
+        f"failed: {record['failed']}"
+    )
+
+
+def _error_against_sparsity(material: _Material) -> str:
+    return material.figure(plots.error_against_sparsity(material.runs), "error")
+
+
+def _lines(material: _Material) -> str:
+    part = material.part
+    groups = {
+        ", ".join(row): columns
+        for row, columns in pivot.pivot(part, material.runs).items()
+        if any(columns.values())
+    }
+    axis = plots.error_against(
+        groups, part.columns.replace("_", " "), logarithmic=part.columns == "k"
+    )
+    return material.figure(axis, "lines")
+
+
+def _paired(material: _Material) -> str:
+    """Compare the combination with every other method, seed by seed."""
+    key, measure = material.measure.key, material.measure
+    by_run = {(r["method"], r["sparsity"], r["seed"]): r[key] for r in material.runs}
+    methods = list(dict.fromkeys(run["method"] for run in material.runs))
+    sparsities = sorted({run["sparsity"] for run in material.runs} - {0.0})
+    lines = []
+    for method in methods:
+        line = [method]
+        for sparsity in sparsities:
+            other_at = 0.0 if method == "dense" else sparsity
+            differences = [
+                value - by_run[method, other_at, seed]
+                for (name, at, seed), value in by_run.items()
+                if name == _OURS
+                and at == sparsity
+                and (method, other_at, seed) in by_run
+            ]
+            if not differences or method == _OURS:
+                line.append("")
+                continue
+            ahead = sum(difference < 0 for difference in differences)
+            text = measure.show(*mean_and_half_width(differences), sign="+")
+            line.append(f"{text} ({ahead} of {len(differences)})")
+        lines.append(line)
+    lines = [line for line in lines if any(line[1:])]
+    if not lines:
+        return ""
+    return (
+        "The combination minus each method, in pairs of the same seed (below 0: the "
+        "combination is ahead), and in how many pairs it is ahead:\n\n"
+        + _markdown(lines, ["method", *map(percent, sparsities)])
+    )
+
+
+def _effective_sparsity(material: _Material) -> str:
+    runs = [run for run in material.runs if run["sparsity"]]
+    return (
+        "Effective sparsity in %, which also counts weights on dead paths as removed "
+        "(the lowest is bold, which means the fewest wasted):\n\n"
+        + pivot.table(
+            material.part,
+            runs,
+            lambda run: run["effective_sparsity"],
+            Measure("", "", 100.0, 3),
+        )
+    )
+
+
+def _price(material: _Material) -> str:
+    """Return what the epochs of the selection take, against dense ones."""
+    dense = [s for run in material.runs if run["method"] == "dense" for s in _warm(run)]
+    if not dense:
+        return ""
+    lines = []
+    for method in dict.fromkeys(run["method"] for run in material.runs):
+        runs = [run for run in material.runs if run["method"] == method]
+        last = runs[0]["settings"]["prune_epochs"]
+        selecting = [s for run in runs for s in run["epoch_seconds"][1:last]]
+        later = [s for run in runs for s in run["epoch_seconds"][last + 1 :]]
+        ratios = [
+            f"{np.median(group) / np.median(dense):.2f}" if group else ""
+            for group in (selecting, later)
+        ]
+        lines.append([method, *ratios])
+    return (
+        "Time of an epoch against one of dense training, medians over all runs, "
+        "without the epochs in which Keras compiles; two processes on two shared "
+        "cores:\n\n"
+        + _markdown(lines, ["method", "epochs of the selection", "later epochs"])
+    )
+
+
+def _warm(run: Mapping[str, Any]) -> list[float]:
+    return run["epoch_seconds"][1:]
+
+
+def _rank_correlation(material: _Material) -> str:
+    runs, key = material.runs, material.measure.key
+    errors = [material.measure.factor * run[key] for run in runs]
+    lines, notes = [], {}
+    for name in runs[0]["mask_fitness"]:
+        fitness = [run["mask_fitness"][name] for run in runs]
+        correlation, p_value = stats.spearmanr(fitness, errors)
+        low, high = _fisher_interval(float(correlation), len(runs))
+        spread = np.std(fitness, ddof=1) / np.mean(fitness)
+        notes[name] = f"Spearman {correlation:+.2f} [{low:+.2f}, {high:+.2f}]"
+        lines.append(
+            [
+                name,
+                f"{correlation:+.2f}",
+                f"[{low:+.2f}, {high:+.2f}]",
+                f"{p_value:.2f}",
+                f"{100 * spread:.2f} %",
+            ]
+        )
+    first = next(iter(notes))
+    axis = plots.fitness_against_error(
+        [run["mask_fitness"][first] for run in runs],
+        errors,
+        f"Fitness of the mask ({first})",
+        notes[first],
+    )
+    headers = ["fitness", "Spearman", "95 % interval", "p", "spread of fitness"]
+    return (
+        f"Rank correlation of fitness and test error over {len(runs)} masks of one "
+        "network (below 0: fitter masks end better); the spread is the standard "
+        "deviation over the mean:\n\n"
+        + _markdown(lines, headers)
+        + "\n\n"
+        + material.figure(axis, "fitness")
+    )
+
+
+def _fisher_interval(correlation: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rank correlation (Fisher 1915; Bonett 2000)."""
+    if count < 4 or abs(correlation) == 1:
+        return float("nan"), float("nan")
+    width = 1.96 * np.sqrt((1 + correlation**2 / 2) / (count - 3))
+    centre = np.arctanh(correlation)
+    return float(np.tanh(centre - width)), float(np.tanh(centre + width))
+
+
+def _pca(material: _Material) -> str:
+    """Return the error of PCA with as many components as the bottleneck has units."""
+    from sklearn.decomposition import PCA
+
+    first = material.part.runs[0]
+    if first.task != RECONSTRUCTION:
+        raise ValueError(f"PCA reconstructs images. Received: model={first.model!r}")
+    data = datasets.load(
+        first.dataset,
+        data_dir=material.data_dir,
+        validation_fraction=first.validation_fraction,
+        seed=first.seed,
+    )
+    train, test = (x.reshape(len(x), -1) for x in (data.x_train, data.x_test))
+    pca = PCA(_PCA_COMPONENTS, random_state=0).fit(train)
+    found = pca.inverse_transform(pca.transform(test))
+    error = material.measure.factor * float(np.mean((found - test) ** 2))
+    return (
+        f"PCA with {_PCA_COMPONENTS} components, as many as the bottleneck has units, "
+        f"comes to {error:.2f} with {_PCA_COMPONENTS * train.shape[1]:,} numbers."
+    )
+
+
+def _markdown(lines: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    return tabulate.tabulate(
+        lines,
+        headers,
+        tablefmt="github",
+        colalign=["left", *["right"] * (len(headers) - 1)],
+        disable_numparse=True,
+    )
+
+
+_REPORTS: dict[str, Callable[[_Material], str]] = {
+    "error_against_sparsity": _error_against_sparsity,
+    "lines": _lines,
+    "paired": _paired,
+    "rank_correlation": _rank_correlation,
+    "price": _price,
+    "effective_sparsity": _effective_sparsity,
+    "pca": _pca,
+}

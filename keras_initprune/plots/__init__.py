@@ -1,0 +1,37 @@
+"""Figures of comparisons, masks and searches, drawn from plain records and arrays.
+
+Every function draws into the axis that it is given, or into a new figure, and returns
+the axis. Nothing here touches matplotlib's global state, so the figures come out the
+same in scripts, notebooks and tests. `axis.figure.savefig(...)` writes them. Colours
+are Okabe and Ito's, which colour-blind readers can tell apart; what differs in colour
+differs in marker, line or hatching, too, and a method looks the same in every figure.
+"""
+
+from keras_initprune.plots.candidate_fitness import candidate_fitness
+from keras_initprune.plots.density_per_layer import density_per_layer
+from keras_initprune.plots.error_against import error_against
+from keras_initprune.plots.error_against_sparsity import error_against_sparsity
+from keras_initprune.plots.figure import Figure, subplots
+from keras_initprune.plots.fitness_against_error import fitness_against_error
+from keras_initprune.plots.mask_images import mask_images
+from keras_initprune.plots.pareto_front import pareto_front
+from keras_initprune.plots.pixel_use import pixel_use
+from keras_initprune.plots.reconstructions import reconstructions
+from keras_initprune.plots.style import PALETTE
+from keras_initprune.plots.weight_movement import weight_movement
+
+__all__ = [
+    "PALETTE",
+    "Figure",
+    "candidate_fitness",
+    "density_per_layer",
+    "error_against",
+    "error_against_sparsity",
+    "fitness_against_error",
+    "mask_images",
+    "pareto_front",
+    "pixel_use",
+    "reconstructions",
+    "subplots",
+    "weight_movement",
+]

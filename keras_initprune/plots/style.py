@@ -1,0 +1,142 @@
+"""What all figures share: colours, the look of a method, tidy axes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+
+# Okabe and Ito 2008, "Color universal design", plus a grey.
+BLACK, GREY, PALE = "#000000", "#999999", "#D9D9D9"
+BLUE, SKY, GREEN, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#CC79A7"
+ORANGE, VERMILION = "#E69F00", "#D55E00"
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+"""Colours of lines that are no methods, in the order in which they are taken."""
+
+DASHES = (0, (5, 2))
+SMALL = 9
+"""Size of legends and of notes within a figure, in points."""
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How a method is drawn.
+
+    Attributes:
+        label: Its name in legends.
+        colour: Colour of its line and markers.
+        marker: Its marker, as matplotlib calls it.
+        line: Its line style, as matplotlib calls it.
+    """
+
+    label: str
+    colour: str
+    marker: str
+    line: Any = "-"
+
+    @property
+    def is_stroke(self) -> bool:
+        """Whether the marker is made of lines, without a face to set off."""
+        return self.marker in "1234x+"
+
+
+_DOTS, _DASH_DOTS, _LONG = (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2))
+
+# Kin share a colour: blue ranks by magnitude, purple by gradients before training,
+# grey moves its mask during training.
+METHOD_STYLES = {
+    "random": MethodStyle("Random", ORANGE, "s"),
+    "k_starts": MethodStyle("K-starts", SKY, "^"),
+    "dissipating_gradients": MethodStyle("Dissipating gradients", GREEN, "o"),
+    "combination": MethodStyle("Combination", VERMILION, "D"),
+    "magnitude_at_init": MethodStyle("Magnitude at initialisation", BLUE, "v", _DOTS),
+    "magnitude_after_epochs": MethodStyle(
+        "Magnitude after epochs", BLUE, "<", _DASH_DOTS
+    ),
+    "gradual_magnitude": MethodStyle("Gradual magnitude", BLUE, ">", _LONG),
+    "snip": MethodStyle("SNIP", PURPLE, "P", _DASH_DOTS),
+    "iterative_snip": MethodStyle("Iterative SNIP", PURPLE, "X", _DASH_DOTS),
+    "force": MethodStyle("FORCE", PURPLE, "*", DASHES),
+    "grasp": MethodStyle("GraSP", PURPLE, "p", _DOTS),
+    "synflow": MethodStyle("SynFlow", PURPLE, "d", _LONG),
+    "rigl": MethodStyle("RigL", GREY, "x", _LONG),
+    "set": MethodStyle("SET", GREY, "+", _DOTS),
+    "lottery_ticket": MethodStyle("Lottery ticket", BLACK, "h", _DOTS),
+}
+_UNKNOWN = (
+    (BLACK, "1", "-"),
+    (BLACK, "2", DASHES),
+    (BLACK, "3", _DOTS),
+    (BLACK, "4", _DASH_DOTS),
+)
+
+
+def in_order(methods: Sequence[str]) -> list[str]:
+    """Return methods in the order of `METHOD_STYLES`, others after them.
+
+    Example:
+        >>> in_order(["mine", "k_starts", "random"])
+        ['random', 'k_starts', 'mine']
+    """
+    known = list(METHOD_STYLES)
+    return sorted(methods, key=lambda m: (known.index(m) if m in known else 99, m))
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
+    """Return how to draw methods that share a figure.
+
+    Known methods look the same in every figure. Others take styles of their own in
+    alphabetical order.
+
+    Args:
+        methods: Their names.
+
+    Example:
+        >>> method_styles(["mine"])["mine"].label
+        'Mine'
+    """
+    styles = {}
+    others = 0
+    for method in in_order(methods):
+        if method in METHOD_STYLES:
+            styles[method] = METHOD_STYLES[method]
+            continue
+        colour, marker, line = _UNKNOWN[others % len(_UNKNOWN)]
+        label = method.replace("_", " ").capitalize()
+        styles[method] = MethodStyle(label, colour, marker, line)
+        others += 1
+    return styles
+
+
+def tidy(axis: Axes, grid: bool = False) -> None:
+    """Take off what frames an axis, and put a faint grid behind the values.
+
+    Args:
+        axis: The axis.
+        grid: Whether to draw horizontal lines. Defaults to False.
+    """
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_axisbelow(True)
+    if grid:
+        axis.grid(axis="y", color=PALE, linewidth=0.6)
+
+
+def add_legend(axis: Axes, **options: Any) -> None:
+    """Add a legend without a frame.
+
+    Args:
+        axis: The axis.
+        **options: What `Axes.legend` takes.
+    """
+    axis.legend(frameon=False, fontsize=SMALL, **options)
+
+
+def legend_above(axis: Axes, columns: int) -> None:
+    """Add a legend in one or more rows above the axis.
+
+    Args:
+        axis: The axis.
+        columns: Entries side by side.
+    """
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)}
+    add_legend(axis, ncols=columns, borderaxespad=0.2, **place)

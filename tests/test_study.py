@@ -1,0 +1,246 @@
+"""A study: its file, its runs over processes, its page."""
+
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from keras_initprune.experiments import runner
+from keras_initprune.experiments.configuration import CONTROLS, configure
+from keras_initprune.experiments.small_networks import small_widths
+from keras_initprune.experiments.study import (
+    read_study,
+    run_study,
+    write_reports,
+)
+
+HEAD = """
+title = "A small study"
+
+[every]
+dataset = "digits"
+model = "perceptron"
+sparsity = [0.8, 0.9]
+seed = [0, 1]
+epochs = 2
+
+[models.perceptron]
+batch_size = 256
+
+[methods.random]
+learning_rate = 0.01
+"""
+SMALL = (
+    HEAD
+    + """
+[parts.methods]
+title = "Which method"
+method = ["dense", "random", "k_starts"]
+seed = 0
+sparsity = 0.9
+reports = ["error_against_sparsity", "paired", "effective_sparsity", "price"]
+
+[parts.again]
+title = "The same runs"
+method = ["dense", "random"]
+seed = 0
+sparsity = 0.9
+"""
+)
+
+
+def write(tmp_path, text):
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def quiet():
+    return Console(quiet=True)
+
+
+# The file
+
+
+def test_lists_are_the_axes_of_a_grid(tmp_path):
+    part = '[parts.a]\nmethod = ["dense", "random", "snip"]\nk = [2, 4]\n'
+    study = read_study(write(tmp_path, HEAD + part))
+    runs = study.runs
+    pruned = itertools.product([0, 1], ["random", "snip"], [2, 4], [0.8, 0.9])
+    dense = itertools.product([0, 1], ["dense"], [2, 4], [0.0])
+    found = {(run.seed, run.method, run.k, run.sparsity) for run in runs}
+    assert found == {*pruned, *dense}
+    assert len(runs) == len(found)
+    # Seed by seed, so that what is stopped has compared everything.
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+
+
+def test_a_part_stands_above_methods_and_these_above_models(tmp_path):
+    parts = """
+[parts.a]
+method = ["random", "snip"]
+[parts.b]
+method = "random"
+learning_rate = 0.02
+batch_size = 64
+"""
+    a, b = read_study(write(tmp_path, HEAD + parts)).parts
+    rates = {run.method: run.learning_rate for run in a.runs}
+    assert rates == {"random": 0.01, "snip": configure().learning_rate}
+    assert {run.batch_size for run in a.runs} == {256}
+    assert {(run.learning_rate, run.batch_size) for run in b.runs} == {(0.02, 64)}
+
+
+def test_parts_and_seeds_can_be_chosen(tmp_path):
+    study = read_study(write(tmp_path, SMALL))
+    assert [part.name for part in study.choose(["again"]).parts] == ["again"]
+    assert len(study.runs) == 3
+    first = read_study(write(tmp_path, HEAD + '[parts.a]\nmethod = "random"\n')).choose(
+        [], seeds=1
+    )
+    assert [run.seed for run in first.runs] == [0, 0]
+    with pytest.raises(ValueError, match=r"`parts` must be one of .* parts='none'"):
+        study.choose(["none"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[every", "is not a valid study"),
+        ("[every]\nk = 3\n", "There is no table"),
+        ('[parts.a]\nmethod = "pruning"\n', "`method` must be one of"),
+        ('[parts.a]\nmethod = "random"\nepoch = 3\n', "a name in `parts.a`"),
+        ('[part.a]\nmethod = "random"\n', "a name in the file"),
+        ('[parts.a]\nreports = ["all"]\n', "`reports` must be one of"),
+        ('[parts.a]\nmethod = "random"\nk = 0\n', "`k` must be an integer"),
+        (
+            '[parts.a]\nmethod = "dense"\ncontrol = "shuffled"\n',
+            "A `control` needs a method",
+        ),
+    ],
+)
+def test_a_wrong_file_is_an_error_that_names_it(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=message) as raised:
+        read_study(path)
+    assert str(path) in str(raised.value)
+
+
+def test_the_study_of_this_repository_is_valid(request):
+    study = read_study(request.config.rootpath / "docs" / "study" / "study.toml")
+    assert {run.seed for run in study.parts[0].runs} == {0, 1, 2, 3, 4}
+
+
+# Its runs
+
+
+def test_runs_are_stored_one_by_one_and_never_twice(tmp_path, quiet):
+    study = read_study(write(tmp_path, SMALL))
+    run_study(study.choose(["again"]), tmp_path, console=quiet)
+    stored = json.loads((tmp_path / "digits-perceptron/results.json").read_text())
+    assert [run["method"] for run in stored] == ["dense", "random"]
+    results = run_study(study, tmp_path, console=quiet)
+    again = json.loads((tmp_path / "digits-perceptron/results.json").read_text())
+    assert again[:2] == stored
+    assert [run["method"] for run in again[2:]] == ["k_starts"]
+    for record in again:
+        assert len(record["epoch_seconds"]) == len(record["epoch_nonzeros"]) == 2
+    page, figure = write_reports(study, results, tmp_path)
+    text = page.read_text()
+    assert figure.name == "methods-error.png"
+    assert "## Which method" in text
+    assert "3 of 3 runs, 1 seed: test error in %" in text
+    error = next(run["test_error"] for run in again if run["method"] == "dense")
+    assert f"{100 * error:.2f}" in text
+    assert "## The same runs" in text
+
+
+def test_a_collapse_is_an_outcome_and_not_the_end(tmp_path, quiet):
+    parts = '[parts.a]\nmethod = "random"\nseed = 0\nsparsity = [0.9995, 0.9]\n'
+    study = read_study(write(tmp_path, HEAD + parts))
+    results = run_study(study, tmp_path, console=quiet)
+    collapsed, trained = (results.find(run) for run in study.runs)
+    assert "leave no path" in collapsed["failed"]
+    assert "failed" not in trained
+    text = write_reports(study, results, tmp_path)[0].read_text()
+    assert "random at 99.95 %, seed 0, failed: The masks leave no path" in text
+
+
+@pytest.mark.whole_matrix
+def test_a_dask_scheduler_trains(tmp_path, quiet):
+    distributed = pytest.importorskip("distributed")
+    study = read_study(write(tmp_path, SMALL)).choose(["again"])
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=None,
+        host="127.0.0.1",
+    ) as cluster:
+        address = cluster.scheduler_address
+        results = run_study(study, tmp_path, scheduler=address, console=quiet)
+    assert all(results.find(run) for run in study.runs)
+
+
+def test_the_command_spreads_runs_over_processes_and_reports(tmp_path):
+    path = write(tmp_path, SMALL)
+    command = [sys.executable, "-m", "keras_initprune.cli", "study", str(path)]
+    command += ["--parts", "again", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[2/2]" in done.stdout
+    assert "results.md" in done.stdout.replace("\n", "")
+    assert (tmp_path / "results.md").exists()
+    again = subprocess.run(
+        [*command, "--report-only"], capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    assert "left" not in again.stdout
+
+
+# What its runs can be
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_controls_change_masks_but_not_their_sparsity(control):
+    run = configure(
+        method="dissipating_gradients",
+        sparsity=0.9,
+        epochs=2,
+        batch_size=256,
+        control=control,
+    )
+    record = runner.train(run).record
+    assert record["achieved_sparsity"] == pytest.approx(0.9, abs=1e-4)
+    # The network of a control is sparse from its first epoch.
+    assert set(record["epoch_nonzeros"]) == {5020}
+
+
+def test_one_network_can_meet_many_random_masks():
+    run = configure(method="random_after_epochs", epochs=2, batch_size=256)
+    records = [runner.train(run.replace(mask_seed=seed)).record for seed in (1, 2)]
+    fitness = [record["mask_fitness"] for record in records]
+    assert fitness[0].keys() == {"magnitude", "gradient", "movement"}
+    assert fitness[0] != fitness[1]
+    assert all(np.isfinite(list(values.values())).all() for values in fitness)
+
+
+@pytest.mark.parametrize("model", ["perceptron", "autoencoder", "convnet"])
+def test_small_networks_have_no_more_parameters(model):
+    from keras_initprune import models
+
+    arguments = {"input_shape": (8, 8, 1)}
+    build = models.get(model)
+    whole = build(**arguments).count_params()
+    sizes = [
+        build(**arguments, **small_widths(model, sparsity, arguments)).count_params()
+        for sparsity in (0.0, 0.5, 0.9)
+    ]
+    assert sizes[0] == whole
+    assert whole > sizes[1] > sizes[2]
+    assert sizes[1] < 0.55 * whole
