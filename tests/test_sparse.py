@@ -134,8 +134,11 @@ def test_a_kept_matrix_is_freed_with_its_layer():
     layer(np.ones((1, 2), "float32"))
     name = layer._cache_name
     assert is_kept(name)
-    del layer
-    gc.collect()
+    # Even in the midst of a graph, to which it must not add.
+    with tf.Graph().as_default() as graph:
+        del layer
+        gc.collect()
+        assert not graph.get_operations()
     assert not is_kept(name)
 
 

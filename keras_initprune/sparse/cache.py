@@ -14,6 +14,7 @@ first needed.
 from collections.abc import Callable
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 Assemble = Callable[[tf.Tensor, tf.Tensor, tuple[int, int]], tf.Tensor]
 
@@ -78,7 +79,10 @@ def forget(name: str) -> None:
     Args:
         name: As given to `cached_matrix`.
     """
-    tf.raw_ops.DestroyResourceOp(resource=_handle(name), ignore_lookup_error=True)
+    # Whenever the garbage collector calls, it may be while a graph is being built: what
+    # added to that graph would wait for a lock that this thread holds already.
+    with context.eager_mode():
+        tf.raw_ops.DestroyResourceOp(resource=_handle(name), ignore_lookup_error=True)
 
 
 def _handle(name: str) -> tf.Tensor:
