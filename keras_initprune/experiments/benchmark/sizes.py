@@ -28,18 +28,18 @@ class Sizes:
 
     pairs: int = 15
     steps: int = 200
-    width: int = 4096
+    width: int = 1024
     small_sparsities: tuple[float, ...] = (0.9, 0.95, 0.98, 0.99)
     widths: tuple[int, ...] = (1024, 4096)
     sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     batches: int = 32
     small_widths: tuple[int, ...] = (128, 256, 384, 512)
     outputs: tuple[int, ...] = (10, 32)
-    trained_units: tuple[tuple[int, ...], ...] = ((300, 100), (2048, 2048))
+    trained_units: tuple[tuple[int, ...], ...] = ((2048, 2048), (300, 100))
     dataset: str = "mnist"
     images: int = 10_000
     epochs: int = 6
-    trainings: int = 2
+    trainings: int = 1
 
 
 QUICK = Sizes(
@@ -56,5 +56,4 @@ QUICK = Sizes(
     dataset="digits",
     images=512,
     epochs=4,
-    trainings=1,
 )
