@@ -35,11 +35,11 @@ class Sizes:
     batches: int = 32
     small_widths: tuple[int, ...] = (128, 256, 384, 512)
     outputs: tuple[int, ...] = (10, 32)
-    trained_units: tuple[tuple[int, ...], ...] = ((2048, 2048), (300, 100))
+    trained_units: tuple[tuple[int, ...], ...] = ((300, 100), (2048, 2048))
     dataset: str = "mnist"
     images: int = 10_000
     epochs: int = 6
-    trainings: int = 1
+    trainings: int = 2
 
 
 QUICK = Sizes(
@@ -56,4 +56,5 @@ QUICK = Sizes(
     dataset="digits",
     images=512,
     epochs=4,
+    trainings=1,
 )
