@@ -138,6 +138,15 @@ def load(path: str | Path) -> NumpyModel:
     Raises:
         OSError: If the file cannot be read.
         ValueError: If it is not such a file.
+
+    Example:
+        >>> import tempfile
+        >>> import keras
+        >>> from keras_initprune import export
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> path = export(model, f"{tempfile.mkdtemp()}/model.npz", "numpy")
+        >>> load(path).predict([[1, 0, 0, 0]]).shape
+        (1, 2)
     """
     try:
         # Without pickles, so that a file can hold numbers and nothing that runs.
@@ -150,7 +159,13 @@ def load(path: str | Path) -> NumpyModel:
 
 
 def product(x: NDArray, kernel: Any) -> NDArray:
-    """Multiply rows with a kernel of shape (outputs, inputs), dense or CSR."""
+    """Multiply rows with a kernel of shape (outputs, inputs), dense or CSR.
+
+    Example:
+        >>> kernel = sparse.csr_array([[0.0, 2.0], [0.0, 0.0], [1.0, 0.0]])
+        >>> product(np.array([[3.0, 4.0]]), kernel).tolist()
+        [[8.0, 0.0, 3.0]]
+    """
     rows = x.reshape(-1, x.shape[-1])
     if len(rows) == 1:
         result = (kernel @ rows[0])[None]

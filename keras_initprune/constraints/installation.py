@@ -122,6 +122,16 @@ def restore_masks(
 
     Raises:
         ValueError: If no weight without a mask is zero, or a tensor is zero throughout.
+
+    Example:
+        >>> import numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.set_weights([np.array([[3.0], [0.0]]), np.zeros(1)])
+        >>> model = restore_masks(model)
+        >>> model.layers[0].kernel.assign([[5.0], [5.0]]).numpy().tolist()
+        [[5.0], [5.0]]
+        >>> model.layers[0].kernel_constraint(model.layers[0].kernel).numpy().tolist()
+        [[5.0], [0.0]]
     """
     weights = prunable_weights(model, layers, skip_output, embeddings)
     masks = {

@@ -30,6 +30,14 @@ class Problem:
     Attributes:
         cache: What a criterion keeps from one iteration to the next, such as compiled
             functions.
+
+    Example:
+        >>> from keras_initprune.prunable import prunable_weights
+        >>> layers = [keras.Input((4,)), keras.layers.Dense(2, name="unit")]
+        >>> model = keras.Sequential(layers)
+        >>> problem = Problem(model, prunable_weights(model))
+        >>> {path: weight.shape for path, weight in problem.initial.items()}
+        {'unit/kernel': (4, 2)}
     """
 
     def __init__(

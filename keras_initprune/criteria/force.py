@@ -16,6 +16,10 @@ class FORCE(Criterion):
     References:
         - de Jorge et al. 2021, "Progressive skeletonization: trimming more fat from a
           network at initialization" (arXiv 2006.09081)
+
+    Example:
+        >>> FORCE().iterations, FORCE().resurrects
+        (60, True)
     """
 
     needs_data = True

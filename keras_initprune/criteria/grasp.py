@@ -29,6 +29,19 @@ class GraSP(Criterion):
     References:
         - Wang et al. 2020, "Picking winning tickets before training by preserving
           gradient flow" (arXiv 2002.07376)
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_initprune import score_weights
+        >>> unit = keras.layers.Dense(1, use_bias=False)
+        >>> model = keras.Sequential([keras.Input((2,)), unit])
+        >>> model.set_weights([np.array([[3.0], [1.0]])])
+        >>> model.compile("sgd", "mse", run_eagerly=True)
+        >>> data = np.array([[1.0, 2.0]]), np.array([[4.0]])  # H g = (20, 40)
+        >>> scores = score_weights(model, GraSP(temperature=1.0), data)
+        >>> [score.tolist() for score in scores.values()]
+        [[[60.0], [40.0]]]
     """
 
     needs_data = True

@@ -15,6 +15,10 @@ class IterativeSNIP(SNIP):
           network at initialization" (arXiv 2006.09081)
         - Verdenius et al. 2020, "Pruning via iterative ranking of sensitivity
           statistics" (arXiv 2006.00896)
+
+    Example:
+        >>> IterativeSNIP().iterations, IterativeSNIP().resurrects
+        (60, False)
     """
 
     iterations = 60

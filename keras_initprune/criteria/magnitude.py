@@ -21,6 +21,14 @@ class Magnitude(Criterion):
           networks" (arXiv 1506.02626)
         - Frankle et al. 2021, "Pruning neural networks at initialization: why are we
           missing the mark?" (arXiv 2009.08576), for magnitude before training
+
+    Example:
+        >>> import keras
+        >>> from keras_initprune import score_weights
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.set_weights([np.array([[-3.0], [1.0]]), np.zeros(1)])
+        >>> [score.tolist() for score in score_weights(model, Magnitude).values()]
+        [[[3.0], [1.0]]]
     """
 
     looks_at_masks = False

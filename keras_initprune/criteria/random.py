@@ -14,6 +14,16 @@ class Random(Criterion):
         - Mocanu et al. 2018, "Scalable training of artificial neural networks with
           adaptive sparse connectivity" (arXiv 1707.04780), for random masks with the
           distribution `"erk"`
+
+    Example:
+        >>> import keras
+        >>> from keras_initprune import score_weights
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> [first], [again] = (
+        ...     score_weights(model, Random, seed=0).values() for _ in range(2)
+        ... )
+        >>> first.shape, bool((first == again).all())
+        ((4, 2), True)
     """
 
     looks_at_masks = False

@@ -21,6 +21,7 @@ CRITERIA: dict[str, type[Criterion]] = {
     "grasp": GraSP,
     "synflow": SynFlow,
 }
+"""The criteria by the names that `prune` takes."""
 
 
 def get(identifier: Any) -> Criterion:

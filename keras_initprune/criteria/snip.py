@@ -15,6 +15,17 @@ class SNIP(Criterion):
     References:
         - Lee et al. 2019, "SNIP: single-shot network pruning based on connection
           sensitivity" (arXiv 1810.02340)
+
+    Example:
+        >>> import keras
+        >>> from keras_initprune import score_weights
+        >>> unit = keras.layers.Dense(1, use_bias=False)
+        >>> model = keras.Sequential([keras.Input((2,)), unit])
+        >>> model.set_weights([np.array([[3.0], [1.0]])])
+        >>> model.compile("sgd", "mse", run_eagerly=True)
+        >>> data = np.array([[1.0, 2.0]]), np.array([[4.0]])  # L = 1, dL/dw = (2, 4)
+        >>> [score.tolist() for score in score_weights(model, SNIP, data).values()]
+        [[[6.0], [4.0]]]
     """
 
     needs_data = True

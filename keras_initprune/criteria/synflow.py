@@ -21,6 +21,16 @@ class SynFlow(Criterion):
     References:
         - Tanaka et al. 2020, "Pruning neural networks without any data by iteratively
           conserving synaptic flow" (arXiv 2006.05467), algorithm 1
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_initprune import score_weights
+        >>> layers = [keras.layers.Dense(1, use_bias=False) for _ in range(2)]
+        >>> model = keras.Sequential([keras.Input((2,)), *layers])
+        >>> model.set_weights([np.array([[-3.0], [1.0]]), np.array([[2.0]])])
+        >>> [score.tolist() for score in score_weights(model, SynFlow).values()]
+        [[[6.0], [2.0]], [[8.0]]]
     """
 
     iterations = 100

@@ -25,6 +25,12 @@ class Dataset:
         y_validation: Validation labels.
         x_test: Test images, the published test split where there is one.
         y_test: Test labels.
+
+    Example:
+        >>> from keras_initprune.datasets import load
+        >>> digits = load("digits")
+        >>> digits.image_shape, digits.num_classes, len(digits.x_test)
+        ((8, 8, 1), 10, 360)
     """
 
     name: str

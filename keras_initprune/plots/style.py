@@ -37,7 +37,7 @@ class MethodStyle:
     @property
     def is_stroke(self) -> bool:
         """Whether the marker is made of lines, without a face to set off."""
-        return self.marker in "1234x+"
+        return self.marker in "1234x+|"
 
 
 _DOTS, _DASH_DOTS, _LONG = (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2))
@@ -45,7 +45,9 @@ _DOTS, _DASH_DOTS, _LONG = (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2))
 # Kin share a colour: blue ranks by magnitude, purple by gradients before training,
 # grey moves its mask during training.
 METHOD_STYLES = {
+    "small_dense": MethodStyle("Small dense", BLACK, "|", _DASH_DOTS),
     "random": MethodStyle("Random", ORANGE, "s"),
+    "random_after_epochs": MethodStyle("Random after epochs", ORANGE, "8", _DOTS),
     "k_starts": MethodStyle("K-starts", SKY, "^"),
     "dissipating_gradients": MethodStyle("Dissipating gradients", GREEN, "o"),
     "combination": MethodStyle("Combination", VERMILION, "D"),

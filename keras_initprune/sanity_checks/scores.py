@@ -62,6 +62,11 @@ def random_fitness(masks: Mapping[str, Mask], seed: int = 0) -> dict[str, NDArra
     Returns:
         From tensor path to an array in [0, 1).
 
+    References:
+        - Su et al. 2020, "Sanity-checking pruning methods: random tickets can win the
+          jackpot" (arXiv 2009.11094), for what it controls: that choosing among masks
+          does more than drawing one
+
     Example:
         >>> from keras_initprune.selection import k_starts_masks
         >>> fitness = random_fitness({"kernel": np.ones((20, 10), bool)}, seed=1)

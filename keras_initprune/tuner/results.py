@@ -33,6 +33,18 @@ class SearchResults:
 
     Raises:
         ValueError: If the tuner is a worker's.
+
+    Example:
+        >>> import tempfile
+        >>> from keras_initprune.tuner import PruningHyperModel
+        >>> def build(hp):
+        ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        ...     model.compile("adam", "mse", metrics=["accuracy"])
+        ...     return model
+        >>> hypermodel = PruningHyperModel(build)
+        >>> tuner = PruningTuner(hypermodel, directory=tempfile.mkdtemp())
+        >>> SearchResults(tuner).records  # before `tuner.search`
+        []
     """
 
     def __init__(self, tuner: PruningTuner):

@@ -1,0 +1,112 @@
+"""What MkDocs builds from other files: notebooks, figures, options, the layers."""
+
+import ast
+import html
+import re
+from pathlib import Path
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+PACKAGE = ROOT / "keras_initprune"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STUDIES = sorted(DOCS.glob("study/**/*.md"))
+FIGURES = sorted((ROOT / "images").glob("*.png"))
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the notebooks, and what studies found, in the navigation."""
+    sections = {title: pages for entry in config.nav for title, pages in entry.items()}
+    sections["Notebooks"] += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
+    sections["What it reaches"] += [str(path.relative_to(DOCS)) for path in STUDIES]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the README's figures, and a page for every notebook."""
+    for path in FIGURES:
+        name = f"images/{path.name}"
+        files.append(File.generated(config, name, abs_src_path=str(path)))
+    for path in NOTEBOOKS:
+        for name, content in notebook_files(path).items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, **kwargs: object) -> str:
+    """Fill in what the pages leave to be made."""
+    markdown = markdown.replace("<!-- notebooks -->", notebook_list())
+    markdown = markdown.replace("<!-- layers -->", layer_diagram())
+    markdown = markdown.replace("](../images/", "](images/")
+    return re.sub(
+        "<!-- options of (.+) -->", lambda found: option_table(found[1]), markdown
+    )
+
+
+def notebook_files(path: Path) -> dict[str, str | bytes]:
+    """Return a notebook as a page with the pictures that it was committed with."""
+    body, resources = MarkdownExporter().from_filename(str(path))
+    body = re.sub(r"\]\((output_\S+)\)", rf"]({path.stem}_\1)", body)
+    body = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", body)
+    pictures = resources["outputs"].items()
+    return {
+        f"{path.stem}.md": body,
+        **{f"{path.stem}_{name}": content for name, content in pictures},
+    }
+
+
+def notebook_list() -> str:
+    """Return a list of links to the notebooks, with what each begins with."""
+    lines = []
+    for path in NOTEBOOKS:
+        first = nbformat.read(path, as_version=4).cells[0].source
+        title, _, text = first.partition("\n")
+        text = " ".join(text.split())
+        lines.append(f"- [{title.lstrip('# ')}]({path.stem}.md): {text}")
+    return "\n".join(lines)
+
+
+def layer_diagram() -> str:
+    """Return the rows of `tests/test_layers.py` as boxes, with what each file does."""
+    tree = ast.parse((ROOT / "tests" / "test_layers.py").read_text())
+    [rows] = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "LAYERS"
+    ]
+    boxes = ["".join(map(_box, row)) for row in rows]
+    return f'<div class="layers">{"".join(f"<div>{row}</div>" for row in boxes)}</div>'
+
+
+def _box(name: str) -> str:
+    folder = PACKAGE / name
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
+    return f"<span><b>{name}</b>{html.escape(' '.join(summary.split()))}</span>"
+
+
+def option_table(name: str) -> str:
+    """Return what a command takes, as a Markdown table."""
+    import typer
+
+    from keras_initprune.cli import app
+
+    command = typer.main.get_command(app).commands[name]
+    rows = ["| option | what it is | default |", "| --- | --- | --- |"]
+    for parameter in command.params:
+        is_option = parameter.param_type_name == "option"
+        label = parameter.opts[-1] if is_option else parameter.name.upper()
+        default = _default(parameter) if is_option else "needed"
+        rows.append(f"| `{label}` | {parameter.help} | {default} |")
+    return "\n".join(rows)
+
+
+def _default(parameter: object) -> str:
+    value = parameter.default
+    if value is None or value == [] or value is False:
+        return ""
+    return f"`{','.join(map(str, value)) if isinstance(value, list) else value}`"
