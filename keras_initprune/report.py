@@ -10,6 +10,7 @@ from tabulate import tabulate
 from keras_initprune import validation
 from keras_initprune.liveness import nonzero_mask, observe
 from keras_initprune.prunable import LayerSelector, prunable_weights
+from keras_initprune.sparse import has_sparse_layers, to_dense
 
 _HEADERS = (
     "weight",
@@ -199,7 +200,8 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
 
     A multiplication and its addition are 2 FLOPs. They are counted for the forward pass
     of one example and for prunable weights only: biases, activations, normalisation,
-    pooling and the products of attention are left out. A weight is used once per output
+    pooling and the products of attention are left out. Sparse layers count as the dense
+    ones with masks that they stand for. A weight is used once per output
     position of a convolution (per input position of a transposed one), once per
     position or time step elsewhere, and again where its layer is called again. Padding
     is multiplied too, looking up an embedding costs nothing. `flops_sparse` counts kept
@@ -234,6 +236,7 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
         >>> counts.kept, counts.sparsity, counts.flops_dense, counts.flops_sparse
         (3, 0.5, 12, 6)
     """
+    model = _with_dense_layers(model)
     observation = observe(model, inputs=inputs)
     rows = []
     for path, weight in prunable_weights(model, embeddings=embeddings).items():
@@ -274,9 +277,15 @@ def sparsity(
         >>> sparsity(model)
         0.25
     """
+    model = _with_dense_layers(model)
     weights = prunable_weights(model, layers, skip_output, embeddings).values()
     kept = sum(int(np.count_nonzero(nonzero_mask(weight))) for weight in weights)
     return 1 - kept / sum(weight.size for weight in weights)
+
+
+def _with_dense_layers(model: keras.Model) -> keras.Model:
+    is_sparse = isinstance(model, keras.Model) and has_sparse_layers(model)
+    return to_dense(model) if is_sparse else model
 
 
 def _total_parameters(model: keras.Model) -> int:

@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from rich.console import Console
 
 from keras_initprune.experiments import benchmark
-from keras_initprune.experiments.benchmark import showing
-from keras_initprune.experiments.benchmark.measurement import Measurement, paired
+from keras_initprune.experiments.benchmark import running
+from keras_initprune.experiments.benchmark.measurement import Measurement, Part, paired
 
 
 def test_a_ratio_is_the_median_of_pairs():
@@ -28,23 +29,48 @@ def test_unknown_measures_are_named():
         list(benchmark.run(["masks", "speed"]))
 
 
-def test_sparse_layers_are_measured_and_shown(tmp_path):
-    sizes = benchmark.Sizes(pairs=1, widths=(128,), sparsities=(0.9,), batches=1)
-    figures = list(benchmark.run(["sparse"], sizes))
-    assert [made.name.split(",")[0] for _, made in figures] == [
+def test_sparse_layers_are_measured():
+    sizes = benchmark.Sizes(pairs=1, widths=(512,), sparsities=(0.9,), batches=1)
+    figures = [made for _, made in benchmark.run(["sparse"], sizes)]
+    assert [made.name.split(",")[0] for made in figures] == [
         "dense prediction",
+        "dense tf.function",
         "dense training step",
-        "weights and optimizer",
+        "dense weights and optimizer",
     ]
-    # 12 bytes of weights and moments and 16 of positions, against 12, of every tenth.
-    assert 0.2 < figures[2][1].ratio < 0.4
-    json.dumps([made.as_dict() for _, made in figures])
-    page = showing.markdown(figures, "a machine", "a command")
-    assert "a machine" in page
-    assert page.count("\n|") == 2 + len(figures)
-    showing.save_figure(figures, "a machine", tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 1000
-    assert len(list(tmp_path.iterdir())) == 1
+    # 12 bytes of all weights and moments, against 12 and 16 of positions of a tenth.
+    assert 12 / 2.8 * 0.8 < figures[3].ratio < 12 / 2.8 * 1.2
+
+
+def test_parts_are_put_together(tmp_path, monkeypatch):
+    figures = {
+        "masks": [Measurement("a step", "a dense one", 1.1, 1.0, 1.3, at_most=1.03)],
+        "sparse": [Measurement("dense", "sparse", 3.0, 2.0, 4.0, details={"n": 1})] * 2,
+    }
+    for name, made in figures.items():
+        monkeypatch.setitem(running.MEASURES, name, lambda sizes, made=made: iter(made))
+    out = tmp_path / "figures.json"
+    # In any order, and again.
+    for name in ("sparse", "masks", "sparse"):
+        benchmark.run_and_show(Console(quiet=True), False, out, [name], pairs=5)
+    written = json.loads(out.read_text())
+    assert list(written) == ["masks", "sparse"]
+    assert Part.from_dict(written["sparse"]).figures == figures["sparse"]
+    page = out.with_suffix(".md").read_text()
+    assert "initprune benchmark --measures masks --pairs 5" in page
+    assert "1.10 |" in page
+    assert "at most 1.03 (missed)" in page
+    assert out.with_suffix(".png").stat().st_size > 1000
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_other_files_are_not_replaced(tmp_path):
+    out = tmp_path / "mine.json"
+    for content in ("no JSON", "[1, 2]", '{"mine": {"a": 1}}'):
+        out.write_text(content)
+        with pytest.raises(ValueError, match="Received: out="):
+            benchmark.run_and_show(Console(quiet=True), True, out, ["masks"])
+        assert out.read_text() == content
 
 
 def test_what_is_not_installed_says_how_to_get_it(monkeypatch, tmp_path):

@@ -253,7 +253,9 @@ def assert_same_function(model, compacted, inputs):
 
 
 class TestSameFunction:
-    @pytest.mark.parametrize("sparsity", [0.6, 0.9])
+    @pytest.mark.parametrize(
+        "sparsity", [pytest.param(0.6, marks=pytest.mark.whole_matrix), 0.9]
+    )
     @pytest.mark.parametrize("name", MODELS)
     def test_of_every_architecture(self, name, sparsity, rng):
         model = fill(MODELS[name](), rng, sparsity)

@@ -20,6 +20,7 @@ from keras_initprune import (
 )
 from keras_initprune.export import FORMATS, litert
 from keras_initprune.files import replacing, size_of
+from keras_initprune.sparse import has_sparse_layers, to_sparse
 
 
 def masked(model, rng, density=0.2):
@@ -75,14 +76,19 @@ class TestEveryFormat:
         assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
     def test_holds_no_mask(self, rng, tmp_path):
+        path = export(perceptron(rng), tmp_path / "model.keras")
+        assert len(keras.saving.load_model(path).weights) == 6
+
+    @pytest.mark.parametrize("name", ["keras", "numpy"])
+    def test_takes_sparse_layers_for_what_they_stand_for(self, name, rng, tmp_path):
         model = perceptron(rng)
-        loaded = keras.saving.load_model(export(model, tmp_path / "model.keras"))
-        assert len(loaded.weights) == 6
-        variables = tf.train.list_variables(
-            export(model, tmp_path / "saved", "saved_model") / "variables/variables"
+        sparse = to_sparse(model, threshold=0, smallest=1)
+        path = export(sparse, tmp_path / f"model{FORMATS[name].suffix}", name)
+        x = images(model, rng)
+        np.testing.assert_allclose(
+            self.read(name, path, x), outputs(model, x), rtol=1e-5, atol=1e-5
         )
-        values = [name for name, shape in variables if len(shape) > 0]
-        assert len([name for name in values if "_variables" in name]) == 6
+        assert name != "keras" or not has_sparse_layers(keras.saving.load_model(path))
 
     def test_leaves_the_optimizer_out(self, rng, tmp_path):
         model = perceptron(rng)
@@ -95,10 +101,18 @@ class TestEveryFormat:
 
 class TestTarget:
     def test_replaces_what_was_written_before(self, rng, tmp_path):
-        model = perceptron(rng)
-        for _ in range(2):
-            export(model, tmp_path / "saved", "saved_model")
+        path = tmp_path / "saved"
+        path.mkdir()
+        for name in ("saved_model.pb", "of_the_old_model"):
+            (path / name).write_text("old")
+        export(perceptron(rng), path, "saved_model")
         assert [file.name for file in tmp_path.iterdir()] == ["saved"]
+        assert not (path / "of_the_old_model").exists()
+        assert tf.saved_model.contains_saved_model(path)
+        # Values, and no masks.
+        shapes = dict(tf.train.list_variables(path / "variables/variables"))
+        values = [name for name, shape in shapes.items() if shape]
+        assert len([name for name in values if "_variables" in name]) == 6
 
     def test_keeps_the_old_file_when_writing_fails(self, rng, tmp_path):
         path = tmp_path / "model.npz"

@@ -12,7 +12,7 @@ LAYERS = [
     ["validation", "intervals", "schedules", "files", "quiet", "numpy_runtime"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
     ["ranking", "liveness", "rewiring"],
-    ["constraints", "paths", "report", "selection", "criteria", "patterns"],
+    ["constraints", "paths", "selection", "criteria", "patterns"],
     [
         "candidates",
         "gradients",
@@ -22,7 +22,7 @@ LAYERS = [
         "pruning",
         "sparse",
     ],
-    ["dense_gradients", "export"],
+    ["dense_gradients", "export", "report"],
     ["callbacks"],
     ["sparse_training"],
     ["experiments"],

@@ -7,21 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_initprune import get_masks, install_masks, set_masks, sparsity
+from keras_initprune import get_masks, install_masks, report, set_masks, sparsity
 from keras_initprune.prunable import prunable_weights
-from keras_initprune.sparse import SparseDense, cache, products, rule, to_dense
+from keras_initprune.sparse import SparseDense, cache, products, to_dense
 from keras_initprune.sparse import to_sparse as convert
 from keras_initprune.sparse_training import fit_sparse
 
 
 def to_sparse(model, **arguments):
     """Convert whatever can be converted, however small."""
-    return convert(model, threshold=0.0, **arguments)
-
-
-@pytest.fixture(autouse=True)
-def small_kernels_count(monkeypatch):
-    monkeypatch.setattr(rule, "SMALLEST_KERNEL", 1)
+    return convert(model, threshold=0.0, smallest=1, **arguments)
 
 
 @pytest.fixture
@@ -82,9 +77,10 @@ def test_the_gradient_is_that_of_the_masked_kernel(rng, density):
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_training_goes_on_as_with_masks(pruned, regression_data, optimizer, tmp_path):
-    model = pruned(optimizer=optimizer)
-    arguments = {"verbose": 0, "shuffle": False, "batch_size": 16}
-    model.fit(*regression_data, epochs=2, **arguments)
+    # Graphs are trained in the test of `fit_sparse`.
+    model = pruned(optimizer=optimizer, run_eagerly=True)
+    arguments = {"verbose": 0, "shuffle": False, "batch_size": 32}
+    model.fit(*regression_data, epochs=1, **arguments)
     sparse = to_sparse(model)
     assert sparse.optimizer.iterations.numpy() == model.optimizer.iterations.numpy()
     expected = model.fit(*regression_data, epochs=2, **arguments).history["loss"]
@@ -112,9 +108,8 @@ def test_the_optimizer_keeps_state_of_the_kept_weights_only(pruned):
 
 def test_a_prediction_sees_new_weights_however_they_come(pruned, regression_data):
     x = regression_data[0]
-    sparse = to_sparse(pruned())
     # Several steps in one graph, as one.
-    sparse.steps_per_execution = 2
+    sparse = to_sparse(pruned(steps_per_execution=2))
     before = sparse.predict(x, batch_size=16, verbose=0)
     np.testing.assert_allclose(before, sparse(x), rtol=1e-5, atol=1e-6)
     assert sparse.predict(x, verbose=0).tolist() == before.tolist()
@@ -128,28 +123,62 @@ def test_a_prediction_sees_new_weights_however_they_come(pruned, regression_data
     np.testing.assert_allclose(sparse.predict(x, verbose=0), sparse(x), rtol=1e-5)
 
 
-def test_a_kept_matrix_is_freed_with_its_layer(rng):
+def is_kept(name):
+    return bool(tf.raw_ops.VarIsInitializedOp(resource=cache._handle(name)))
+
+
+def test_a_kept_matrix_is_freed_with_its_layer():
     layer = SparseDense(2, 2)
     layer.build((None, 2))
     layer.assign_kernel(np.eye(2))
     layer(np.ones((1, 2), "float32"))
-    handle, _ = cache._handles(layer._cache_name)
-    assert tf.raw_ops.VarIsInitializedOp(resource=handle)
     name = layer._cache_name
-    del layer
-    gc.collect()
-    assert not tf.raw_ops.VarIsInitializedOp(resource=cache._handles(name)[0])
+    assert is_kept(name)
+    # Even in the midst of a graph, to which it must not add.
+    with tf.Graph().as_default() as graph:
+        del layer
+        gc.collect()
+        assert not graph.get_operations()
+    assert not is_kept(name)
 
 
-def test_a_saved_model_predicts(pruned, regression_data, tmp_path):
+def test_matrices_are_kept_wherever_a_model_predicts(pruned, regression_data):
+    x, y = regression_data
+    for use in (
+        lambda model: model.evaluate(x, y, verbose=0),
+        tf.function(lambda model: model(x, training=False)),
+    ):
+        sparse = to_sparse(pruned())
+        names = [layer._cache_name for layer in sparse.layers]
+        assert not any(map(is_kept, names))
+        use(sparse)
+        assert all(map(is_kept, names))
+
+
+def test_a_saved_model_predicts_beside_the_one_that_it_was(
+    pruned, regression_data, tmp_path
+):
     sparse = to_sparse(pruned())
     x = regression_data[0]
-    sparse.predict(x, verbose=0)
-    sparse.export(tmp_path / "exported", verbose=False)
-    exported = tf.saved_model.load(tmp_path / "exported")
-    np.testing.assert_allclose(
-        exported.serve(x), sparse.predict(x, verbose=0), atol=1e-5
-    )
+    before = np.array(sparse(x))
+    sparse.export(tmp_path, verbose=False)
+    exported = tf.saved_model.load(tmp_path)
+    layer = sparse.layers[-1]
+    layer.values.assign(layer.values * 2)
+    for _ in range(2):
+        np.testing.assert_allclose(exported.serve(x), before, atol=1e-5)
+        np.testing.assert_allclose(sparse(x), 2 * before, atol=1e-5)
+    nodes = exported.serve.concrete_functions[0].graph.as_graph_def().node
+    names = [n.attr["shared_name"].s for n in nodes if n.op == "VarHandleOp"]
+    assert len(names) == 3
+    assert all(map(is_kept, names))
+
+
+def test_reports_count_what_sparse_layers_stand_for(pruned):
+    model = pruned()
+    sparse = to_sparse(model)
+    assert report(sparse) == report(model)
+    assert sparsity(sparse) == sparsity(model)
 
 
 def test_half_precision_multiplies_in_single(pruned, regression_data):
@@ -166,12 +195,12 @@ def test_half_precision_multiplies_in_single(pruned, regression_data):
     )
 
 
-def test_what_does_not_pay_stays_dense(make_model, monkeypatch, capsys):
+def test_what_does_not_pay_stays_dense(make_model, capsys):
     model = make_model(compiled=False)
     kernel = np.zeros((12, 16), "float32")
     kernel[0] = 1
     model.layers[0].kernel.assign(kernel)
-    sparse = convert(model, verbose=1)
+    sparse = convert(model, smallest=192, verbose=1)
     assert [type(layer).__name__ for layer in sparse.layers] == [
         "SparseDense",
         "Dense",
@@ -180,14 +209,29 @@ def test_what_does_not_pay_stays_dense(make_model, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "hidden_1: sparse, 16 weights" in said
     assert "output: stays as it is, its sparsity of 0.000 is below 0.9" in said
-    monkeypatch.setattr(rule, "SMALLEST_KERNEL", 1000)
-    assert type(convert(model).layers[0]) is keras.layers.Dense
+    convert(model, layers="hidden_1", smallest=192, verbose=1)
+    assert "output: stays as it is, it is not among `layers`" in capsys.readouterr().out
+    assert type(convert(model, smallest=193).layers[0]) is keras.layers.Dense
     # Measured, a few weights are never worth it.
     measured = convert(model, layers="hidden_1", measure=True)
     assert type(measured.layers[0]) is keras.layers.Dense
 
 
-def test_other_layers_stay_and_branches_hold(rng):
+def test_smaller_kernels_pay_behind_sparse_ones():
+    layers = [keras.layers.Dense(n) for n in (512, 32, 32)]
+    model = keras.Sequential([keras.Input((512,)), *layers])
+    for layer in layers[:2]:
+        layer.kernel.assign(np.eye(*layer.kernel.shape))
+    assert [type(layer) for layer in convert(model).layers] == [
+        SparseDense,
+        SparseDense,
+        keras.layers.Dense,
+    ]
+    # Alone it stays.
+    assert type(convert(model, layers=layers[1].name).layers[1]) is keras.layers.Dense
+
+
+def test_other_layers_stay_and_branches_hold(rng, capsys):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(2, 3, activation="relu")(inputs)
     x = keras.layers.Flatten()(x)
@@ -197,11 +241,14 @@ def test_other_layers_stay_and_branches_hold(rng):
         inputs, normed(keras.layers.add([shared(x), shared(shared(x))]))
     )
     shared.kernel.assign(shared.kernel * (rng.random((72, 72)) < 0.1))
+    # With XLA, which has no sparse products.
     model.compile("adam", "mse", jit_compile=True)
-    sparse = to_sparse(model)
+    sparse = to_sparse(model, verbose=1)
+    assert "there are no sparse products for Conv2D" in capsys.readouterr().out
     kinds = [type(layer).__name__ for layer in sparse.layers if layer.weights]
     assert kinds == ["Conv2D", "SparseDense", "Dense"]
     assert not sparse.jit_compile
+    model.run_eagerly = True  # XLA would take seconds.
     images = rng.random((5, 8, 8, 1), np.float32)
     same(sparse, model, images)
     targets = np.zeros((5, 4))
@@ -232,6 +279,8 @@ class TestErrors:
     def test_threshold(self, make_model):
         with pytest.raises(ValueError, match=r"threshold=1\.5"):
             convert(make_model(), threshold=1.5)
+        with pytest.raises(ValueError, match="smallest=0"):
+            convert(make_model(), smallest=0)
 
     def test_nothing_sparse(self, make_model):
         with pytest.raises(ValueError, match="no sparse layers"):
@@ -262,7 +311,7 @@ def test_fit_sparse_is_fit_at_another_price(make_model, regression_data):
 
     arguments = {"epochs": 4, "verbose": 0, "shuffle": False}
     pruning = KStarts(k=2, sparsity=0.5, epochs=2, seed=0)
-    model = make_model()
+    model = make_model(run_eagerly=True)
     expected = model.fit(*regression_data, callbacks=[pruning], **arguments)
     given = make_model()
     pruning = KStarts(k=2, sparsity=0.5, epochs=2, seed=0)

@@ -15,14 +15,16 @@ def benchmark(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A JSON file for the figures; a page and a picture come beside it."
+            help="A JSON file for the figures; a page and a picture come beside it. "
+            "Measures that it already holds stay, unless they are made again."
         ),
     ] = None,
     measures: Annotated[
         str | None,
         typer.Option(
-            help="Some of masks, selection, sparse, end_to_end and tfmot, with commas "
-            "between them. Defaults to all but tfmot, which needs its extra."
+            help="Some of masks, selection, compaction, exports, sparse, break_even, "
+            "end_to_end and tfmot, with commas between them. Defaults to all but "
+            "tfmot, which needs its extra."
         ),
     ] = None,
     pairs: Annotated[

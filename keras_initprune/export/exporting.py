@@ -11,6 +11,7 @@ from keras_initprune import compaction
 from keras_initprune.export import keras_files, litert, numpy_files
 from keras_initprune.export.plain import plain
 from keras_initprune.files import replacing
+from keras_initprune.sparse import has_sparse_layers, to_dense
 from keras_initprune.validation import check_choice
 
 
@@ -85,6 +86,9 @@ def export(
     - `"numpy"`: an `.npz` file that `keras_initprune.numpy_runtime.load` runs with
       NumPy and SciPy alone, kernels with many zeros in the CSR format.
 
+    Sparse layers are written as the dense ones that they stand for, except in a
+    SavedModel, where they stay.
+
     Before a LiteRT file is written it is run, and compared with the model. The new file
     or folder takes the place of an old one at the end, as a whole.
 
@@ -114,6 +118,9 @@ def export(
     """
     path = check_target(path, format)
     found = FORMATS[format]
+    if isinstance(model, keras.Model) and has_sparse_layers(model):
+        # TensorFlow alone has products for them, and compaction takes dense layers.
+        model = model if format == "saved_model" and not compact else to_dense(model)
     if compact:
         # Where zeros cost nothing, a list of the inputs that are read would cost more.
         gather = 0.5 if found.stores_zeros else 0.0

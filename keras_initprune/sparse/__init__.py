@@ -4,7 +4,7 @@
 swaps them back.
 """
 
-from keras_initprune.sparse.conversion import to_dense, to_sparse
+from keras_initprune.sparse.conversion import has_sparse_layers, to_dense, to_sparse
 from keras_initprune.sparse.layer import SparseDense
 
-__all__ = ["SparseDense", "to_dense", "to_sparse"]
+__all__ = ["SparseDense", "has_sparse_layers", "to_dense", "to_sparse"]

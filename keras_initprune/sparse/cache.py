@@ -2,34 +2,29 @@
 
 TensorFlow's CSR matrix is a variant tensor: it cannot be a saved variable, and to
 assemble it from its values takes longer than to multiply with it. Between predictions
-the values seldom change, so it is kept in a resource of the process, beside a
+the values seldom change, so it is kept in a resource of the process, together with a
 fingerprint of the values that it was made of. Whichever way they change - a training
 step, `set_weights`, a restored checkpoint - the next prediction sees it.
+
+The resource is named in the graph and not captured by it. So it works in every graph,
+also in one that a SavedModel brings to another process: there it is made when it is
+first needed.
 """
 
 from collections.abc import Callable
 
 import tensorflow as tf
-from tensorflow.python.ops import handle_data_util
+from tensorflow.python.eager import context
 
 Assemble = Callable[[tf.Tensor, tf.Tensor, tuple[int, int]], tf.Tensor]
 
-# The names that Keras gives to the functions that `predict` compiles.
-_PREDICTING = ("one_step_on_data_distributed", "multi_step_on_data")
-
 
 def is_worthwhile() -> bool:
-    """Tell whether a matrix may be kept where this is called.
+    """Tell whether matrices are to be kept.
 
-    Only in eager code and in the function of Keras' own `predict`: any other graph may
-    be on its way into a SavedModel, which could not load the resource. And only on
-    CPUs: elsewhere the fingerprint would move the values to the host.
+    Only on CPUs: elsewhere the fingerprint would move the values to the host.
     """
-    if tf.config.list_logical_devices("GPU"):
-        return False
-    if tf.executing_eagerly():
-        return True
-    return tf.compat.v1.get_default_graph().name.startswith(_PREDICTING)
+    return not tf.config.list_logical_devices("GPU")
 
 
 def cached_matrix(
@@ -51,31 +46,31 @@ def cached_matrix(
     Returns:
         The matrix, a variant tensor.
     """
-    with tf.init_scope():
-        _initialise(name)
-    kept, seen = _handles(name)
+    kept = _handle(name)
     fingerprint = tf.raw_ops.Fingerprint(
         data=tf.reshape(values, [1, -1]), method="farmhash64"
-    )[0]
+    )
+    # Matrix and fingerprint are one value, read once and replaced at once, whoever
+    # else, with whatever values, uses the same name at the same time.
+    entry = tf.cond(
+        tf.raw_ops.VarIsInitializedOp(resource=kept),
+        lambda: tf.raw_ops.ReadVariableOp(resource=kept, dtype=tf.variant),
+        lambda: _entry(tf.zeros([1, 8], tf.uint8), tf.raw_ops.OptionalNone()),
+    )
+    seen, last = tf.raw_ops.OptionalGetValue(
+        optional=entry,
+        output_types=[tf.uint8, tf.variant],
+        output_shapes=[[1, 8], []],
+    )
 
     def renew() -> tf.Tensor:
         matrix = assemble(values, indices, shape)
-        stored = tf.raw_ops.AssignVariableOp(resource=kept, value=matrix)
-        # Only once the matrix is there, whoever reads at the same time.
-        with _after(stored):
-            noted = tf.raw_ops.AssignVariableOp(resource=seen, value=fingerprint)
-        with _after(noted):
-            return tf.constant(True)
+        tf.raw_ops.AssignVariableOp(resource=kept, value=_entry(fingerprint, matrix))
+        return matrix
 
-    last = tf.raw_ops.ReadVariableOp(resource=seen, dtype=tf.uint8)
-    current = tf.reduce_all(last == fingerprint)
-    with _after(tf.cond(current, lambda: tf.constant(True), renew)):
-        matrix = tf.raw_ops.ReadVariableOp(resource=kept, dtype=tf.variant)
-    if not tf.executing_eagerly():
-        # A graph must know the shape inside the variant, as it does of a new matrix;
-        # this one is never computed.
-        handle_data_util.copy_handle_data(assemble(values, indices, shape), matrix)
-    return matrix
+    matrix = tf.cond(tf.reduce_all(seen == fingerprint), lambda: last, renew)
+    nothing = tf.zeros([0], values.dtype), tf.zeros([0, 2], indices.dtype)
+    return _typed(matrix, assemble(*nothing, shape))
 
 
 def forget(name: str) -> None:
@@ -84,26 +79,24 @@ def forget(name: str) -> None:
     Args:
         name: As given to `cached_matrix`.
     """
-    for handle in _handles(name):
-        tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True)
+    # Whenever the garbage collector calls, it may be while a graph is being built: what
+    # added to that graph would wait for a lock that this thread holds already.
+    with context.eager_mode():
+        tf.raw_ops.DestroyResourceOp(resource=_handle(name), ignore_lookup_error=True)
 
 
-def _initialise(name: str) -> None:
-    _, seen = _handles(name)
-    if not tf.raw_ops.VarIsInitializedOp(resource=seen):
-        tf.raw_ops.AssignVariableOp(resource=seen, value=tf.zeros([8], tf.uint8))
+def _handle(name: str) -> tf.Tensor:
+    return tf.raw_ops.VarHandleOp(dtype=tf.variant, shape=[], shared_name=name)
 
 
-def _handles(name: str) -> tuple[tf.Tensor, tf.Tensor]:
-    kept = tf.raw_ops.VarHandleOp(dtype=tf.variant, shape=[], shared_name=name)
-    seen = tf.raw_ops.VarHandleOp(
-        dtype=tf.uint8, shape=[8], shared_name=f"{name}/fingerprint"
-    )
-    return kept, seen
+def _entry(fingerprint: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.OptionalFromValue(components=[fingerprint, matrix])
 
 
-def _after(operation: tf.Tensor | tf.Operation | None) -> tf.control_dependencies:
-    # Eager operations have run already and return None or a value.
-    return tf.control_dependencies(
-        [] if operation is None or tf.executing_eagerly() else [operation]
-    )
+def _typed(matrix: tf.Tensor, alike: tf.Tensor) -> tf.Tensor:
+    """Tell a graph what is inside a variant that comes out of a resource or a branch.
+
+    TensorFlow infers it only from operations. What it knows of one element of a stack
+    it knows of all.
+    """
+    return matrix if tf.executing_eagerly() else tf.stack([alike, matrix])[1]

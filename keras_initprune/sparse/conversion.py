@@ -13,6 +13,7 @@ from keras_initprune.prunable import LayerSelector, prunable_weights
 from keras_initprune.sparse import rule
 from keras_initprune.sparse.layer import SparseDense
 from keras_initprune.sparse.optimizer_state import Successors, successor
+from keras_initprune.validation import check_positive_integer
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
 
@@ -36,6 +37,7 @@ def to_sparse(
     model: keras.Model,
     layers: LayerSelector = None,
     threshold: float = rule.THRESHOLD,
+    smallest: int | None = None,
     measure: bool = False,
     batch_size: int = 64,
     verbose: int = 0,
@@ -54,8 +56,9 @@ def to_sparse(
     Args:
         model: A built Sequential or Functional model.
         layers: Which layers may be swapped, see `prunable_weights`. Defaults to all.
-        threshold: Least sparsity at which a layer is swapped, if its kernel is large
-            enough too (see `rule.pays`). Defaults to 0.9.
+        threshold: Least sparsity at which a layer is swapped. Defaults to 0.9.
+        smallest: Least number of weights, kept or not, at which a layer is swapped.
+            Defaults to 131,072, or 8,192 where it reads a sparse layer.
         measure: Whether to time a prediction of every layer on this machine both ways
             instead, and take the faster. Defaults to False.
         batch_size: Batch size of these predictions. Defaults to 64.
@@ -70,34 +73,39 @@ def to_sparse(
             nothing; if the optimizer does not treat every weight by itself.
 
     Example:
-        >>> model = keras.Sequential([keras.Input((512,)), keras.layers.Dense(256)])
-        >>> kernel = np.zeros((512, 256), "float32")
+        >>> model = keras.Sequential([keras.Input((512,)), keras.layers.Dense(512)])
+        >>> kernel = np.zeros((512, 512), "float32")
         >>> kernel[::20] = 1.0
         >>> model.layers[0].kernel.assign(kernel).shape
-        TensorShape([512, 256])
+        TensorShape([512, 512])
         >>> sparse = to_sparse(model)
         >>> type(sparse.layers[0]).__name__, sparse.layers[0].nonzeros
-        ('SparseDense', 6656)
+        ('SparseDense', 13312)
     """
     if not 0 <= threshold < 1:
         raise ValueError(
             f"`threshold` must lie in [0, 1). Received: threshold={threshold!r}"
         )
+    if smallest is not None:
+        check_positive_integer(smallest, "smallest")
     patterns = _patterns(model, layers)
+    swapped: set[keras.Layer] = set()
 
     def swap(layer: keras.Layer) -> keras.Layer | None:
         if id(layer) not in patterns:
-            return _stays(layer, "no dense layer that was chosen", verbose)
+            return _stays(layer, _not_taken(layer), verbose)
         pattern = patterns[id(layer)]
         reason = rule.obstacle(layer, pattern)
         if reason is None and measure:
             reason = rule.measured_obstacle(layer, _sparse(layer, pattern), batch_size)
         elif reason is None:
-            reason = rule.pays(pattern, threshold)
+            least = smallest or rule.smallest_kernel(_reads_only(layer, swapped))
+            reason = rule.pays(pattern, threshold, least)
         if reason is not None:
             return _stays(layer, reason, verbose)
         if verbose:
             print(f"{layer.name}: sparse, {np.count_nonzero(pattern):,} weights")
+        swapped.add(layer)
         return _sparse(layer, pattern)
 
     return _swapped(model, swap)
@@ -121,11 +129,20 @@ def to_dense(model: keras.Model) -> keras.Model:
         >>> [tuple(weight.shape) for weight in to_dense(model).trainable_weights]
         [(3, 2), (2,)]
     """
-    if not any(isinstance(layer, SparseDense) for layer in model._flatten_layers()):
+    if not has_sparse_layers(model):
         raise ValueError(f"The model {model.name!r} has no sparse layers.")
     return _swapped(
         model, lambda layer: _dense(layer) if isinstance(layer, SparseDense) else None
     )
+
+
+def has_sparse_layers(model: keras.Model) -> bool:
+    """Tell whether any layer of a model is a `SparseDense`.
+
+    Args:
+        model: A Keras model.
+    """
+    return any(isinstance(layer, SparseDense) for layer in model._flatten_layers())
 
 
 def _patterns(model: keras.Model, layers: LayerSelector) -> dict[int, Mask]:
@@ -137,6 +154,18 @@ def _patterns(model: keras.Model, layers: LayerSelector) -> dict[int, Mask]:
         # Subclasses may compute something else.
         if type(weight.layer) is keras.layers.Dense
     }
+
+
+def _reads_only(layer: keras.Layer, sources: set[keras.Layer]) -> bool:
+    """Tell whether a layer gets its inputs from some layers and no others."""
+    nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
+    return bool(nodes) and all(node.operation in sources for node in nodes)
+
+
+def _not_taken(layer: keras.Layer) -> str:
+    if type(layer) is keras.layers.Dense:
+        return "it is not among `layers`"
+    return f"there are no sparse products for {type(layer).__name__}"
 
 
 def _stays(layer: keras.Layer, reason: str, verbose: int) -> keras.Layer | None:
@@ -245,8 +274,8 @@ def _compile_alike(
     arguments["optimizer"] = successor(
         model.optimizer, swapped.trainable_variables, successors
     )
-    has_sparse = any(isinstance(x, SparseDense) for x in swapped._flatten_layers())
-    arguments["jit_compile"] = False if has_sparse else arguments.get("jit_compile")
+    if has_sparse_layers(swapped):
+        arguments["jit_compile"] = False
     swapped.compile(**arguments)
 
 

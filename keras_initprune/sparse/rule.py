@@ -1,7 +1,7 @@
 """Decides whether a layer is faster sparse: by a rule, or by measuring.
 
-`benchmarks/` supports the sparsity of the rule, for wide kernels. The smallest
-kernel is an estimate so far: where it matters, measure.
+The rule is what `initprune benchmark --measures break_even` finds for predictions of
+64 examples on one thread. Where batches or machines are of another kind, measure.
 """
 
 import statistics
@@ -11,14 +11,21 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_initprune.constraints import MaskConstraint
 from keras_initprune.masks import Mask
 
 THRESHOLD = 0.9
-# An estimate: a smaller dense product is over before a sparse one has begun.
-SMALLEST_KERNEL = 1 << 16
+# Sparse products want the examples last. What two transposes take, a smaller kernel
+# does not save.
+SMALLEST_KERNEL = 1 << 17
+# Behind a sparse layer there is no more than one transpose, of the outputs, and the
+# dense product would need it as well.
+SMALLEST_AFTER_SPARSE = 1 << 13
 _REPEATS = 15
+# Calling Keras takes longer than a small product: so many in one call.
+_STEPS = 16
 
 # They look at one weight at a time, so that a vector of the kept ones does as well.
 _REGULARIZERS = (
@@ -48,12 +55,24 @@ def obstacle(layer: keras.layers.Dense, pattern: Mask) -> str | None:
     return None
 
 
-def pays(pattern: Mask, threshold: float) -> str | None:
+def smallest_kernel(after_sparse: bool) -> int:
+    """Return the number of weights from which on a sparse kernel pays.
+
+    Args:
+        after_sparse: Whether it reads what a sparse layer has computed.
+    """
+    return SMALLEST_AFTER_SPARSE if after_sparse else SMALLEST_KERNEL
+
+
+def pays(
+    pattern: Mask, threshold: float, smallest: int = SMALLEST_KERNEL
+) -> str | None:
     """Say why a layer would not be faster sparse, or return None.
 
     Args:
         pattern: Its kept weights.
         threshold: Least sparsity.
+        smallest: Least number of weights, kept or not.
 
     Example:
         >>> pays(np.ones((512, 512), bool), 0.9)
@@ -63,7 +82,7 @@ def pays(pattern: Mask, threshold: float) -> str | None:
     if np.count_nonzero(pattern) > round((1 - threshold) * pattern.size) + 1:
         sparsity = 1 - np.count_nonzero(pattern) / pattern.size
         return f"its sparsity of {sparsity:.3f} is below {threshold}"
-    if pattern.size < SMALLEST_KERNEL:
+    if pattern.size < smallest:
         return f"its {pattern.size:,} weights are too few"
     return None
 
@@ -96,5 +115,7 @@ def measured_obstacle(
 
 def _prediction(layer: keras.Layer, inputs: np.ndarray) -> Callable[[], Any]:
     model = keras.Sequential([keras.Input(inputs.shape[1:]), layer])
-    model.compile(jit_compile=False)
-    return lambda: model.predict_on_batch(inputs)
+    model.compile(jit_compile=False, steps_per_execution=_STEPS)
+    model.make_predict_function()
+    batches = [(ops.convert_to_tensor(inputs),)] * _STEPS
+    return lambda: model.predict_function(batches)

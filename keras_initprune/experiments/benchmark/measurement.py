@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import tensorflow as tf
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -46,9 +48,47 @@ class Measurement:
             return self.ratio <= self.at_most
         return self.ratio >= self.at_least if self.at_least is not None else None
 
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Measurement":
+        """Return what `as_dict` has written down.
+
+        Args:
+            record: Its dictionary.
+        """
+        return cls(**{key: value for key, value in record.items() if key != "met"})
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, fit for JSON."""
         return {**asdict(self), "met": self.met}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one measure has found.
+
+    Attributes:
+        command: The command that made it.
+        machine: What it was measured on.
+        figures: The figures, in the measure's order.
+    """
+
+    command: str
+    machine: str
+    figures: list[Measurement]
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Part":
+        """Return what `as_dict` has written down.
+
+        Args:
+            record: Its dictionary.
+        """
+        figures = [Measurement.from_dict(figure) for figure in record["figures"]]
+        return cls(record["command"], record["machine"], figures)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers and strings, fit for JSON."""
+        return {**asdict(self), "figures": [made.as_dict() for made in self.figures]}
 
 
 def single(name: str, unit: str, ratio: float, **fields: Any) -> Measurement:
@@ -65,6 +105,18 @@ def single(name: str, unit: str, ratio: float, **fields: Any) -> Measurement:
         True
     """
     return Measurement(name, unit, ratio, ratio, ratio, **fields)
+
+
+def clock() -> Callable[[], float]:
+    """Return the clock that timings are read from.
+
+    With one thread and no GPU it counts what this process has had of the processor, so
+    that other programs on the machine change little: else the time of day.
+    """
+    is_single = tf.config.threading.get_intra_op_parallelism_threads() == 1
+    if is_single and not tf.config.list_physical_devices("GPU"):
+        return time.process_time
+    return time.perf_counter
 
 
 def paired(
@@ -90,16 +142,17 @@ def paired(
     """
     for side in sides:
         side()
+    now = clock()
     seconds: tuple[list[float], list[float]] = ([], [])
     for pair in range(pairs):
         # Which side goes first alternates as well: the second finds warmer caches.
         for index in (0, 1) if pair % 2 else (1, 0):
-            begin = time.perf_counter()
+            begin = now()
             sides[index]()
-            seconds[index].append(time.perf_counter() - begin)
+            seconds[index].append(now() - begin)
     ratios = [first / second for first, second in zip(*seconds, strict=True)]
     medians = [statistics.median(side) for side in seconds]
-    details = {"seconds": medians, **fields.pop("details", {})}
+    details = {"seconds": medians, "clock": now.__name__, **fields.pop("details", {})}
     return Measurement(
         name,
         unit,

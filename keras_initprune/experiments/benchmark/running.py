@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_initprune.experiments.benchmark import (
+    break_even,
     compaction,
     end_to_end,
     exports,
@@ -21,7 +22,7 @@ from keras_initprune.experiments.benchmark import (
     sparse_execution,
     tfmot,
 )
-from keras_initprune.experiments.benchmark.measurement import Measurement
+from keras_initprune.experiments.benchmark.measurement import Measurement, Part
 from keras_initprune.experiments.benchmark.sizes import QUICK, Sizes
 from keras_initprune.files import check_writable, write_atomically
 
@@ -33,6 +34,7 @@ MEASURES: Mapping[str, Measure] = {
     "compaction": compaction.measure,
     "exports": exports.measure,
     "sparse": sparse_execution.measure,
+    "break_even": break_even.measure,
     "end_to_end": end_to_end.measure,
     "tfmot": tfmot.measure,
 }
@@ -92,47 +94,62 @@ def run_and_show(
         console: Where to show both.
         quick: Whether a few pairs and small networks do.
         out: A JSON file for the figures, or None. A page and a picture come beside it.
+            Other measures that the file already holds stay in it.
         names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
         pairs: Interleaved pairs of every timing. Defaults to what `Sizes` says.
 
     Raises:
         OSError: If `out` cannot be written.
-        ValueError: If a name is unknown.
+        ValueError: If a name is unknown, or `out` is no file of this benchmark.
     """
     names = list(DEFAULT) if names is None else names
     check_names(names)
+    parts: dict[str, Part] = {}
     if out is not None:
         check_writable(out.parent)
-    figures: list[tuple[str, Measurement]] = []
-    chosen = f" --measures {','.join(names)}" + (" --quick" if quick else "")
+        parts = _earlier(out)
     sizes = QUICK if quick else Sizes()
+    options = " --quick" if quick else ""
     if pairs is not None:
         sizes = replace(sizes, pairs=pairs)
-        chosen += f" --pairs {pairs}"
-    command = f"initprune benchmark{chosen} --out {out}"
+        options += f" --pairs {pairs}"
+    made: dict[str, Part] = {}
     with console.status("measuring") as status:
         for name, measurement in run(names, sizes):
-            figures.append((name, measurement))
-            status.update(f"{len(figures)} figures measured, now: {name}")
+            command = f"initprune benchmark --measures {name}{options}"
+            made.setdefault(name, Part(command, machine(), [])).figures.append(
+                measurement
+            )
+            count = sum(len(part.figures) for part in made.values())
+            status.update(f"{count} figures measured, now: {name}")
             if out is not None:  # After every figure: whoever ends it keeps those.
-                _write(out, figures, command)
-    console.print(showing.rich_table(figures, machine()))
+                together = {**parts, **made}
+                _write(out, {n: together[n] for n in MEASURES if n in together})
+    console.print(showing.rich_table(made))
     if out is not None:
         for path in (out, out.with_suffix(".md"), out.with_suffix(".png")):
             console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
 
 
-def _write(out: Path, figures: showing.Figures, command: str) -> None:
-    content = {
-        "machine": machine(),
-        "command": command,
-        "figures": [{"measure": name, **made.as_dict()} for name, made in figures],
-    }
+def _earlier(out: Path) -> dict[str, Part]:
+    if not out.exists():
+        return {}
+    try:
+        return {
+            name: Part.from_dict(record)
+            for name, record in json.loads(out.read_text()).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"`out` must be a new file or one of this benchmark. Received: out={out}"
+        ) from error
+
+
+def _write(out: Path, parts: dict[str, Part]) -> None:
+    content = {name: part.as_dict() for name, part in parts.items()}
     write_atomically(out, json.dumps(content, indent=1) + "\n")
-    write_atomically(
-        out.with_suffix(".md"), showing.markdown(figures, machine(), command)
-    )
-    showing.save_figure(figures, machine(), out.with_suffix(".png"))
+    write_atomically(out.with_suffix(".md"), showing.markdown(parts))
+    showing.save_figure(parts, out.with_suffix(".png"))
 
 
 def machine() -> str:

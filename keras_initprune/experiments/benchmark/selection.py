@@ -28,7 +28,8 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
         ratio to the weights.
     """
     yield _scoring(max(3, sizes.pairs // 5), sizes.width)
-    fitness = {"kernel": np.random.default_rng(0).random((1024, 1024), np.float32)}
+    shape = (sizes.width, sizes.width)
+    fitness = {"kernel": np.random.default_rng(0).random(shape, np.float32)}
     for name in selection.SELECTIONS:
         for k in CANDIDATES:
             yield _memory(fitness, name, k)

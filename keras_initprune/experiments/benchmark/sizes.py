@@ -16,19 +16,30 @@ class Sizes:
         sparsities: Sparsities at which they are run.
         batches: Batches that a perceptron of the first width predicts in one timing;
             wider ones predict fewer.
-        epochs: Epochs of the trainings that are compared from end to end.
-        images: Images of these trainings.
+        small_widths: Inputs and units of the kernels with which it is found when sparse
+            ones begin to pay.
+        outputs: Units of a layer behind a sparse one, for the same.
+        trained_units: Hidden units of the networks that are trained from end to end.
+        dataset: What they are trained on.
+        images: How many of its images.
+        epochs: For how many epochs.
+        trainings: With how many seeds.
     """
 
     pairs: int = 15
     steps: int = 200
-    width: int = 4096
+    width: int = 1024
     small_sparsities: tuple[float, ...] = (0.9, 0.95, 0.98, 0.99)
     widths: tuple[int, ...] = (1024, 4096)
     sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     batches: int = 32
+    small_widths: tuple[int, ...] = (128, 256, 384, 512)
+    outputs: tuple[int, ...] = (10, 32)
+    trained_units: tuple[tuple[int, ...], ...] = ((300, 100), (2048, 2048))
+    dataset: str = "mnist"
+    images: int = 10_000
     epochs: int = 6
-    images: int = 2048
+    trainings: int = 2
 
 
 QUICK = Sizes(
@@ -39,6 +50,11 @@ QUICK = Sizes(
     widths=(1024,),
     sparsities=(0.95,),
     batches=8,
-    epochs=4,
+    small_widths=(256,),
+    outputs=(10,),
+    trained_units=((300, 100),),
+    dataset="digits",
     images=512,
+    epochs=4,
+    trainings=1,
 )

@@ -58,9 +58,9 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
     )
     before, after = found["sparsity"]
     yield single(
-        name + "zeros after an epoch of fine-tuning",
-        "zeros before",
-        after / before,
+        name + "zeros before an epoch of fine-tuning",
+        "zeros after",
+        before / after,
         details={"sparsity": [before, after]},
     )
     masked_size, dense_size = found["bytes"]
