@@ -54,7 +54,8 @@ def study(
     count = None if seeds is None else check_positive_integer(seeds, "seeds")
     console = Console()
     folder = out or file.parent
-    chosen = studies.read_study(file).choose(options.split(parts), count)
+    whole = studies.read_study(file)
+    chosen = whole.choose(options.split(parts), count)
     results = studies.StudyResults(folder)
     try:
         if not report_only:
@@ -68,5 +69,6 @@ def study(
             "The same command goes on from there.",
             INTERRUPTED,
         )
-    for path in studies.write_reports(chosen, results, folder, data_dir):
+    # The page shows all that the folder knows, whatever was chosen now.
+    for path in studies.write_reports(whole, results, folder, data_dir):
         console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
