@@ -180,6 +180,7 @@ def test_a_dask_scheduler_trains(tmp_path, quiet):
         threads_per_worker=1,
         processes=False,
         dashboard_address=None,
+        protocol="tcp",
         host="127.0.0.1",
     ) as cluster:
         address = cluster.scheduler_address
