@@ -32,6 +32,7 @@ class Setting:
         epochs: Epochs that the callbacks need.
         seeded: Whether another seed gives other masks.
         rewires: Whether the sparsity is reached at once and only the masks change.
+        gradual: Whether weights go within an epoch too, before its loss is known.
         keeps_zeros: Whether weights that are kept may be zero, as those that begin
             there and never get a gradient.
     """
@@ -41,6 +42,7 @@ class Setting:
     epochs: int = 2
     seeded: bool = True
     rewires: bool = False
+    gradual: bool = False
     keeps_zeros: bool = False
 
 
@@ -79,6 +81,7 @@ CALLBACKS: dict[str, Setting] = {
                 DissipatingGradients(0.8, epochs=2, criterion=criterion)
             ],
             seeded=False,
+            gradual=True,
         )
         for criterion in DISSIPATION
     },

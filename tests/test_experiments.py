@@ -25,7 +25,8 @@ from keras_initprune.experiments.results import Results
 from keras_initprune.experiments.summary import measure_of, summarise
 from keras_initprune.intervals import mean_and_half_width
 
-PRUNING = [name for name in methods.METHODS if name != "dense"]
+DENSE = ("dense", "small_dense")
+PRUNING = [name for name in methods.METHODS if name not in DENSE]
 
 
 def record(method="random", sparsity=0.9, seed=0, test_error=0.04, **settings):
@@ -71,7 +72,7 @@ def test_one_value_has_a_mean_and_no_interval():
 def test_every_default_is_valid_and_makes_callbacks(method):
     for dataset, model in itertools.product(DEFAULTS, TASKS):
         made = methods.callbacks(configure(dataset, model, method))
-        assert bool(made) == (method != "dense")
+        assert bool(made) == (method not in DENSE)
         described = [methods.describe(callback) for callback in made]
         assert json.loads(json.dumps(described)) == described
 
