@@ -15,8 +15,8 @@ class Audit(keras.callbacks.Callback):
     It comes last in the list of callbacks, so that it sees what is evaluated.
 
     Attributes:
-        nonzeros: Prunable weights that are not zero at the end of every epoch; all of
-            them as long as there are no masks.
+        nonzeros: Weights under masks that are not zero at the end of every epoch; 0 as
+            long as there are no masks.
         seconds: Duration of every epoch, pruning included.
 
     Raises:

@@ -5,7 +5,7 @@ network trains from its initial weights with these masks, changed or not, for as
 epochs as any other run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,7 +18,6 @@ from keras_initprune.masks import Mask
 from keras_initprune.ranking import rank_masks
 from keras_initprune.selection import k_starts_masks
 
-Masks = Mapping[str, Mask]
 # Trains a model on inputs and targets in the epochs of the selection.
 Fit = Callable[[keras.Model, list[Any], Any, Any], None]
 

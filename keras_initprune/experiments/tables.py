@@ -1,6 +1,6 @@
 """The summary of a comparison as a table, on the terminal and in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -56,13 +56,7 @@ def markdown(runs: Sequence[dict[str, Any]]) -> str:
         if summary in best:
             cells[2] = f"**{cells[2]}**"
         rows.append(cells)
-    table = tabulate.tabulate(
-        rows,
-        _HEADERS,
-        tablefmt="github",
-        colalign=("right", "left", "right", "right", "right", "right"),
-        disable_numparse=True,
-    )
+    table = markdown_table(rows, _HEADERS, left=("method",))
     return f"{_title(runs, measure)}\n\n{table}\n\n{_NOTE}\n"
 
 
@@ -70,6 +64,31 @@ _NOTE = (
     '"vs dense" is the mean difference to the dense runs of the same seeds, with its '
     '95 % interval; "counted" is the share of zeros among the trained weights.'
 )
+
+
+def markdown_table(
+    lines: Sequence[Sequence[str]], headers: Sequence[str], left: Collection[str]
+) -> str:
+    """Return lines of text as a Markdown table, columns of numbers to the right.
+
+    Args:
+        lines: The cells, line by line.
+        headers: The columns' names.
+        left: Those of them whose cells stand at the left.
+
+    Example:
+        >>> print(markdown_table([["snip", "4.34"]], ["method", "98 %"], ["method"]))
+        | method   |   98 % |
+        |----------|--------|
+        | snip     |   4.34 |
+    """
+    return tabulate.tabulate(
+        lines,
+        headers,
+        tablefmt="github",
+        colalign=["left" if header in left else "right" for header in headers],
+        disable_numparse=True,
+    )
 
 
 def percent(fraction: float, digits: int = 2) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from keras_initprune.intervals import mean_and_half_width
 from keras_initprune.plots.error_against_sparsity import measure
@@ -75,9 +75,8 @@ def error_against(
     if logarithmic:
         axis.set_xscale("log", base=2)
     ticks = sorted({value for values in groups.values() for value in values})
-    axis.xaxis.set_major_locator(FixedLocator(ticks))
-    axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel(label)
     axis.set_ylabel(name)
     tidy(axis, grid=True)

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tabulate
 from matplotlib.axes import Axes
 from rich import box
 from rich.table import Table
 
 from keras_initprune import plots
-from keras_initprune.experiments.tables import percent
+from keras_initprune.experiments.tables import markdown_table, percent
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
 from keras_initprune.tuner.results import Record, SearchResults
 
@@ -59,13 +58,7 @@ def markdown(results: SearchResults, dense: Mapping[str, Any] | None = None) -> 
         _cells(record, best, objective, dense) for record in ordered(results.completed)
     ]
     rows += [[r["trial"], "", "failed", "", "", r["reason"]] for r in results.failed]
-    table = tabulate.tabulate(
-        rows,
-        _HEADERS,
-        tablefmt="github",
-        colalign=("right", "right", "right", "right", "left", "left"),
-        disable_numparse=True,
-    )
+    table = markdown_table(rows, _HEADERS, left=_HEADERS[-2:])
     return f"{objective.metric} of every trial\n\n{table}\n\n{_MARKS}.\n"
 
 

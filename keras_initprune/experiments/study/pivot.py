@@ -4,11 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import tabulate
-
 from keras_initprune.experiments.study.plan import Part
 from keras_initprune.experiments.summary import Measure
-from keras_initprune.experiments.tables import percent
+from keras_initprune.experiments.tables import markdown_table, percent
 from keras_initprune.intervals import mean_and_half_width
 
 Records = Sequence[Mapping[str, Any]]
@@ -66,13 +64,7 @@ def table(
             line.append(f"**{text}**" if best else text)
         lines.append(line)
     headers = [*part.rows, *(label(part.columns, column) for column in columns)]
-    return tabulate.tabulate(
-        lines,
-        headers,
-        tablefmt="github",
-        colalign=[*["left"] * len(part.rows), *["right"] * len(columns)],
-        disable_numparse=True,
-    )
+    return markdown_table(lines, headers, left=part.rows)
 
 
 def label(name: str, value: Any) -> str:

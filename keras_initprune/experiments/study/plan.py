@@ -131,7 +131,7 @@ def _part(name: str, table: Mapping[str, Any], content: Mapping[str, Any]) -> Pa
     _check_names(shared, _SETTINGS, "`every`")
     axes = {**{key: shared[key] for key in shared if key not in settings}, **settings}
     axes = {key: list(v) if isinstance(v, list) else [v] for key, v in axes.items()}
-    # Seeds go round last to first: a part that is stopped has compared all the rest.
+    # Seeds go round in the outer loop: a part that is stopped has compared the rest.
     order = sorted(axes, key=lambda key: key != "seed")
     runs = [
         _run(dict(zip(order, values, strict=True)), settings, content)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import tabulate
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -21,7 +20,7 @@ from keras_initprune.experiments.study import pivot
 from keras_initprune.experiments.study.plan import Part, Study
 from keras_initprune.experiments.study.storage import StudyResults
 from keras_initprune.experiments.summary import Measure, measure_of
-from keras_initprune.experiments.tables import percent
+from keras_initprune.experiments.tables import markdown_table, percent
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.intervals import mean_and_half_width
 
@@ -273,13 +272,7 @@ def _pca(material: _Material) -> str:
 
 
 def _markdown(lines: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
-    return tabulate.tabulate(
-        lines,
-        headers,
-        tablefmt="github",
-        colalign=["left", *["right"] * (len(headers) - 1)],
-        disable_numparse=True,
-    )
+    return markdown_table(lines, headers, left=headers[:1])
 
 
 _REPORTS: dict[str, Callable[[_Material], str]] = {
