@@ -39,7 +39,9 @@ def compare(
     prune_epochs: options.PruneEpochs = None,
     k: options.K = None,
     batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,
+    weight_decay: options.WeightDecay = None,
     distribution: options.Distribution = None,
     out: Annotated[
         Path | None,
@@ -57,7 +59,9 @@ def compare(
         prune_epochs=prune_epochs,
         k=k,
         batch_size=batch_size,
+        optimizer=optimizer,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
         distribution=distribution,
     )
     names = options.split(methods)

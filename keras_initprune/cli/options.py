@@ -26,8 +26,13 @@ PruneEpochs = Annotated[
 K = Annotated[int | None, typer.Option("--k", help="Candidate masks of K-starts.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images per step.")]
 LearningRate = Annotated[
-    float | None, typer.Option(help="Adam's first learning rate; falls to 0.")
+    float | None,
+    typer.Option(help="Learning rate until the mask is final; then falls to 0."),
 ]
+Optimizer = Annotated[
+    str | None, typer.Option(help="adam, or sgd with Nesterov's momentum.")
+]
+WeightDecay = Annotated[float | None, typer.Option(help="Decoupled weight decay.")]
 Distribution = Annotated[
     str | None,
     typer.Option(

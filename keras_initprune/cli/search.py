@@ -69,7 +69,9 @@ def search(
     ] = [],  # noqa: B006
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,
+    weight_decay: options.WeightDecay = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     strategy: Annotated[
         str,
@@ -110,7 +112,9 @@ def search(
         seed=seed,
         epochs=epochs,
         batch_size=batch_size,
+        optimizer=optimizer,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
     )
     fractions = options.numbers(sparsities, "sparsities")
     _check_use("sparsity", sparsity, objective, ("accuracy_at_sparsity",))

@@ -25,7 +25,9 @@ def train(
     prune_epochs: options.PruneEpochs = None,
     k: options.K = None,
     batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,
+    weight_decay: options.WeightDecay = None,
     distribution: options.Distribution = None,
     out: Annotated[
         Path | None,
@@ -48,7 +50,9 @@ def train(
         prune_epochs=prune_epochs,
         k=k,
         batch_size=batch_size,
+        optimizer=optimizer,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
         distribution=distribution,
     )
     folder = out or Path("trained") / f"{dataset}-{model}-{method}"

@@ -198,17 +198,33 @@ def build(run: Configuration, data: Any) -> keras.Model:
         arguments.update(small_widths(run.model, run.sparsity, arguments))
     model = models.get(run.model)(**arguments)
     steps = math.ceil(len(data.x_train) / run.batch_size)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        run.learning_rate, steps * run.epochs
-    )
     model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
+        optimizer=_optimizer(run, steps),
         loss=loss,
         metrics=metrics,
         steps_per_execution=math.ceil(steps / CALLS_PER_EPOCH),
         jit_compile=run.jit_compile,
     )
     return model
+
+
+def _optimizer(run: Configuration, steps: int) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a run whose epochs have so many steps."""
+    constant = min(run.prune_epochs, run.epochs) * steps
+    schedule = keras.optimizers.schedules.CosineDecay(
+        run.learning_rate,
+        # Training may end as soon as the mask is final.
+        decay_steps=max(1, run.epochs * steps - constant),
+        # It rises from where it begins to the same rate: it stays.
+        warmup_target=run.learning_rate,
+        warmup_steps=constant,
+    )
+    weight_decay = run.weight_decay or None
+    if run.optimizer == "adam":
+        return keras.optimizers.Adam(schedule, weight_decay=weight_decay)
+    return keras.optimizers.SGD(
+        schedule, momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
 
 
 def versions() -> dict[str, str]:
