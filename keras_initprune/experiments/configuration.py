@@ -53,7 +53,13 @@ DEFAULTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     # 41 steps per epoch are few, so they are larger than usual.
     "digits": ({"batch_size": 32, "learning_rate": 5e-3}, _SMALL_IMAGES),
     "mnist": (_MNIST_TRAINING, _MNIST_LIKE),
-    "fashion_mnist": (_MNIST_TRAINING, _MNIST_LIKE),
+    "fashion_mnist": (
+        _MNIST_TRAINING,
+        {
+            **_MNIST_LIKE,
+            "perceptron": {**_MNIST_LIKE["perceptron"], "learning_rate": 0.05},
+        },
+    ),
 }
 
 # The optimizers of runs, in `runner.py`.
