@@ -288,6 +288,36 @@ def test_reconstructions_of_other_shapes_are_refused():
             plots.reconstructions(rows)
 
 
+def test_dots_stand_in_rows_with_their_intervals():
+    rows = {"first": {"95 %": [1.0, 3.0], "98 %": [4.0]}, "second": {"95 %": [5.0]}}
+    axis = plots.interval_dots(rows, "Test error (%)", reference=0.0)
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["first", "second"]
+    assert axis.yaxis_inverted()
+    narrow, wide = (lines(axis)[name] for name in ("98 %", "95 %"))
+    np.testing.assert_allclose(wide.get_xdata(orig=False), [2.0, 5.0])
+    np.testing.assert_allclose(narrow.get_xdata(orig=False), [4.0])
+    (segments,) = (
+        container.lines[2][0].get_segments()
+        for container in axis.containers
+        if container.get_label() == "95 %"
+    )
+    # The t-interval of two values reaches 12.7 standard errors to both sides.
+    np.testing.assert_allclose(segments[0][:, 0], [2 - 12.706, 2 + 12.706], atol=1e-3)
+    assert axis.get_xscale() == "linear"
+
+
+def test_dots_far_apart_share_a_logarithmic_scale():
+    axis = plots.interval_dots({"a": {"": [2.0]}, "b": {"": [90.0]}}, "Test error (%)")
+    assert axis.get_xscale() == "log"
+    assert axis.get_legend() is None
+
+
+@pytest.mark.parametrize("rows", [{}, {"a": {}}, {"a": {"95 %": []}}])
+def test_dots_without_values_are_refused(rows):
+    with pytest.raises(ValueError, match="`rows` must hold one value or more"):
+        plots.interval_dots(rows, "Test error (%)")
+
+
 def test_every_figure_is_drawn_into_the_axis_that_it_is_given():
     images = {"Original": np.ones((1, 2, 2))}
     trial = {"sparsity": 0.9, "value": 98.0, "front": True}
@@ -295,6 +325,7 @@ def test_every_figure_is_drawn_into_the_axis_that_it_is_given():
         (plots.candidate_fitness, ([CANDIDATES],)),
         (plots.density_per_layer, (ROWS,)),
         (plots.error_against_sparsity, (RECORDS,)),
+        (plots.interval_dots, ({"a": {"b": [1.0]}}, "Test error (%)")),
         (plots.mask_images, (np.eye(4), (2, 2))),
         (plots.pareto_front, ([trial],)),
         (plots.pixel_use, (np.eye(4), (2, 2))),

@@ -39,10 +39,10 @@ SMALL = (
     + """
 [parts.methods]
 title = "Which method"
-method = ["dense", "random", "k_starts"]
+method = ["dense", "random", "dissipating_gradients"]
 seed = 0
 sparsity = 0.9
-reports = ["error_against_sparsity", "paired", "effective_sparsity", "price"]
+reports = ["error_against_sparsity", "paired", "effective_sparsity", "price", "dots"]
 
 [parts.again]
 title = "The same runs"
@@ -131,6 +131,12 @@ def test_a_wrong_file_is_an_error_that_names_it(tmp_path, text, message):
     assert str(path) in str(raised.value)
 
 
+def test_none_can_be_one_of_the_values_of_a_setting(tmp_path):
+    parts = '[parts.a]\nmethod = "random"\ncontrol = ["none", "shuffled"]\n'
+    (part,) = read_study(write(tmp_path, HEAD + parts)).parts
+    assert {run.control for run in part.runs} == {None, "shuffled"}
+
+
 def test_the_study_of_this_repository_is_valid(request):
     study = read_study(request.config.rootpath / "docs" / "study" / "study.toml")
     assert {run.seed for run in study.parts[0].runs} == {0, 1, 2, 3, 4}
@@ -147,12 +153,22 @@ def test_runs_are_stored_one_by_one_and_never_twice(tmp_path, quiet):
     results = run_study(study, tmp_path, console=quiet)
     again = json.loads((tmp_path / "digits-perceptron/results.json").read_text())
     assert again[:2] == stored
-    assert [run["method"] for run in again[2:]] == ["k_starts"]
+    assert [run["method"] for run in again[2:]] == ["dissipating_gradients"]
     for record in again:
         assert len(record["epoch_seconds"]) == len(record["epoch_nonzeros"]) == 2
-    page, figure = write_reports(study, results, tmp_path)
+    page, *figures = write_reports(study, results, tmp_path)
     text = page.read_text()
-    assert figure.name == "methods-error.png"
+    assert [figure.name for figure in figures] == [
+        "methods-dots.png",
+        "methods-effective.png",
+        "methods-error.png",
+        "methods-paired-dissipating_gradients.png",
+        "methods-price.png",
+    ]
+    assert all(f"({figure.name})" in text for figure in figures)
+    errors = {run["method"]: 100 * run["test_error"] for run in again}
+    ahead = errors["dissipating_gradients"] - errors["dense"]
+    assert f"{ahead:+.2f} ({int(ahead < 0)} of 1)" in text
     assert "## Which method" in text
     assert "3 of 3 runs, 1 seed: test error in %" in text
     error = next(run["test_error"] for run in again if run["method"] == "dense")

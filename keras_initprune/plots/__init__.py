@@ -13,6 +13,7 @@ from keras_initprune.plots.error_against import error_against
 from keras_initprune.plots.error_against_sparsity import error_against_sparsity
 from keras_initprune.plots.figure import Figure, subplots
 from keras_initprune.plots.fitness_against_error import fitness_against_error
+from keras_initprune.plots.interval_dots import interval_dots
 from keras_initprune.plots.mask_images import mask_images
 from keras_initprune.plots.pareto_front import pareto_front
 from keras_initprune.plots.pixel_use import pixel_use
@@ -28,6 +29,7 @@ __all__ = [
     "error_against",
     "error_against_sparsity",
     "fitness_against_error",
+    "interval_dots",
     "mask_images",
     "pareto_front",
     "pixel_use",

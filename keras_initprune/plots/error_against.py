@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from keras_initprune.intervals import mean_and_half_width
-from keras_initprune.plots.error_against_sparsity import measure
+from keras_initprune.plots.error_lines import draw_line, measure
 from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.style import add_legend, method_styles, tidy
 
@@ -51,24 +50,8 @@ def error_against(
     styles = method_styles(list(groups))
     for group, values in groups.items():
         places = sorted(value for value in values if values[value])
-        intervals = [
-            mean_and_half_width([factor * run[key] for run in values[place]])
-            for place in places
-        ]
-        means, half_widths = zip(*intervals, strict=True)
-        style = styles[group]
-        axis.errorbar(
-            places,
-            means,
-            np.nan_to_num(half_widths),
-            label=style.label,
-            color=style.colour,
-            marker=style.marker,
-            linestyle=style.line,
-            markersize=6,
-            linewidth=1.4,
-            capsize=2.5,
-        )
+        runs = [[factor * run[key] for run in values[place]] for place in places]
+        draw_line(axis, places, runs, styles[group])
     if reference:
         mean = float(np.mean([factor * run[key] for run in reference]))
         axis.axhline(mean, color="black", linewidth=1, linestyle=":", label="Dense")

@@ -5,18 +5,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from keras_initprune.intervals import mean_and_half_width
+from keras_initprune.plots.error_lines import (
+    draw_line,
+    label_logarithms,
+    measure,
+    needs_logarithm,
+)
 from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.sparsity_axis import draw_dense, space_by_density
-from keras_initprune.plots.style import (
-    MethodStyle,
-    add_legend,
-    in_order,
-    method_styles,
-    tidy,
-)
+from keras_initprune.plots.style import add_legend, in_order, method_styles, tidy
 
 # More methods than this do not leave room for a legend within the axis.
 _LEGEND_FITS = 6
@@ -65,7 +63,10 @@ def error_against_sparsity(
         # Side by side, or the intervals of good methods hide each other.
         step = min(0.035, 0.12 / len(methods))
         dodge = 1 + step * (index - (len(methods) - 1) / 2)
-        _draw_method(axis, values[method], dodge, styles[method])
+        sparsities = sorted(values[method])
+        places = [(1 - sparsity) * dodge for sparsity in sparsities]
+        groups = [values[method][sparsity] for sparsity in sparsities]
+        draw_line(axis, places, groups, styles[method])
     if dense:
         draw_dense(axis, [value for group in dense.values() for value in group])
     every = [value for of in (*values.values(), dense) for value in of.values()]
@@ -77,61 +78,9 @@ def error_against_sparsity(
     return axis
 
 
-def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
-    """Return a measure that all runs have: its key, what to multiply with, its name.
-
-    Args:
-        records: Runs.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    for key, factor, label in (
-        ("test_error", 100.0, "Test error (%)"),
-        ("test_mse", 1000.0, r"Test mean squared error ($\times$ 1000)"),
-    ):
-        if records and all(key in record for record in records):
-            return key, factor, label
-    raise ValueError(
-        "`records` must be runs that all have 'test_error' or all have 'test_mse'. "
-        f"Received: {len(records)} records"
-    )
-
-
-def _draw_method(
-    axis: Axes,
-    groups: Mapping[float, Sequence[float]],
-    dodge: float,
-    style: MethodStyle,
-) -> None:
-    sparsities = sorted(groups)
-    intervals = [mean_and_half_width(groups[sparsity]) for sparsity in sparsities]
-    means, half_widths = zip(*intervals, strict=True)
-    solid = style.line == "-"
-    axis.errorbar(
-        [(1 - sparsity) * dodge for sparsity in sparsities],
-        means,
-        np.nan_to_num(half_widths),
-        label=style.label,
-        color=style.colour,
-        marker=style.marker,
-        linestyle=style.line,
-        markersize=7,
-        markeredgecolor=style.colour if style.is_stroke else "white",
-        markeredgewidth=1.4 if style.is_stroke else 0.7,
-        linewidth=1.6 if solid else 1.2,
-        elinewidth=1.2,
-        capsize=2.5,
-        zorder=4 if solid else 3,
-    )
-
-
 def _scale_errors(axis: Axes, means: Sequence[float]) -> None:
-    # One collapsed method must not press all others flat.
-    if min(means) > 0 and max(means) > 6 * min(means):
+    if needs_logarithm(means):
         axis.set_yscale("log", nonpositive="clip")
         low, high = min(means) / 1.6, max(max(means) * 1.3, axis.get_ylim()[1])
         axis.set_ylim(low, high)
-        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_locator(NullLocator())
+        label_logarithms(axis.yaxis)

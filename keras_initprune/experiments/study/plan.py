@@ -15,10 +15,12 @@ from keras_initprune.validation import check_choice
 _SETTINGS = {field.name for field in fields(Configuration)}
 _PART_ONLY = {"title", "rows", "columns", "reports"}
 _TABLES = {"title", "every", "models", "methods", "parts"}
+_NONE = "none"  # TOML has no null.
 # What each report needs is said in `reports.py`.
 REPORTS = (
     "error_against_sparsity",
     "lines",
+    "dots",
     "paired",
     "rank_correlation",
     "price",
@@ -96,7 +98,8 @@ def read_study(path: str | Path) -> Study:
 
     The tables `every`, `models.NAME` and `methods.NAME` hold settings of runs, the
     later ones before the earlier ones, and above them stand those of each table
-    `parts.NAME`. A list of values in a part is one axis of its grid.
+    `parts.NAME`. A list of values in a part is one axis of its grid. `"none"` stands
+    for None.
 
     Args:
         path: The file.
@@ -158,7 +161,10 @@ def _run(
         values.update({key: v for key, v in table.items() if key not in own})
     if method == "dense":
         values["sparsity"] = 0.0
-    return configure(**values)
+    settings: dict[str, Any] = {
+        name: None if value == _NONE else value for name, value in values.items()
+    }
+    return configure(**settings)
 
 
 def _check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -23,9 +23,10 @@ from keras_initprune.experiments.summary import Measure, measure_of
 from keras_initprune.experiments.tables import markdown_table, percent
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.intervals import mean_and_half_width
+from keras_initprune.plots.style import GREY, add_legend, method_styles
 
 PAGE_NAME = "results.md"
-_OURS = "combination"
+_OURS = ("dissipating_gradients", "combination")
 _PCA_COMPONENTS = 16  # As many as the autoencoder's bottleneck has units.
 
 
@@ -109,7 +110,26 @@ def _failure(record: Mapping[str, Any]) -> str:
 
 
 def _error_against_sparsity(material: _Material) -> str:
-    return material.figure(plots.error_against_sparsity(material.runs), "error")
+    axis = plots.error_against_sparsity(material.runs)
+    if "pca" in material.part.reports:
+        axis.axhline(_pca_error(material), color=GREY, linestyle=":", label="PCA")
+        add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return material.figure(axis, "error")
+
+
+def _dots(material: _Material) -> str:
+    part, measure = material.part, material.measure
+    rows = {
+        _pretty(", ".join(row)): {
+            pivot.label(part.columns, column): [
+                measure.factor * run[measure.key] for run in runs
+            ]
+            for column, runs in columns.items()
+        }
+        for row, columns in pivot.pivot(part, material.runs).items()
+    }
+    axis = plots.interval_dots(rows, measure.label.capitalize())
+    return material.figure(axis, "dots")
 
 
 def _lines(material: _Material) -> str:
@@ -126,51 +146,71 @@ def _lines(material: _Material) -> str:
 
 
 def _paired(material: _Material) -> str:
-    """Compare the combination with every other method, seed by seed."""
-    key, measure = material.measure.key, material.measure
-    by_run = {(r["method"], r["sparsity"], r["seed"]): r[key] for r in material.runs}
-    methods = list(dict.fromkeys(run["method"] for run in material.runs))
-    sparsities = sorted({run["sparsity"] for run in material.runs} - {0.0})
-    lines = []
-    for method in methods:
-        line = [method]
-        for sparsity in sparsities:
-            other_at = 0.0 if method == "dense" else sparsity
-            differences = [
-                value - by_run[method, other_at, seed]
-                for (name, at, seed), value in by_run.items()
-                if name == _OURS
-                and at == sparsity
-                and (method, other_at, seed) in by_run
-            ]
-            if not differences or method == _OURS:
-                line.append("")
-                continue
-            ahead = sum(difference < 0 for difference in differences)
-            text = measure.show(*mean_and_half_width(differences), sign="+")
-            line.append(f"{text} ({ahead} of {len(differences)})")
-        lines.append(line)
-    lines = [line for line in lines if any(line[1:])]
-    if not lines:
+    """Compare the paper's methods with every other one, seed by seed."""
+    texts = [_paired_with(ours, material) for ours in _OURS]
+    return "\n\n".join(filter(None, texts))
+
+
+def _paired_with(ours: str, material: _Material) -> str:
+    measure = material.measure
+    by_run = {
+        (run["method"], run["sparsity"], run["seed"]): measure.factor * run[measure.key]
+        for run in material.runs
+    }
+    differences: dict[str, dict[str, list[float]]] = {}
+    for (name, sparsity, seed), value in by_run.items():
+        for method in dict.fromkeys(run["method"] for run in material.runs):
+            rival = (method, 0.0 if method == "dense" else sparsity, seed)
+            if name == ours != method and rival in by_run:
+                of_method = differences.setdefault(method, {})
+                pairs = of_method.setdefault(percent(sparsity), [])
+                pairs.append(value - by_run[rival])
+    if not differences:
         return ""
-    return (
-        "The combination minus each method, in pairs of the same seed (below 0: the "
-        "combination is ahead), and in how many pairs it is ahead:\n\n"
-        + _markdown(lines, ["method", *map(percent, sparsities)])
+    columns = sorted({column for of in differences.values() for column in of})
+    shown = Measure("", "", 1.0, measure.digits)
+    lines = []
+    for method, of_method in differences.items():
+        line = [method]
+        for column in columns:
+            pairs = of_method.get(column, [])
+            ahead = sum(difference < 0 for difference in pairs)
+            text = shown.show(*mean_and_half_width(pairs), sign="+") if pairs else ""
+            line.append(f"{text} ({ahead} of {len(pairs)})" if pairs else "")
+        lines.append(line)
+    label = f"{_pretty(ours)} minus the other, {measure.label}"
+    rows = {_pretty(method): of for method, of in differences.items()}
+    axis = plots.interval_dots(rows, label, reference=0.0)
+    return "\n\n".join(
+        [
+            f"`{ours}` minus each method, in pairs of the same seed (below 0: "
+            f"`{ours}` is ahead), and in how many pairs it is ahead:",
+            _markdown(lines, ["method", *columns]),
+            material.figure(axis, f"paired-{ours}"),
+        ]
     )
 
 
 def _effective_sparsity(material: _Material) -> str:
     runs = [run for run in material.runs if run["sparsity"]]
-    return (
-        "Effective sparsity in %, which also counts weights on dead paths as removed "
-        "(the lowest is bold, which means the fewest wasted):\n\n"
-        + pivot.table(
-            material.part,
-            runs,
-            lambda run: run["effective_sparsity"],
-            Measure("", "", 100.0, 3),
-        )
+    wasted: dict[str, dict[str, list[float]]] = {}
+    for run in sorted(runs, key=lambda run: run["sparsity"]):
+        of_method = wasted.setdefault(_pretty(run["method"]), {})
+        points = 100 * (run["effective_sparsity"] - run["achieved_sparsity"])
+        of_method.setdefault(percent(run["sparsity"]), []).append(points)
+    label = "Effective minus nominal sparsity (points)"
+    return "\n\n".join(
+        [
+            "Effective sparsity in %, which also counts weights on dead paths as "
+            "removed (the lowest is bold, which means the fewest wasted):",
+            pivot.table(
+                material.part,
+                runs,
+                lambda run: run["effective_sparsity"],
+                Measure("", "", 100.0, 3),
+            ),
+            material.figure(plots.interval_dots(wasted, label), "effective"),
+        ]
     )
 
 
@@ -179,27 +219,40 @@ def _price(material: _Material) -> str:
     dense = [s for run in material.runs if run["method"] == "dense" for s in _warm(run)]
     if not dense:
         return ""
-    lines = []
+    lines, rows = [], {}
     for method in dict.fromkeys(run["method"] for run in material.runs):
         runs = [run for run in material.runs if run["method"] == method]
         last = runs[0]["settings"]["prune_epochs"]
-        selecting = [s for run in runs for s in run["epoch_seconds"][1:last]]
-        later = [s for run in runs for s in run["epoch_seconds"][last + 1 :]]
-        ratios = [
-            f"{np.median(group) / np.median(dense):.2f}" if group else ""
-            for group in (selecting, later)
+        phases = {
+            "epochs of the selection": [s[1:last] for s in map(_seconds, runs)],
+            "later epochs": [s[last + 1 :] for s in map(_seconds, runs)],
+        }
+        ratios = {
+            phase: [float(np.median(seconds) / np.median(dense)) for seconds in of_runs]
+            for phase, of_runs in phases.items()
+            if all(of_runs)
+        }
+        rows[_pretty(method)] = ratios
+        texts = {phase: f"{np.median(of):.2f}" for phase, of in ratios.items()}
+        lines.append([method, *(texts.get(phase, "") for phase in phases)])
+    label = "Time of an epoch / time of a dense epoch"
+    return "\n\n".join(
+        [
+            "Time of an epoch against one of dense training, medians over all runs, "
+            "without the epochs in which Keras compiles; several processes shared two "
+            "busy cores:",
+            _markdown(lines, ["method", *phases]),
+            material.figure(plots.interval_dots(rows, label, 1.0), "price"),
         ]
-        lines.append([method, *ratios])
-    return (
-        "Time of an epoch against one of dense training, medians over all runs, "
-        "without the epochs in which Keras compiles; two processes on two shared "
-        "cores:\n\n"
-        + _markdown(lines, ["method", "epochs of the selection", "later epochs"])
     )
 
 
+def _seconds(run: Mapping[str, Any]) -> list[float]:
+    return run["epoch_seconds"]
+
+
 def _warm(run: Mapping[str, Any]) -> list[float]:
-    return run["epoch_seconds"][1:]
+    return _seconds(run)[1:]
 
 
 def _rank_correlation(material: _Material) -> str:
@@ -249,26 +302,38 @@ def _fisher_interval(correlation: float, count: int) -> tuple[float, float]:
 
 
 def _pca(material: _Material) -> str:
+    size = _PCA_COMPONENTS * int(np.prod(_images(material).image_shape))
+    return (
+        f"PCA with {_PCA_COMPONENTS} components, as many as the bottleneck has units, "
+        f"comes to {_pca_error(material):.2f} with {size:,} numbers."
+    )
+
+
+def _pca_error(material: _Material) -> float:
     """Return the error of PCA with as many components as the bottleneck has units."""
     from sklearn.decomposition import PCA
 
+    data = _images(material)
+    train, test = (x.reshape(len(x), -1) for x in (data.x_train, data.x_test))
+    pca = PCA(_PCA_COMPONENTS, random_state=0).fit(train)
+    found = pca.inverse_transform(pca.transform(test))
+    return material.measure.factor * float(np.mean((found - test) ** 2))
+
+
+def _images(material: _Material) -> datasets.Dataset:
     first = material.part.runs[0]
     if first.task != RECONSTRUCTION:
         raise ValueError(f"PCA reconstructs images. Received: model={first.model!r}")
-    data = datasets.load(
+    return datasets.load(
         first.dataset,
         data_dir=material.data_dir,
         validation_fraction=first.validation_fraction,
         seed=first.seed,
     )
-    train, test = (x.reshape(len(x), -1) for x in (data.x_train, data.x_test))
-    pca = PCA(_PCA_COMPONENTS, random_state=0).fit(train)
-    found = pca.inverse_transform(pca.transform(test))
-    error = material.measure.factor * float(np.mean((found - test) ** 2))
-    return (
-        f"PCA with {_PCA_COMPONENTS} components, as many as the bottleneck has units, "
-        f"comes to {error:.2f} with {_PCA_COMPONENTS * train.shape[1]:,} numbers."
-    )
+
+
+def _pretty(name: str) -> str:
+    return method_styles([name])[name].label
 
 
 def _markdown(lines: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
@@ -278,6 +343,7 @@ def _markdown(lines: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
 _REPORTS: dict[str, Callable[[_Material], str]] = {
     "error_against_sparsity": _error_against_sparsity,
     "lines": _lines,
+    "dots": _dots,
     "paired": _paired,
     "rank_correlation": _rank_correlation,
     "price": _price,
