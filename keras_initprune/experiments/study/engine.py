@@ -5,6 +5,7 @@ a Dask scheduler that is running already.
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,14 @@ def _train_all(
         return
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
     tasks = (joblib.delayed(_train)(run, data_dir) for run in runs)
-    for record in parallel(tasks):
-        run = Configuration(**record["settings"])
-        for _ in range(run.epochs * trainings(run)):
-            progress.advance()
-        yield record
+    with warnings.catch_warnings():
+        # joblib replaces processes whose memory has grown, as TensorFlow's does.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        for record in parallel(tasks):
+            run = Configuration(**record["settings"])
+            for _ in range(run.epochs * trainings(run)):
+                progress.advance()
+            yield record
 
 
 def _start_processes(workers: int) -> None:

@@ -47,7 +47,8 @@ class _Material:
         file = f"{self.part.name}-{name}.png"
         with replacing(self.folder / file) as temporary:
             cast(Figure, axis.figure).savefig(temporary, dpi=150, bbox_inches="tight")
-        return f"![{self.part.title}]({file})"
+        words = name.replace("_", " ").replace("-", " ")
+        return f"![{self.part.title}: {words}]({file})"
 
 
 def write_reports(
