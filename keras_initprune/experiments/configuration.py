@@ -45,9 +45,8 @@ _MNIST_LIKE: dict[str, dict[str, Any]] = {
     },
     "convnet": {"epochs": 12, "prune_epochs": 4},
 }
-# 5,000 of the 60,000 training images are the usual validation split. How the perceptron
-# and the autoencoder are trained was chosen on 10,000; `docs/study/study.toml` says among
-# what.
+# 5,000 of the 60,000 training images are the usual validation split. How the networks
+# are trained was chosen on 10,000; `docs/study/study.toml` says among what.
 _MNIST_TRAINING: dict[str, Any] = {
     "batch_size": 100,
     "learning_rate": 1.2e-3,
