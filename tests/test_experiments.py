@@ -92,6 +92,8 @@ def test_every_default_is_valid_and_makes_callbacks(method):
         ({"learning_rate": 0.0}, "`learning_rate`"),
         ({"learning_rate": math.nan}, "`learning_rate`"),
         ({"learning_rate": math.inf}, "`learning_rate`"),
+        ({"optimizer": "muon"}, "`optimizer` must be one of 'adam', 'sgd'"),
+        ({"weight_decay": -0.1}, "`weight_decay`"),
         ({"validation_fraction": 1.0}, "`validation_fraction`"),
         ({"k": 0}, "`k`"),
         ({"method": "random", "epochs": 2, "prune_epochs": 3}, "`prune_epochs`"),
@@ -106,6 +108,34 @@ def test_a_shorter_training_prunes_sooner():
     assert configure(method="random", epochs=9).prune_epochs == 3
     assert configure(method="random", epochs=3).prune_epochs == 2
     assert configure(method="random", epochs=1).prune_epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "decay"),
+    [
+        ({"optimizer": "adam"}, keras.optimizers.Adam, None),
+        ({"optimizer": "sgd", "weight_decay": 0.01}, keras.optimizers.SGD, 0.01),
+    ],
+)
+def test_the_rate_stays_until_the_mask_is_final_and_then_falls(settings, kind, decay):
+    run = configure(
+        method="random", epochs=4, prune_epochs=2, learning_rate=0.5, **settings
+    )
+    data = runner.load_data(run)
+    optimizer = runner.build(run, data).optimizer
+    assert type(optimizer) is kind
+    assert optimizer.weight_decay == decay
+    steps = math.ceil(len(data.x_train) / run.batch_size)
+    rates = []
+    for epoch in range(5):
+        optimizer.iterations.assign(epoch * steps)
+        rates.append(float(optimizer.learning_rate))
+    np.testing.assert_allclose(rates, [0.5, 0.5, 0.5, 0.25, 0.0], atol=1e-6)
+
+
+def test_a_training_may_end_when_its_mask_is_final():
+    run = configure(method="random", epochs=2, prune_epochs=2, batch_size=256)
+    assert np.isfinite(runner.train(run).record["test_error"])
 
 
 def test_configurations_survive_json():
