@@ -49,7 +49,7 @@ def interval_dots(
         )
     series = list(dict.fromkeys(name for of in rows.values() for name in of))
     if axis is None:
-        axis = new_axis(6.0, 0.9 + len(rows) * (0.22 + 0.12 * len(series)))
+        axis = new_axis(6.0, 0.9 + len(rows) * (0.24 + 0.08 * len(series)))
     for index, name in enumerate(series):
         dodge = (index - (len(series) - 1) / 2) * 0.6 / len(series)
         drawn = [(row, of[name]) for row, of in enumerate(rows.values()) if name in of]

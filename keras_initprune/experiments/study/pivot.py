@@ -76,4 +76,4 @@ def label(name: str, value: Any) -> str:
     """
     if name == "sparsity":
         return percent(value) if value else "dense"
-    return "-" if value is None else str(value)
+    return "none" if value is None else str(value)

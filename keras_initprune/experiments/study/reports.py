@@ -193,7 +193,7 @@ def _paired_with(ours: str, material: _Material) -> str:
 
 
 def _effective_sparsity(material: _Material) -> str:
-    runs = [run for run in material.runs if run["sparsity"]]
+    runs = [run for run in material.runs if run["achieved_sparsity"]]
     wasted: dict[str, dict[str, list[float]]] = {}
     for run in sorted(runs, key=lambda run: run["sparsity"]):
         of_method = wasted.setdefault(_pretty(run["method"]), {})
