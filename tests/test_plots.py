@@ -310,6 +310,9 @@ def test_dots_far_apart_share_a_logarithmic_scale():
     axis = plots.interval_dots({"a": {"": [2.0]}, "b": {"": [90.0]}}, "Test error (%)")
     assert axis.get_xscale() == "log"
     assert axis.get_legend() is None
+    differences = {"a": {"": [-0.1]}, "b": {"": [-40.0]}}
+    axis = plots.interval_dots(differences, "Difference (%)", reference=0.0)
+    assert axis.get_xscale() == "symlog"
 
 
 @pytest.mark.parametrize("rows", [{}, {"a": {}}, {"a": {"95 %": []}}])

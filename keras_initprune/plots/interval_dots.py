@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
 from keras_initprune.intervals import mean_and_half_width
 from keras_initprune.plots.error_lines import label_logarithms, needs_logarithm
 from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.style import BLACK, DASHES, PALE, PALETTE, legend_above, tidy
 
-_MARKERS = "oDs^vP*"
+_MARKERS = "oDs^vPX"
+_FAR = 10.0  # Differences beyond it would press all others flat.
 
 
 def interval_dots(
@@ -21,7 +23,8 @@ def interval_dots(
 ) -> Axes:
     """Draw means with their 95 % t-intervals, one row per name.
 
-    Where values lie far apart and there is no reference, their scale is logarithmic.
+    Where values lie far apart their scale is logarithmic; with a reference of 0, beyond
+    1 to both sides.
 
     Args:
         rows: From a row's name, first to last from above, to a series' name, to its
@@ -69,9 +72,13 @@ def interval_dots(
             elinewidth=1.2,
             capsize=2.5,
         )
+    centres = [float(np.mean(values)) for values in every]
     if reference is not None:
         axis.axvline(reference, color=BLACK, linewidth=1, linestyle=DASHES, zorder=1)
-    elif needs_logarithm(centres := [float(np.mean(values)) for values in every]):
+    if reference == 0 and max(map(abs, centres)) > _FAR:
+        axis.set_xscale("symlog", linthresh=1.0)
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    elif reference is None and needs_logarithm(centres):
         axis.set_xscale("log", nonpositive="clip")
         axis.set_xlim(min(centres) / 1.3, max(centres) * 1.3)
         label_logarithms(axis.xaxis)

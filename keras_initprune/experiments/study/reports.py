@@ -159,7 +159,7 @@ def _paired_with(ours: str, material: _Material) -> str:
         for run in material.runs
     }
     differences: dict[str, dict[str, list[float]]] = {}
-    for (name, sparsity, seed), value in by_run.items():
+    for (name, sparsity, seed), value in sorted(by_run.items(), key=_by_sparsity):
         for method in dict.fromkeys(run["method"] for run in material.runs):
             rival = (method, 0.0 if method == "dense" else sparsity, seed)
             if name == ours != method and rival in by_run:
@@ -168,7 +168,7 @@ def _paired_with(ours: str, material: _Material) -> str:
                 pairs.append(value - by_run[rival])
     if not differences:
         return ""
-    columns = sorted({column for of in differences.values() for column in of})
+    columns = list(dict.fromkeys(c for of in differences.values() for c in of))
     shown = Measure("", "", 1.0, measure.digits)
     lines = []
     for method, of_method in differences.items():
@@ -190,6 +190,10 @@ def _paired_with(ours: str, material: _Material) -> str:
             material.figure(axis, f"paired-{ours}"),
         ]
     )
+
+
+def _by_sparsity(item: tuple[tuple[str, float, int], float]) -> float:
+    return item[0][1]
 
 
 def _effective_sparsity(material: _Material) -> str:
