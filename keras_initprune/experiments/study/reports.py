@@ -4,6 +4,7 @@ A report is a function from a part and its finished runs to Markdown, and a row 
 `_REPORTS`; it may leave figures in the folder.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,8 @@ def _failure(record: Mapping[str, Any]) -> str:
 def _error_against_sparsity(material: _Material) -> str:
     axis = plots.error_against_sparsity(material.runs)
     if "pca" in material.part.reports:
-        axis.axhline(_pca_error(material), color=GREY, linestyle=":", label="PCA")
+        error, _ = _pca_of(material)
+        axis.axhline(error, color=GREY, linestyle=":", label="PCA")
         add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return material.figure(axis, "error")
 
@@ -156,10 +158,10 @@ def _paired_with(ours: str, material: _Material) -> str:
     measure = material.measure
     by_run = {
         (run["method"], run["sparsity"], run["seed"]): measure.factor * run[measure.key]
-        for run in material.runs
+        for run in sorted(material.runs, key=lambda run: run["sparsity"])
     }
     differences: dict[str, dict[str, list[float]]] = {}
-    for (name, sparsity, seed), value in sorted(by_run.items(), key=_by_sparsity):
+    for (name, sparsity, seed), value in by_run.items():
         for method in dict.fromkeys(run["method"] for run in material.runs):
             rival = (method, 0.0 if method == "dense" else sparsity, seed)
             if name == ours != method and rival in by_run:
@@ -190,10 +192,6 @@ def _paired_with(ours: str, material: _Material) -> str:
             material.figure(axis, f"paired-{ours}"),
         ]
     )
-
-
-def _by_sparsity(item: tuple[tuple[str, float, int], float]) -> float:
-    return item[0][1]
 
 
 def _effective_sparsity(material: _Material) -> str:
@@ -228,12 +226,13 @@ def _price(material: _Material) -> str:
     for method in dict.fromkeys(run["method"] for run in material.runs):
         runs = [run for run in material.runs if run["method"] == method]
         last = runs[0]["settings"]["prune_epochs"]
+        seconds = [run["epoch_seconds"] for run in runs]
         phases = {
-            "epochs of the selection": [s[1:last] for s in map(_seconds, runs)],
-            "later epochs": [s[last + 1 :] for s in map(_seconds, runs)],
+            "epochs of the selection": [of_run[1:last] for of_run in seconds],
+            "later epochs": [of_run[last + 1 :] for of_run in seconds],
         }
         ratios = {
-            phase: [float(np.median(seconds) / np.median(dense)) for seconds in of_runs]
+            phase: [float(np.median(of_run) / np.median(dense)) for of_run in of_runs]
             for phase, of_runs in phases.items()
             if all(of_runs)
         }
@@ -252,12 +251,8 @@ def _price(material: _Material) -> str:
     )
 
 
-def _seconds(run: Mapping[str, Any]) -> list[float]:
-    return run["epoch_seconds"]
-
-
 def _warm(run: Mapping[str, Any]) -> list[float]:
-    return _seconds(run)[1:]
+    return run["epoch_seconds"][1:]
 
 
 def _rank_correlation(material: _Material) -> str:
@@ -307,34 +302,38 @@ def _fisher_interval(correlation: float, count: int) -> tuple[float, float]:
 
 
 def _pca(material: _Material) -> str:
-    size = _PCA_COMPONENTS * int(np.prod(_images(material).image_shape))
+    error, size = _pca_of(material)
     return (
         f"PCA with {_PCA_COMPONENTS} components, as many as the bottleneck has units, "
-        f"comes to {_pca_error(material):.2f} with {size:,} numbers."
+        f"comes to {error:.2f} with {size:,} numbers."
     )
 
 
-def _pca_error(material: _Material) -> float:
-    """Return the error of PCA with as many components as the bottleneck has units."""
-    from sklearn.decomposition import PCA
-
-    data = _images(material)
-    train, test = (x.reshape(len(x), -1) for x in (data.x_train, data.x_test))
-    pca = PCA(_PCA_COMPONENTS, random_state=0).fit(train)
-    found = pca.inverse_transform(pca.transform(test))
-    return material.measure.factor * float(np.mean((found - test) ** 2))
-
-
-def _images(material: _Material) -> datasets.Dataset:
+def _pca_of(material: _Material) -> tuple[float, int]:
+    """Return the error of PCA on the images of a part, and how many numbers it has."""
     first = material.part.runs[0]
     if first.task != RECONSTRUCTION:
         raise ValueError(f"PCA reconstructs images. Received: model={first.model!r}")
-    return datasets.load(
-        first.dataset,
-        data_dir=material.data_dir,
-        validation_fraction=first.validation_fraction,
-        seed=first.seed,
+    error, size = _fit_pca(
+        first.dataset, material.data_dir, first.validation_fraction, first.seed
     )
+    return material.measure.factor * error, size
+
+
+@functools.cache
+def _fit_pca(
+    dataset: str, data_dir: str | Path | None, validation_fraction: float, seed: int
+) -> tuple[float, int]:
+    """Fit it once for the figure and the text."""
+    from sklearn.decomposition import PCA
+
+    data = datasets.load(
+        dataset, data_dir=data_dir, validation_fraction=validation_fraction, seed=seed
+    )
+    train, test = (x.reshape(len(x), -1) for x in (data.x_train, data.x_test))
+    pca = PCA(_PCA_COMPONENTS, random_state=0).fit(train)
+    found = pca.inverse_transform(pca.transform(test))
+    return float(np.mean((found - test) ** 2)), pca.components_.size
 
 
 def _pretty(name: str) -> str:
