@@ -70,7 +70,7 @@ def cached_matrix(
 
     matrix = tf.cond(tf.reduce_all(seen == fingerprint), lambda: last, renew)
     nothing = tf.zeros([0], values.dtype), tf.zeros([0, 2], indices.dtype)
-    return _typed(matrix, assemble(*nothing, shape))
+    return typed(matrix, assemble(*nothing, shape))
 
 
 def forget(name: str) -> None:
@@ -85,18 +85,23 @@ def forget(name: str) -> None:
         tf.raw_ops.DestroyResourceOp(resource=_handle(name), ignore_lookup_error=True)
 
 
+def typed(matrix: tf.Tensor, alike: tf.Tensor) -> tf.Tensor:
+    """Tell a graph what is inside a variant that comes from outside or from a branch.
+
+    TensorFlow infers it only from operations. What it knows of one element of a stack
+    it knows of all.
+
+    Args:
+        matrix: The variant tensor.
+        alike: One that an operation of this graph has made, with contents of the same
+            type and shape.
+    """
+    return matrix if tf.executing_eagerly() else tf.stack([alike, matrix])[1]
+
+
 def _handle(name: str) -> tf.Tensor:
     return tf.raw_ops.VarHandleOp(dtype=tf.variant, shape=[], shared_name=name)
 
 
 def _entry(fingerprint: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.OptionalFromValue(components=[fingerprint, matrix])
-
-
-def _typed(matrix: tf.Tensor, alike: tf.Tensor) -> tf.Tensor:
-    """Tell a graph what is inside a variant that comes out of a resource or a branch.
-
-    TensorFlow infers it only from operations. What it knows of one element of a stack
-    it knows of all.
-    """
-    return matrix if tf.executing_eagerly() else tf.stack([alike, matrix])[1]

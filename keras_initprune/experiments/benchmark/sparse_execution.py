@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from keras_initprune.experiments.benchmark.measurement import (
     Measurement,
@@ -17,7 +18,7 @@ from keras_initprune.experiments.benchmark.networks import (
     wide_perceptron,
 )
 from keras_initprune.experiments.benchmark.sizes import Sizes
-from keras_initprune.sparse import to_sparse
+from keras_initprune.sparse import SparseDense, cache, products, to_sparse
 
 # Batches that `predict` takes in one call.
 STEPS = 16
@@ -40,7 +41,9 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
     Predictions go through the function that `predict` calls, 16 batches in one call on
     both sides (`steps_per_execution`), so that the price of a call does not hide the
     product's; and through a `tf.function`, one batch in one call, as they would be
-    served. Training steps go through the function of `fit`. All are without XLA.
+    served. Training steps go through the function of `fit`. All are without XLA. The
+    fewest TensorFlow operations that compute the sparse model show what its products
+    leave to be gained.
 
     Args:
         sizes: How much to measure.
@@ -66,6 +69,13 @@ def _compare(width: int, sparsity: float, sizes: Sizes) -> Iterator[Measurement]
         sizes.pairs,
         at_least=_PREDICTION_GOALS.get((width, sparsity)),
         details={"calls": count, "steps_per_execution": STEPS},
+    )
+    yield paired(
+        f"dense prediction, {name}",
+        "bare TensorFlow operations",
+        (_predicts(dense, count), _predicts_barely(sparse, count)),
+        sizes.pairs,
+        details={"calls": count},
     )
     yield paired(
         f"dense tf.function, {name}",
@@ -102,6 +112,70 @@ def _predicts(model: keras.Model, count: int) -> Callable[[], Any]:
             model.predict_function([(batch,)] * STEPS)
 
     return predict
+
+
+def _predicts_barely(model: keras.Model, count: int) -> Callable[[], Any]:
+    batches = [tf.constant(random_images(1)[0])] * STEPS
+    function = bare_operations(model)
+
+    def predict() -> None:
+        for _ in range(max(1, count // STEPS)):
+            function(batches)
+
+    return predict
+
+
+def bare_operations(
+    model: keras.Model,
+) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
+    """Return a function that predicts with products, biases and activations only.
+
+    Neither Keras nor a look whether the kernels are still the same: a layer that
+    multiplies with TensorFlow's matrices cannot be much faster.
+
+    Args:
+        model: A perceptron of `Dense` and `SparseDense` layers.
+    """
+    layers = [layer for layer in model.layers if layer.weights]
+    matrices = [_matrix(layer) for layer in layers]
+    biases = [ops.expand_dims(layer.bias, 1) for layer in layers]
+
+    @tf.function(jit_compile=False)
+    def predict(batches: list[tf.Tensor], matrices: list[tf.Tensor]) -> list[tf.Tensor]:
+        known = [_typed(*pair) for pair in zip(layers, matrices, strict=True)]
+        outputs = []
+        for images in batches:
+            columns = tf.transpose(tf.reshape(images, [len(images), -1]))
+            for layer, matrix, bias in zip(layers, known, biases, strict=True):
+                columns = layer.activation(_multiply(layer, matrix, columns) + bias)
+            outputs.append(tf.transpose(columns))
+        return outputs
+
+    return lambda batches: predict(batches, matrices)
+
+
+def _matrix(layer: keras.layers.Layer) -> tf.Tensor:
+    if not isinstance(layer, SparseDense):
+        return ops.convert_to_tensor(layer.kernel)
+    shape = layer.units, layer.input_size
+    values, indices = map(ops.convert_to_tensor, (layer.values, layer.indices))
+    return products.sparse_matrix(values, indices, shape)
+
+
+def _typed(layer: keras.layers.Layer, matrix: tf.Tensor) -> tf.Tensor:
+    if not isinstance(layer, SparseDense):
+        return matrix
+    shape = layer.units, layer.input_size
+    nothing = tf.zeros([0]), tf.zeros([0, 2], tf.int64)
+    return cache.typed(matrix, products.sparse_matrix(*nothing, shape))
+
+
+def _multiply(
+    layer: keras.layers.Layer, matrix: tf.Tensor, columns: tf.Tensor
+) -> tf.Tensor:
+    if isinstance(layer, SparseDense):
+        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=columns)
+    return tf.matmul(matrix, columns, transpose_a=True)
 
 
 def _calls(model: keras.Model, count: int) -> Callable[[], Any]:
