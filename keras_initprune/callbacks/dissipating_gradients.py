@@ -35,7 +35,7 @@ class DissipatingGradients(GradualPruning):
         sparsity: Fraction of weights removed when the phase ends, in [0, 1). Exactly
             one of `sparsity` and `fraction` must be given.
         fraction: Weights whose score stays at or below it are removed, in (0, 1].
-        epochs: Epochs in which weights are removed. Defaults to 4.
+        epochs: Epochs in which weights are removed. Defaults to 6.
         criterion: What counts as movement: `"movement"` (|w - w0|; as a fraction: of
             the root mean square of all initial weights), `"relative"` (|w - w0| /
             |w0|), `"standardised"` (|w - w0| / std(w0) of the tensor) or `"gradient"`
@@ -79,7 +79,7 @@ class DissipatingGradients(GradualPruning):
         self,
         sparsity: float | None = None,
         fraction: float | None = None,
-        epochs: int = 4,
+        epochs: int = 6,
         criterion: str | None = None,
         interval: Interval = "auto",
         distribution: Distribution | None = None,

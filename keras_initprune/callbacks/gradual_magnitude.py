@@ -21,7 +21,7 @@ class GradualMagnitude(GradualPruning):
 
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1).
-        epochs: Length of the phase in epochs. Defaults to 4.
+        epochs: Length of the phase in epochs. Defaults to 6.
         interval: Steps between two removals, or None for the ends of epochs. Defaults
             to `"auto"`: ten removals in every epoch, the last one at its end, or only
             that one where Keras does not know how many steps an epoch has. With
@@ -54,7 +54,7 @@ class GradualMagnitude(GradualPruning):
     def __init__(
         self,
         sparsity: float,
-        epochs: int = 4,
+        epochs: int = 6,
         interval: Interval = "auto",
         distribution: Distribution = "erk",
         verbose: int = 0,

@@ -31,7 +31,7 @@ _SMALL_IMAGES: dict[str, dict[str, Any]] = {
 _MNIST_LIKE: dict[str, dict[str, Any]] = {
     "perceptron": {
         "epochs": 12,
-        "prune_epochs": 4,
+        "prune_epochs": 6,
         "optimizer": "sgd",
         "learning_rate": 0.1,
         "weight_decay": 1e-3,
@@ -39,7 +39,7 @@ _MNIST_LIKE: dict[str, dict[str, Any]] = {
     },
     "autoencoder": {
         "epochs": 12,
-        "prune_epochs": 4,
+        "prune_epochs": 6,
         "learning_rate": 3e-3,
         "jit_compile": True,
     },

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def split_combination(sparsity: float, epochs: int) -> tuple[float, int, int]:
     """Divide the pruning between K-starts and dissipating gradients.
 
-    K-starts takes the first epoch and half of the way, geometrically in density;
+    K-starts takes the first epoch and a quarter of the way, geometrically in density;
     dissipating gradients goes on from there. This is the only place that decides it.
 
     Args:
@@ -30,7 +30,7 @@ def split_combination(sparsity: float, epochs: int) -> tuple[float, int, int]:
         ValueError: If there are fewer than two epochs to share.
 
     Example:
-        >>> split_combination(0.75, epochs=4)
+        >>> split_combination(0.9375, epochs=4)
         (0.5, 1, 3)
     """
     if epochs < 2:
@@ -38,7 +38,7 @@ def split_combination(sparsity: float, epochs: int) -> tuple[float, int, int]:
             "The combination prunes for at least one epoch with each of its two "
             f"methods, so `prune_epochs` must be 2 or more. Received: {epochs}"
         )
-    return 1 - (1 - sparsity) ** 0.5, 1, epochs - 1
+    return 1 - (1 - sparsity) ** 0.25, 1, epochs - 1
 
 
 def _dense(run: "Configuration") -> list[Any]:
