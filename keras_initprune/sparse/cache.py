@@ -12,6 +12,7 @@ first needed.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context
@@ -69,8 +70,7 @@ def cached_matrix(
         return matrix
 
     matrix = tf.cond(tf.reduce_all(seen == fingerprint), lambda: last, renew)
-    nothing = tf.zeros([0], values.dtype), tf.zeros([0, 2], indices.dtype)
-    return typed(matrix, assemble(*nothing, shape))
+    return typed(matrix, assemble, shape, values.dtype)
 
 
 def forget(name: str) -> None:
@@ -85,18 +85,24 @@ def forget(name: str) -> None:
         tf.raw_ops.DestroyResourceOp(resource=_handle(name), ignore_lookup_error=True)
 
 
-def typed(matrix: tf.Tensor, alike: tf.Tensor) -> tf.Tensor:
+def typed(
+    matrix: tf.Tensor, assemble: Assemble, shape: tuple[int, int], dtype: Any
+) -> tf.Tensor:
     """Tell a graph what is inside a variant that comes from outside or from a branch.
 
     TensorFlow infers it only from operations. What it knows of one element of a stack
-    it knows of all.
+    it knows of all, so it stacks the matrix on an empty one.
 
     Args:
         matrix: The variant tensor.
-        alike: One that an operation of this graph has made, with contents of the same
-            type and shape.
+        assemble: As for `cached_matrix`.
+        shape: Shape of the matrix.
+        dtype: Type of its values.
     """
-    return matrix if tf.executing_eagerly() else tf.stack([alike, matrix])[1]
+    if tf.executing_eagerly():
+        return matrix
+    empty = assemble(tf.zeros([0], dtype), tf.zeros([0, 2], tf.int64), shape)
+    return tf.stack([empty, matrix])[1]
 
 
 def _handle(name: str) -> tf.Tensor:

@@ -69,14 +69,14 @@ def matrix_product(
 
     @tf.custom_gradient
     def product(inputs: tf.Tensor, values: tf.Tensor, matrix: tf.Tensor) -> Any:
-        outputs = _multiply(matrix, inputs)
+        outputs = multiply(matrix, inputs)
 
         def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
             # A saved gradient cannot refer to the matrix of the forward pass. Within
             # one graph TensorFlow sees that the two are the same. To assemble the other
             # orientation would take as long as this slower kernel loses.
             again = sparse_matrix(values, indices, shape)
-            back = _multiply(again, upstream, transpose_a=True)
+            back = multiply(again, upstream, transpose_a=True)
             return back, sampled_product(inputs, upstream, indices, shape), None
 
         return outputs, gradients
@@ -91,6 +91,19 @@ def sparse_matrix(
     return tf.raw_ops.SparseTensorToCSRSparseMatrix(
         indices=indices, values=values, dense_shape=tf.constant(shape, tf.int64)
     )
+
+
+def multiply(
+    matrix: tf.Tensor, dense: tf.Tensor, transpose_a: bool = False
+) -> tf.Tensor:
+    """Multiply a CSR matrix, or its transpose, with a dense one; without a gradient.
+
+    Args:
+        matrix: What `sparse_matrix` returns.
+        dense: The other factor.
+        transpose_a: Whether to transpose the sparse one.
+    """
+    return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense, transpose_a=transpose_a)
 
 
 def sampled_product(
@@ -158,9 +171,3 @@ def _steps(length: int, step: int) -> list[tuple[int, int]]:
     return [
         (begin, min(begin + step, length)) for begin in range(0, max(length, 1), step)
     ]
-
-
-def _multiply(
-    matrix: tf.Tensor, dense: tf.Tensor, transpose_a: bool = False
-) -> tf.Tensor:
-    return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense, transpose_a=transpose_a)

@@ -104,19 +104,20 @@ def _compare(width: int, sparsity: float, sizes: Sizes) -> Iterator[Measurement]
 
 
 def _predicts(model: keras.Model, count: int) -> Callable[[], Any]:
-    batch = tf.constant(random_images(1)[0])
     model.make_predict_function()
-
-    def predict() -> None:
-        for _ in range(max(1, count // STEPS)):
-            model.predict_function([(batch,)] * STEPS)
-
-    return predict
+    return _repeats(
+        lambda batches: model.predict_function([(batch,) for batch in batches]), count
+    )
 
 
 def _predicts_barely(model: keras.Model, count: int) -> Callable[[], Any]:
+    return _repeats(bare_operations(model), count)
+
+
+def _repeats(
+    function: Callable[[list[tf.Tensor]], Any], count: int
+) -> Callable[[], Any]:
     batches = [tf.constant(random_images(1)[0])] * STEPS
-    function = bare_operations(model)
 
     def predict() -> None:
         for _ in range(max(1, count // STEPS)):
@@ -166,15 +167,14 @@ def _typed(layer: keras.layers.Layer, matrix: tf.Tensor) -> tf.Tensor:
     if not isinstance(layer, SparseDense):
         return matrix
     shape = layer.units, layer.input_size
-    nothing = tf.zeros([0]), tf.zeros([0, 2], tf.int64)
-    return cache.typed(matrix, products.sparse_matrix(*nothing, shape))
+    return cache.typed(matrix, products.sparse_matrix, shape, layer.values.dtype)
 
 
 def _multiply(
     layer: keras.layers.Layer, matrix: tf.Tensor, columns: tf.Tensor
 ) -> tf.Tensor:
     if isinstance(layer, SparseDense):
-        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=columns)
+        return products.multiply(matrix, columns)
     return tf.matmul(matrix, columns, transpose_a=True)
 
 
