@@ -2,13 +2,14 @@
 
 TensorFlow's CSR matrix is a variant tensor: it cannot be a saved variable, and to
 assemble it from its values takes longer than to multiply with it. Between predictions
-the values seldom change, so it is kept in a resource of the process, together with a
-fingerprint of the values that it was made of. Whichever way they change - a training
-step, `set_weights`, a restored checkpoint - the next prediction sees it.
+the values seldom change, so it is kept in a table of the process, under a fingerprint
+of the values that it was made of. Whichever way they change - a training step,
+`set_weights`, a restored checkpoint - the next prediction sees it. Whoever moves the
+same values to other places has to `forget` the matrix.
 
-The resource is named in the graph and not captured by it. So it works in every graph,
-also in one that a SavedModel brings to another process: there it is made when it is
-first needed.
+The table is named in the graph and not captured by it. So it works in every graph, also
+in one that a SavedModel brings to another process: there it is made when it is first
+needed.
 """
 
 from collections.abc import Callable
@@ -47,34 +48,39 @@ def cached_matrix(
     Returns:
         The matrix, a variant tensor.
     """
-    kept = _handle(name)
-    fingerprint = tf.raw_ops.Fingerprint(
-        data=tf.reshape(values, [1, -1]), method="farmhash64"
+    table = _table(name)
+    fingerprint = tf.bitcast(
+        tf.raw_ops.Fingerprint(data=tf.reshape(values, [1, -1]), method="farmhash64"),
+        tf.int64,
     )
-    # Matrix and fingerprint are one value, read once and replaced at once, whoever
-    # else, with whatever values, uses the same name at the same time.
-    entry = tf.cond(
-        tf.raw_ops.VarIsInitializedOp(resource=kept),
-        lambda: tf.raw_ops.ReadVariableOp(resource=kept, dtype=tf.variant),
-        lambda: _entry(tf.zeros([1, 8], tf.uint8), tf.raw_ops.OptionalNone()),
+    found = tf.raw_ops.LookupTableFindV2(
+        table_handle=table,
+        keys=fingerprint,
+        default_value=tf.raw_ops.OptionalNone(),
     )
-    seen, last = tf.raw_ops.OptionalGetValue(
-        optional=entry,
-        output_types=[tf.uint8, tf.variant],
-        output_shapes=[[1, 8], []],
-    )
+    kept = tf.reshape(found, [])
+
+    def keep() -> tf.Tensor:
+        [matrix] = tf.raw_ops.OptionalGetValue(
+            optional=kept, output_types=[tf.variant], output_shapes=[[]]
+        )
+        return matrix
 
     def renew() -> tf.Tensor:
         matrix = assemble(values, indices, shape)
-        tf.raw_ops.AssignVariableOp(resource=kept, value=_entry(fingerprint, matrix))
+        entry = tf.raw_ops.OptionalFromValue(components=[matrix])
+        # Whatever else the table holds goes, in one step with what comes.
+        tf.raw_ops.LookupTableImportV2(
+            table_handle=table, keys=fingerprint, values=tf.reshape(entry, [1])
+        )
         return matrix
 
-    matrix = tf.cond(tf.reduce_all(seen == fingerprint), lambda: last, renew)
+    matrix = tf.cond(tf.raw_ops.OptionalHasValue(optional=kept), keep, renew)
     return typed(matrix, assemble, shape, values.dtype)
 
 
 def forget(name: str) -> None:
-    """Free a kept matrix.
+    """Free a kept matrix, if there is one.
 
     Args:
         name: As given to `cached_matrix`.
@@ -82,7 +88,7 @@ def forget(name: str) -> None:
     # Whenever the garbage collector calls, it may be while a graph is being built: what
     # added to that graph would wait for a lock that this thread holds already.
     with context.eager_mode():
-        tf.raw_ops.DestroyResourceOp(resource=_handle(name), ignore_lookup_error=True)
+        tf.raw_ops.DestroyResourceOp(resource=_table(name), ignore_lookup_error=True)
 
 
 def typed(
@@ -105,9 +111,7 @@ def typed(
     return tf.stack([empty, matrix])[1]
 
 
-def _handle(name: str) -> tf.Tensor:
-    return tf.raw_ops.VarHandleOp(dtype=tf.variant, shape=[], shared_name=name)
-
-
-def _entry(fingerprint: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    return tf.raw_ops.OptionalFromValue(components=[fingerprint, matrix])
+def _table(name: str) -> tf.Tensor:
+    return tf.raw_ops.MutableHashTableV2(
+        key_dtype=tf.int64, value_dtype=tf.variant, shared_name=name
+    )

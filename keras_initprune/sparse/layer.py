@@ -184,7 +184,7 @@ class SparseDense(keras.layers.Layer):
                 f"{self.nonzeros} weights. Received: shape {kernel.shape} with "
                 f"{count} kept"
             )
-        self.indices.assign(np.argwhere(kept))
+        self._assign_pattern(np.argwhere(kept))
         self.values.assign(kernel.T[kept])
 
     def mask(self) -> np.ndarray:
@@ -222,7 +222,7 @@ class SparseDense(keras.layers.Layer):
                 f"{len(columns)} weights"
             )
         rows = np.repeat(np.arange(self.units), lengths)
-        self.indices.assign(np.stack([rows, columns], axis=1).astype(np.int64))
+        self._assign_pattern(np.stack([rows, columns], axis=1).astype(np.int64))
         self.values.assign(np.asarray(store["values"]))
         if self.bias is not None:
             self.bias.assign(np.asarray(store["bias"]))
@@ -244,6 +244,11 @@ class SparseDense(keras.layers.Layer):
             "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
         }
+
+    def _assign_pattern(self, indices: np.ndarray) -> None:
+        self.indices.assign(indices)
+        # It is found by its values alone, and these may be the same in other places.
+        cache.forget(self._cache_name)
 
     def _first_positions(self, shape: Any, dtype: Any = None) -> np.ndarray:
         positions = np.unravel_index(
