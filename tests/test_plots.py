@@ -46,13 +46,19 @@ def test_the_sparsities_of_the_records_are_the_ticks():
     assert left > right  # Density falls from left to right, so sparsity rises.
 
 
-def test_intervals_are_those_of_student():
-    axis = plots.error_against_sparsity(RECORDS)
+def half_widths(records):
+    axis = plots.error_against_sparsity(records)
     (random,) = (c for c in axis.containers if c.get_label() == "Random")
-    (low, high), single = (bar[:, 1] for bar in random.lines[2][0].get_segments())
-    # Two seeds, 4 % and 6 %: t(0.975, 1) * sqrt(2) / sqrt(2) = 12.706.
-    assert (high - low) / 2 == pytest.approx(12.706, abs=1e-3)
-    assert single[0] == single[1]  # One seed has no interval.
+    segments = random.lines[2][0].get_segments()
+    return [(segment[1, 1] - segment[0, 1]) / 2 for segment in segments]
+
+
+def test_intervals_are_those_of_student():
+    # Three seeds, 4 %, 5 % and 6 %: t(0.975, 2) / sqrt(3) = 2.484; one has no interval.
+    three = [*RECORDS, record("random", 0.9, 2, 0.05)]
+    assert half_widths(three) == pytest.approx([2.484, 0], abs=1e-3)
+    # That of two would hide all else.
+    assert half_widths(RECORDS) == [0, 0]
 
 
 def test_dense_is_a_reference_line_and_not_a_point():

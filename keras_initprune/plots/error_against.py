@@ -21,7 +21,7 @@ def error_against(
 ) -> Axes:
     """Draw the test error of groups of runs against one setting.
 
-    Points are means over seeds with their 95 % t-intervals.
+    Points are means over seeds with their 95 % t-intervals, from three on.
 
     Args:
         groups: From a line's name to the setting's value, to runs with either

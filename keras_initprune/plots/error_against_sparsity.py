@@ -25,10 +25,10 @@ def error_against_sparsity(
 ) -> Axes:
     """Draw the test error of every method against sparsity.
 
-    Points are means over seeds with their 95 % t-intervals; the dense runs are a
-    reference line with a band. Sparsities are spaced by the logarithm of what is left,
-    so that 90, 95 and 98 % do not crowd together, and errors on a logarithmic scale
-    where they lie far apart.
+    Points are means over seeds with their 95 % t-intervals, from three on; the dense
+    runs are a reference line with a band. Sparsities are spaced by the logarithm of
+    what is left, so that 90, 95 and 98 % do not crowd together, and errors on a
+    logarithmic scale where they lie far apart.
 
     Args:
         records: Runs with `method`, `sparsity`, `seed` and either `test_error` (a

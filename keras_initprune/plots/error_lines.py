@@ -33,13 +33,18 @@ def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
     )
 
 
+# Of two values the interval is more than six times as wide as they are apart to either
+# side: it would press all else on the axis flat.
+_FEWEST_WITH_INTERVAL = 3
+
+
 def draw_line(
     axis: Axes,
     places: Sequence[float],
     values: Sequence[Sequence[float]],
     style: MethodStyle,
 ) -> None:
-    """Draw means with their 95 % t-intervals.
+    """Draw means with their 95 % t-intervals, from three values on.
 
     Args:
         axis: The axis.
@@ -48,11 +53,12 @@ def draw_line(
         style: How to draw them.
     """
     means, half_widths = zip(*map(mean_and_half_width, values), strict=True)
+    enough = [len(seeds) >= _FEWEST_WITH_INTERVAL for seeds in values]
     solid = style.line == "-"
     axis.errorbar(
         places,
         means,
-        np.nan_to_num(half_widths),
+        np.where(enough, half_widths, 0.0),
         label=style.label,
         color=style.colour,
         marker=style.marker,
