@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from keras_initprune import plots
 from keras_initprune.candidates import selection_record
 from keras_initprune.experiments.methods import METHODS
-from keras_initprune.plots.style import METHOD_STYLES, method_styles
+from keras_initprune.plots.style import BLACK, METHOD_STYLES, method_styles
 
 
 def record(method, sparsity, seed, test_error):
@@ -150,6 +150,9 @@ def test_unknown_methods_take_styles_that_no_known_one_has():
     assert list(styles) == ["snip", "mine", "yours"]
     assert len({style.marker for style in styles.values()}) == 3
     assert styles["yours"].label == "Yours"
+    assert styles["mine"].colour == styles["yours"].colour == BLACK
+    alone = method_styles(["mine", "yours"])
+    assert alone["mine"].colour != alone["yours"].colour
 
 
 def test_many_methods_have_their_legend_beside_the_axis():

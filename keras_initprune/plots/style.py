@@ -71,6 +71,10 @@ _UNKNOWN = (
     (BLACK, "3", _DOTS),
     (BLACK, "4", _DASH_DOTS),
 )
+# With no known method in the figure, all colours are free.
+_FREE = tuple(
+    (colour, marker, "-") for colour, marker in zip(PALETTE, "osD^v><", strict=True)
+)
 
 
 def in_order(methods: Sequence[str]) -> list[str]:
@@ -88,7 +92,7 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
     """Return how to draw methods that share a figure.
 
     Known methods look the same in every figure. Others take styles of their own in
-    alphabetical order.
+    alphabetical order: black ones beside known methods, coloured ones among themselves.
 
     Args:
         methods: Their names.
@@ -99,11 +103,12 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
     """
     styles = {}
     others = 0
+    left = _FREE if METHOD_STYLES.keys().isdisjoint(methods) else _UNKNOWN
     for method in in_order(methods):
         if method in METHOD_STYLES:
             styles[method] = METHOD_STYLES[method]
             continue
-        colour, marker, line = _UNKNOWN[others % len(_UNKNOWN)]
+        colour, marker, line = left[others % len(left)]
         label = method.replace("_", " ").capitalize()
         styles[method] = MethodStyle(label, colour, marker, line)
         others += 1
