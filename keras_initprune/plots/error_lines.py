@@ -11,6 +11,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from keras_initprune.intervals import mean_and_half_width
 from keras_initprune.plots.style import MethodStyle
 
+# Of two values the interval is more than six times as wide as they are apart to either
+# side: it would press all else on the axis flat.
+_FEWEST_WITH_INTERVAL = 3
+
 
 def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
     """Return a measure that all runs have: its key, what to multiply with, its name.
@@ -31,11 +35,6 @@ def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
         "`records` must be runs that all have 'test_error' or all have 'test_mse'. "
         f"Received: {len(records)} records"
     )
-
-
-# Of two values the interval is more than six times as wide as they are apart to either
-# side: it would press all else on the axis flat.
-_FEWEST_WITH_INTERVAL = 3
 
 
 def draw_line(

@@ -247,7 +247,7 @@ class SparseDense(keras.layers.Layer):
 
     def _assign_pattern(self, indices: np.ndarray) -> None:
         self.indices.assign(indices)
-        # It is found by its values alone, and these may be the same in other places.
+        # A kept matrix is found by its values, which may be the same in other places.
         cache.forget(self._cache_name)
 
     def _first_positions(self, shape: Any, dtype: Any = None) -> np.ndarray:
