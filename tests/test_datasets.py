@@ -1,23 +1,14 @@
 import gzip
-import os
 import struct
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from real_data import DATA_DIR, real_data
 
 from keras_initprune.datasets import Dataset, idx, load, pipeline, prepare
 from keras_initprune.datasets.dataset import assemble
-
-DATA_DIR = os.environ.get("KERAS_INITPRUNE_DATA")
-
-
-def real_data(test):
-    """Mark a test that needs the real IDX files."""
-    skip = pytest.mark.skipif(not DATA_DIR, reason="KERAS_INITPRUNE_DATA is not set")
-    return pytest.mark.real_data(skip(test))
-
 
 STEMS = {"train-images": 3, "train-labels": 1, "t10k-images": 3, "t10k-labels": 1}
 

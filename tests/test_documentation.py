@@ -75,6 +75,18 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
             example.evaluate()
 
 
+INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/study/index.md"])
+def test_intervals_that_a_page_quotes_are_those_of_the_study(page):
+    tables = (ROOT / "docs" / "study" / "results.md").read_text()
+    words = (ROOT / page).read_text().split()
+    quoted = INTERVAL.findall(" ".join(words))  # Lines break within them.
+    assert quoted
+    assert sorted(set(quoted) - set(INTERVAL.findall(tables))) == []
+
+
 def test_every_command_has_its_options_on_the_page():
     page = (ROOT / "docs" / "guides" / "command-line.md").read_text()
     listed = re.findall("<!-- options of (.+) -->", page)

@@ -298,20 +298,23 @@ def test_reconstructions_of_other_shapes_are_refused():
 
 
 def test_dots_stand_in_rows_with_their_intervals():
-    rows = {"first": {"95 %": [1.0, 3.0], "98 %": [4.0]}, "second": {"95 %": [5.0]}}
+    rows = {
+        "first": {"95 %": [1.0, 2.0, 3.0], "98 %": [4.0, 6.0]},
+        "second": {"95 %": [5.0]},
+    }
     axis = plots.interval_dots(rows, "Test error (%)", reference=0.0)
     assert [text.get_text() for text in axis.get_yticklabels()] == ["first", "second"]
     assert axis.yaxis_inverted()
     narrow, wide = (lines(axis)[name] for name in ("98 %", "95 %"))
     np.testing.assert_allclose(wide.get_xdata(orig=False), [2.0, 5.0])
-    np.testing.assert_allclose(narrow.get_xdata(orig=False), [4.0])
-    (segments,) = (
-        container.lines[2][0].get_segments()
+    np.testing.assert_allclose(narrow.get_xdata(orig=False), [5.0])
+    ends = {
+        container.get_label(): container.lines[2][0].get_segments()[0][:, 0]
         for container in axis.containers
-        if container.get_label() == "95 %"
-    )
-    # The t-interval of two values reaches 12.7 standard errors to both sides.
-    np.testing.assert_allclose(segments[0][:, 0], [2 - 12.706, 2 + 12.706], atol=1e-3)
+    }
+    # The t-interval of three values reaches 4.30 standard errors to both sides.
+    np.testing.assert_allclose(ends["95 %"], [2 - 2.484, 2 + 2.484], atol=1e-3)
+    np.testing.assert_allclose(ends["98 %"], [5.0, 5.0])
     assert axis.get_xscale() == "linear"
 
 

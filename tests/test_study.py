@@ -26,7 +26,8 @@ dataset = "digits"
 model = "perceptron"
 sparsity = [0.8, 0.9]
 seed = [0, 1]
-epochs = 2
+epochs = 4
+prune_epochs = 2
 
 [models.perceptron]
 batch_size = 256
@@ -96,6 +97,22 @@ batch_size = 64
     assert {(run.learning_rate, run.batch_size) for run in b.runs} == {(0.02, 64)}
 
 
+def test_a_part_can_have_settings_for_one_of_its_methods(tmp_path):
+    parts = """
+[parts.a]
+method = ["random", "snip"]
+batch_size = 64
+[parts.a.methods]
+random = { batch_size = 128, learning_rate = 0.03 }
+[parts.b]
+method = "random"
+"""
+    a, b = read_study(write(tmp_path, HEAD + parts)).parts
+    chosen = {run.method: (run.batch_size, run.learning_rate) for run in a.runs}
+    assert chosen == {"random": (128, 0.03), "snip": (64, configure().learning_rate)}
+    assert {run.batch_size for run in b.runs} == {256}
+
+
 def test_parts_and_seeds_can_be_chosen(tmp_path):
     study = read_study(write(tmp_path, SMALL))
     assert [part.name for part in study.choose(["again"]).parts] == ["again"]
@@ -116,6 +133,11 @@ def test_parts_and_seeds_can_be_chosen(tmp_path):
         ('[parts.a]\nmethod = "pruning"\n', "`method` must be one of"),
         ('[parts.a]\nmethod = "random"\nepoch = 3\n', "a name in `parts.a`"),
         ('[part.a]\nmethod = "random"\n', "a name in the file"),
+        ("[parts.a.methods]\nrandm = {}\n", "a name in `parts.a.methods`"),
+        (
+            '[parts.a]\nmethod = "random"\n[parts.a.methods]\nrandom = {K = 1}\n',
+            "a name in `methods.random` of a part",
+        ),
         ('[parts.a]\nreports = ["all"]\n', "`reports` must be one of"),
         ('[parts.a]\nmethod = "random"\nk = 0\n', "`k` must be an integer"),
         (
@@ -155,7 +177,7 @@ def test_runs_are_stored_one_by_one_and_never_twice(tmp_path, quiet):
     assert again[:2] == stored
     assert [run["method"] for run in again[2:]] == ["dissipating_gradients"]
     for record in again:
-        assert len(record["epoch_seconds"]) == len(record["epoch_nonzeros"]) == 2
+        assert len(record["epoch_seconds"]) == len(record["epoch_nonzeros"]) == 4
     page, *figures = write_reports(study, results, tmp_path)
     text = page.read_text()
     assert [figure.name for figure in figures] == [

@@ -74,7 +74,9 @@ class Results:
         stored = read(self.path) if self.path.exists() else []
         others = [other for other in stored if other["settings"] != run["settings"]]
         self.runs = [*others, run]
-        write_atomically(self.path, json.dumps(self.runs, indent=1, allow_nan=False))
+        # A run per line: it can be read by eye, and a new one is a line of a diff.
+        lines = ",\n".join(json.dumps(run, allow_nan=False) for run in self.runs)
+        write_atomically(self.path, f"[\n{lines}\n]\n")
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:

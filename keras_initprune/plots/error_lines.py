@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -37,6 +36,20 @@ def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
     )
 
 
+def drawn_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the half-width to draw: 0 where there are too few values.
+
+    Args:
+        values: The measurements, one per seed.
+
+    Example:
+        >>> drawn_interval([1.0, 2.0])
+        (1.5, 0.0)
+    """
+    mean, half_width = mean_and_half_width(values)
+    return mean, half_width if len(values) >= _FEWEST_WITH_INTERVAL else 0.0
+
+
 def draw_line(
     axis: Axes,
     places: Sequence[float],
@@ -51,13 +64,12 @@ def draw_line(
         values: The values of each point, one per seed.
         style: How to draw them.
     """
-    means, half_widths = zip(*map(mean_and_half_width, values), strict=True)
-    enough = [len(seeds) >= _FEWEST_WITH_INTERVAL for seeds in values]
+    means, half_widths = zip(*map(drawn_interval, values), strict=True)
     solid = style.line == "-"
     axis.errorbar(
         places,
         means,
-        np.where(enough, half_widths, 0.0),
+        half_widths,
         label=style.label,
         color=style.colour,
         marker=style.marker,

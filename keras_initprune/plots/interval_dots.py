@@ -6,8 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from keras_initprune.intervals import mean_and_half_width
-from keras_initprune.plots.error_lines import label_logarithms, needs_logarithm
+from keras_initprune.plots.error_lines import (
+    drawn_interval,
+    label_logarithms,
+    needs_logarithm,
+)
 from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.style import BLACK, DASHES, PALE, PALETTE, legend_above, tidy
 
@@ -21,7 +24,7 @@ def interval_dots(
     reference: float | None = None,
     axis: Axes | None = None,
 ) -> Axes:
-    """Draw means with their 95 % t-intervals, one row per name.
+    """Draw means with their 95 % t-intervals, from three values on, one row per name.
 
     Where values lie far apart their scale is logarithmic; with a reference of 0, beyond
     1 to both sides.
@@ -56,12 +59,12 @@ def interval_dots(
     for index, name in enumerate(series):
         dodge = (index - (len(series) - 1) / 2) * 0.6 / len(series)
         drawn = [(row, of[name]) for row, of in enumerate(rows.values()) if name in of]
-        intervals = [mean_and_half_width(values) for _, values in drawn]
+        intervals = [drawn_interval(values) for _, values in drawn]
         means, half_widths = zip(*intervals, strict=True)
         axis.errorbar(
             means,
             [row + dodge for row, _ in drawn],
-            xerr=np.nan_to_num(half_widths),
+            xerr=half_widths,
             label=name,
             color=PALETTE[index % len(PALETTE)],
             marker=_MARKERS[index % len(_MARKERS)],

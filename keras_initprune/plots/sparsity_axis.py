@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from keras_initprune.intervals import mean_and_half_width
+from keras_initprune.plots.error_lines import drawn_interval
 from keras_initprune.plots.style import BLACK, DASHES
 
 
@@ -52,12 +52,12 @@ def draw_dense(axis: Axes, values: Sequence[float]) -> None:
 
     Args:
         axis: The axis.
-        values: One value per seed; a single one has no band.
+        values: One value per seed; fewer than three have no band.
     """
-    mean, half_width = mean_and_half_width(values)
+    mean, half_width = drawn_interval(values)
     look: dict[str, Any] = {"color": BLACK, "linewidth": 1.2, "linestyle": DASHES}
     axis.axhline(mean, zorder=2, **look)
-    if not math.isnan(half_width):
+    if half_width:
         low, high = mean - half_width, mean + half_width
         axis.axhspan(low, high, color=BLACK, alpha=0.1, linewidth=0, zorder=1)
     axis.plot([], [], label="Dense", **look)

@@ -13,7 +13,7 @@ from keras_initprune.experiments.configuration import Configuration, configure
 from keras_initprune.validation import check_choice
 
 _SETTINGS = {field.name for field in fields(Configuration)}
-_PART_ONLY = {"title", "rows", "columns", "reports"}
+_PART_ONLY = {"title", "rows", "columns", "reports", "methods"}
 _TABLES = {"title", "every", "models", "methods", "parts"}
 _NONE = "none"  # TOML has no null.
 # What each report needs is said in `reports.py`.
@@ -96,10 +96,10 @@ class Study:
 def read_study(path: str | Path) -> Study:
     """Read a study from a TOML file.
 
-    The tables `every`, `models.NAME` and `methods.NAME` hold settings of runs, the
-    later ones before the earlier ones, and above them stand those of each table
-    `parts.NAME`. A list of values in a part is one axis of its grid. `"none"` stands
-    for None.
+    The tables `every`, `models.NAME`, `methods.NAME`, `parts.NAME` and
+    `parts.NAME.methods.NAME` hold settings of runs; what stands in a later one of them
+    goes before the earlier ones. A list of values in a part is one axis of its grid.
+    `"none"` stands for None.
 
     Args:
         path: The file.
@@ -136,8 +136,10 @@ def _part(name: str, table: Mapping[str, Any], content: Mapping[str, Any]) -> Pa
     axes = {key: list(v) if isinstance(v, list) else [v] for key, v in axes.items()}
     # Seeds go round in the outer loop: a part that is stopped has compared the rest.
     order = sorted(axes, key=lambda key: key != "seed")
+    own = table.get("methods", {})
+    _check_names(own, methods.METHODS, f"`parts.{name}.methods`")
     runs = [
-        _run(dict(zip(order, values, strict=True)), settings, content)
+        _run(dict(zip(order, values, strict=True)), settings, own, content)
         for values in itertools.product(*(axes[key] for key in order))
     ]
     return Part(
@@ -151,14 +153,20 @@ def _part(name: str, table: Mapping[str, Any], content: Mapping[str, Any]) -> Pa
 
 
 def _run(
-    values: dict[str, Any], own: Mapping[str, Any], content: Mapping[str, Any]
+    values: dict[str, Any],
+    of_part: Mapping[str, Any],
+    of_part_methods: Mapping[str, Mapping[str, Any]],
+    content: Mapping[str, Any],
 ) -> Configuration:
     method = values.get("method", "dense")
     check_choice(method, "method", methods.METHODS)
     for kind, name in (("models", values.get("model")), ("methods", method)):
         table = content.get(kind, {}).get(name, {})
         _check_names(table, _SETTINGS, f"`{kind}.{name}`")
-        values.update({key: v for key, v in table.items() if key not in own})
+        values.update({key: v for key, v in table.items() if key not in of_part})
+    of_method = of_part_methods.get(method, {})
+    _check_names(of_method, _SETTINGS, f"`methods.{method}` of a part")
+    values.update(of_method)
     if method == "dense":
         values["sparsity"] = 0.0
     settings: dict[str, Any] = {

@@ -218,41 +218,32 @@ def _effective_sparsity(material: _Material) -> str:
 
 
 def _price(material: _Material) -> str:
-    """Return what the epochs of the selection take, against dense ones."""
-    dense = [s for run in material.runs if run["method"] == "dense" for s in _warm(run)]
-    if not dense:
+    """Return what an epoch of the selection takes, against later ones of the run."""
+    ratios: dict[str, list[float]] = {}
+    for run in material.runs:
+        end = sum(callback.get("epochs", 0) for callback in run["callbacks"])
+        # The first epoch of either phase is the one in which Keras compiles.
+        during, later = run["epoch_seconds"][1:end], run["epoch_seconds"][end + 1 :]
+        if during and later:
+            ratio = float(np.median(during) / np.median(later))
+            ratios.setdefault(run["method"], []).append(ratio)
+    if not ratios:
         return ""
-    lines, rows = [], {}
-    for method in dict.fromkeys(run["method"] for run in material.runs):
-        runs = [run for run in material.runs if run["method"] == method]
-        last = runs[0]["settings"]["prune_epochs"]
-        seconds = [run["epoch_seconds"] for run in runs]
-        phases = {
-            "epochs of the selection": [of_run[1:last] for of_run in seconds],
-            "later epochs": [of_run[last + 1 :] for of_run in seconds],
-        }
-        ratios = {
-            phase: [float(np.median(of_run) / np.median(dense)) for of_run in of_runs]
-            for phase, of_runs in phases.items()
-            if all(of_runs)
-        }
-        rows[_pretty(method)] = ratios
-        texts = {phase: f"{np.median(of):.2f}" for phase, of in ratios.items()}
-        lines.append([method, *(texts.get(phase, "") for phase in phases)])
-    label = "Time of an epoch / time of a dense epoch"
+    quartiles = {
+        name: np.quantile(of, (0.5, 0.25, 0.75)) for name, of in ratios.items()
+    }
+    lines = [[name, *(f"{q:.2f}" for q in of)] for name, of in quartiles.items()]
+    rows = {_pretty(name): {"": of} for name, of in ratios.items()}
+    label = "Time of an epoch of the selection / of a later epoch"
     return "\n\n".join(
         [
-            "Time of an epoch against one of dense training, medians over all runs, "
-            "without the epochs in which Keras compiles; several processes shared two "
-            "busy cores:",
-            _markdown(lines, ["method", *phases]),
+            "Time of an epoch of the selection against a later epoch of the same run, "
+            "which has its masks but selects no more; without the epochs in which "
+            "Keras compiles, over all sparsities and seeds:",
+            _markdown(lines, ["method", "median", "lower quartile", "upper quartile"]),
             material.figure(plots.interval_dots(rows, label, 1.0), "price"),
         ]
     )
-
-
-def _warm(run: Mapping[str, Any]) -> list[float]:
-    return run["epoch_seconds"][1:]
 
 
 def _rank_correlation(material: _Material) -> str:
