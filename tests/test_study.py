@@ -7,12 +7,14 @@ import sys
 
 import numpy as np
 import pytest
+from real_data import DATA_DIR, real_data
 from rich.console import Console
 
 from keras_initprune.experiments import runner
 from keras_initprune.experiments.configuration import CONTROLS, configure
 from keras_initprune.experiments.small_networks import small_widths
 from keras_initprune.experiments.study import (
+    StudyResults,
     read_study,
     run_study,
     write_reports,
@@ -162,6 +164,14 @@ def test_none_can_be_one_of_the_values_of_a_setting(tmp_path):
 def test_the_study_of_this_repository_is_valid(request):
     study = read_study(request.config.rootpath / "docs" / "study" / "study.toml")
     assert {run.seed for run in study.parts[0].runs} == {0, 1, 2, 3, 4}
+
+
+@real_data
+def test_the_tables_of_this_repository_are_those_of_its_runs(request, tmp_path):
+    folder = request.config.rootpath / "docs" / "study"
+    study, results = read_study(folder / "study.toml"), StudyResults(folder)
+    page, *_ = write_reports(study, results, tmp_path, DATA_DIR)
+    assert page.read_text() == (folder / page.name).read_text()
 
 
 # Its runs
