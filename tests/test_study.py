@@ -137,6 +137,10 @@ def test_parts_and_seeds_can_be_chosen(tmp_path):
         ('[part.a]\nmethod = "random"\n', "a name in the file"),
         ("[parts.a.methods]\nrandm = {}\n", "a name in `parts.a.methods`"),
         (
+            '[parts.a]\nmethod = "random"\n[parts.a.methods]\nsnip = {k = 1}\n',
+            "a name in `parts.a.methods`` must be one of 'random'",
+        ),
+        (
             '[parts.a]\nmethod = "random"\n[parts.a.methods]\nrandom = {K = 1}\n',
             "a name in `methods.random` of a part",
         ),

@@ -137,7 +137,9 @@ def _part(name: str, table: Mapping[str, Any], content: Mapping[str, Any]) -> Pa
     # Seeds go round in the outer loop: a part that is stopped has compared the rest.
     order = sorted(axes, key=lambda key: key != "seed")
     own = table.get("methods", {})
-    _check_names(own, methods.METHODS, f"`parts.{name}.methods`")
+    _check_names(own, axes.get("method", ["dense"]), f"`parts.{name}.methods`")
+    for method, of_method in own.items():
+        _check_names(of_method, _SETTINGS, f"`methods.{method}` of a part")
     runs = [
         _run(dict(zip(order, values, strict=True)), settings, own, content)
         for values in itertools.product(*(axes[key] for key in order))
@@ -164,9 +166,7 @@ def _run(
         table = content.get(kind, {}).get(name, {})
         _check_names(table, _SETTINGS, f"`{kind}.{name}`")
         values.update({key: v for key, v in table.items() if key not in of_part})
-    of_method = of_part_methods.get(method, {})
-    _check_names(of_method, _SETTINGS, f"`methods.{method}` of a part")
-    values.update(of_method)
+    values.update(of_part_methods.get(method, {}))
     if method == "dense":
         values["sparsity"] = 0.0
     settings: dict[str, Any] = {
