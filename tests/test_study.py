@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -254,6 +256,45 @@ def test_the_command_spreads_runs_over_processes_and_reports(tmp_path):
     )
     assert again.returncode == 0, again.stderr
     assert "left" not in again.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_kill_ends_the_processes_too_and_keeps_what_is_finished(tmp_path):
+    parts = '[parts.a]\nmethod = "random"\nepochs = 2000\nprune_epochs = 2\n'
+    short = '[parts.b]\nmethod = "dense"\nseed = 0\nsparsity = 0.9\n'
+    path = write(tmp_path, HEAD + short + parts)
+    command = [sys.executable, "-m", "keras_initprune.cli", "study", str(path)]
+    killed = subprocess.Popen(
+        [*command, "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    stored = tmp_path / "digits-perceptron/results.json"
+    wait_until(stored.exists)
+    assert killed.poll() is None
+    killed.terminate()
+    _, errors = killed.communicate(timeout=60)
+    assert killed.returncode == 130
+    assert "1 of 5 runs are kept" in errors.replace("\n", " ")
+    wait_until(lambda: not is_group_alive(killed.pid))
+    assert len(json.loads(stored.read_text())) == 1
+
+
+def wait_until(is_so, seconds=120):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_group_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 # What its runs can be

@@ -1,7 +1,9 @@
-"""Ctrl-C that never gets lost between two steps of a training."""
+"""Ctrl-C that never gets lost in a training, and a kill that leaves no processes."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -55,3 +57,20 @@ class Interrupts:
         if self.noted:
             raise KeyboardInterrupt
         self.noted = True
+
+
+@contextlib.contextmanager
+def kill_as_interrupt() -> Iterator[None]:
+    """While it is entered, let `kill` (SIGTERM) interrupt as Ctrl-C does.
+
+    By default it ends the main process alone: those that train for it would go on, and
+    hold their memory, with nobody to store what they find.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

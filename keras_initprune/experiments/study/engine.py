@@ -14,6 +14,7 @@ import joblib
 from rich.console import Console
 
 from keras_initprune.experiments.configuration import Configuration
+from keras_initprune.experiments.interrupts import kill_as_interrupt
 from keras_initprune.experiments.methods import trainings
 from keras_initprune.experiments.progress import Progress, make_progress
 from keras_initprune.experiments.study.plan import Study
@@ -63,7 +64,11 @@ def run_study(
     missing = [run for run in study.runs if results.find(run) is None]
     done = len(study.runs) - len(missing)
     console = Console() if console is None else console
-    with make_progress(missing, done, console) as progress, _backend(scheduler):
+    with (
+        kill_as_interrupt(),
+        make_progress(missing, done, console) as progress,
+        _backend(scheduler),
+    ):
         if missing and scheduler is None and workers > 1:
             _start_processes(workers)
         for record in _train_all(missing, workers, data_dir, progress):
