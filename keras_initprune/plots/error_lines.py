@@ -91,7 +91,7 @@ def needs_logarithm(means: Sequence[float]) -> bool:
         >>> needs_logarithm([2.0, 3.0]), needs_logarithm([2.0, 90.0])
         (False, True)
     """
-    return min(means) > 0 and max(means) > 6 * min(means)
+    return min(means) > 0 and max(means) > 4 * min(means)
 
 
 def label_logarithms(axis: Axis) -> None:
