@@ -134,10 +134,11 @@ def _part(name: str, table: Mapping[str, Any], content: Mapping[str, Any]) -> Pa
     _check_names(shared, _SETTINGS, "`every`")
     axes = {**{key: shared[key] for key in shared if key not in settings}, **settings}
     axes = {key: list(v) if isinstance(v, list) else [v] for key, v in axes.items()}
+    axes.setdefault("method", ["dense"])
     # Seeds go round in the outer loop: a part that is stopped has compared the rest.
     order = sorted(axes, key=lambda key: key != "seed")
     own = table.get("methods", {})
-    _check_names(own, axes.get("method", ["dense"]), f"`parts.{name}.methods`")
+    _check_names(own, axes["method"], f"`parts.{name}.methods`")
     for method, of_method in own.items():
         _check_names(of_method, _SETTINGS, f"`methods.{method}` of a part")
     runs = [
@@ -160,7 +161,7 @@ def _run(
     of_part_methods: Mapping[str, Mapping[str, Any]],
     content: Mapping[str, Any],
 ) -> Configuration:
-    method = values.get("method", "dense")
+    method = values["method"]
     check_choice(method, "method", methods.METHODS)
     for kind, name in (("models", values.get("model")), ("methods", method)):
         table = content.get(kind, {}).get(name, {})
