@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -24,12 +24,10 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.noted = False
-        self._previous: Any = None
+        self._handling = _handling(signal.SIGINT, self._note)
 
     def __enter__(self) -> Self:
-        # Only the main thread may set handlers, and only it is ever interrupted.
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._note)
+        self._handling.__enter__()
         return self
 
     def __exit__(
@@ -38,8 +36,7 @@ class Interrupts:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        self._handling.__exit__(kind, error, traceback)
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` if Ctrl-C was pressed."""
@@ -59,18 +56,26 @@ class Interrupts:
         self.noted = True
 
 
-@contextlib.contextmanager
-def kill_as_interrupt() -> Iterator[None]:
+def kill_as_interrupt() -> contextlib.AbstractContextManager[None]:
     """While it is entered, let `kill` (SIGTERM) interrupt as Ctrl-C does.
 
     By default it ends the main process alone: those that train for it would go on, and
     hold their memory, with nobody to store what they find.
     """
+    return _handling(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _handling(
+    number: signal.Signals, handler: Callable[[int, FrameType | None], Any]
+) -> Iterator[None]:
+    # Only the main thread may set handlers, and only it is ever interrupted.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if previous is not None:  # It was set from Python.
+            signal.signal(number, previous)

@@ -64,13 +64,12 @@ def run_study(
     missing = [run for run in study.runs if results.find(run) is None]
     done = len(study.runs) - len(missing)
     console = Console() if console is None else console
+    starts_processes = bool(missing) and scheduler is None and workers > 1
     with (
-        kill_as_interrupt(),
         make_progress(missing, done, console) as progress,
         _backend(scheduler),
+        _processes(workers) if starts_processes else contextlib.nullcontext(),
     ):
-        if missing and scheduler is None and workers > 1:
-            _start_processes(workers)
         for record in _train_all(missing, workers, data_dir, progress):
             results.add(record)
             progress.finish(record)
@@ -97,12 +96,16 @@ def _train_all(
             yield record
 
 
-def _start_processes(workers: int) -> None:
-    """Have TensorFlow start where its notices do not disturb the progress."""
-    with quiet_tensorflow():
-        joblib.Parallel(n_jobs=workers)(
-            joblib.delayed(_use_one_thread)() for _ in range(workers)
-        )
+@contextlib.contextmanager
+def _processes(workers: int) -> Iterator[None]:
+    """Start processes, which a kill of this one ends too."""
+    with kill_as_interrupt():
+        with quiet_tensorflow():
+            # TensorFlow starts where its notices do not disturb the progress.
+            joblib.Parallel(n_jobs=workers)(
+                joblib.delayed(_use_one_thread)() for _ in range(workers)
+            )
+        yield
 
 
 def _use_one_thread() -> None:
