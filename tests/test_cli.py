@@ -5,12 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from processes import wait_until
 from typer.testing import CliRunner
 
 from keras_initprune.cli import app
@@ -154,10 +154,7 @@ def start_long_comparison(out):
         text=True,
         env={**os.environ, **WIDE},
     )
-    until = time.monotonic() + 120
-    while not (out / "results.json").exists() and time.monotonic() < until:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    wait_until((out / "results.json").exists, process, seconds=120)
     return process
 
 

@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import wait_until
 from typer.testing import CliRunner
 
 from keras_initprune.cli import app
@@ -43,15 +43,6 @@ def finished(out):
         if trial["status"] in ("COMPLETED", "FAILED"):
             trials[trial["trial_id"]] = trial
     return trials
-
-
-def wait_until(condition, *processes, seconds=180):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

@@ -5,10 +5,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from processes import wait_until
 from real_data import DATA_DIR, real_data
 from rich.console import Console
 
@@ -272,21 +272,14 @@ def test_a_kill_ends_the_processes_too_and_keeps_what_is_finished(tmp_path):
         start_new_session=True,
     )
     stored = tmp_path / "digits-perceptron/results.json"
-    wait_until(stored.exists)
+    wait_until(stored.exists, killed, seconds=120)
     assert killed.poll() is None
     killed.terminate()
     _, errors = killed.communicate(timeout=60)
     assert killed.returncode == 130
     assert "1 of 5 runs are kept" in errors.replace("\n", " ")
-    wait_until(lambda: not is_group_alive(killed.pid))
+    wait_until(lambda: not is_group_alive(killed.pid), seconds=120)
     assert len(json.loads(stored.read_text())) == 1
-
-
-def wait_until(is_so, seconds=120):
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def is_group_alive(group):
