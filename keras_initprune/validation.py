@@ -1,8 +1,13 @@
 """Argument checks, worded once: name, rule, and what was received."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
+
+# What counts, as batches, steps and epochs, goes through 32 bits on the way.
+_TOO_LARGE = 2**31
 
 
 def check_sparsity(sparsity: Any, name: str = "sparsity") -> float:
@@ -35,17 +40,31 @@ def check_fraction(fraction: Any, name: str = "fraction") -> float:
 
 
 def check_positive_integer(value: Any, name: str) -> int:
-    """Return `value` as an int, or raise unless it is a whole number above zero.
+    """Return `value` as an int, or raise unless it lies in [1, 2**31).
 
     Example:
         >>> check_positive_integer(16, "k")
         16
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+    if not _is_integer(value) or value < 1:
         raise ValueError(
             f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"
         )
+    if value >= _TOO_LARGE:
+        raise ValueError(f"`{name}` must be below 2**31. Received: {name}={value!r}")
     return int(value)
+
+
+def check_boolean(value: Any, name: str) -> bool:
+    """Return `value` as a bool, or raise unless it is one.
+
+    Example:
+        >>> check_boolean(True, "embeddings")
+        True
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return bool(value)
 
 
 def check_seed(seed: Any, name: str = "seed") -> int | None:
@@ -57,9 +76,9 @@ def check_seed(seed: Any, name: str = "seed") -> int | None:
     """
     if seed is None:
         return None
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+    if not _is_integer(seed) or not 0 <= seed < 2**32:
         raise ValueError(
-            f"`{name}` must be None or a non-negative integer. "
+            f"`{name}` must be None or an integer from 0 to 2**32 - 1. "
             f"Received: {name}={seed!r}"
         )
     return int(seed)
@@ -78,6 +97,22 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
             f"`{name}` must be one of {listed}. Received: {name}={value!r}"
         )
     return value
+
+
+def check_function(value: Any, name: str, known: Mapping[str, Callable]) -> Callable:
+    """Return the function that `value` names in `known`, or `value` if it is one.
+
+    Example:
+        >>> check_function("absolute", "fitness", {"absolute": abs})(-2)
+        2
+    """
+    if callable(value):
+        return value
+    return known[check_choice(value, name, known)]
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_real(value: Any) -> bool:
