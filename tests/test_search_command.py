@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 from processes import wait_until
 from typer.testing import CliRunner
 
+from keras_initprune import sparsity
 from keras_initprune.cli import app
+from keras_initprune.tuner.distribution import STRATEGIES
 
 COMMAND = shutil.which("initprune", path=str(Path(sys.executable).parent))
 WIDE = {"COLUMNS": "80", "TERM": "dumb"}
@@ -118,6 +121,18 @@ def test_a_chief_finishes_with_the_workers_that_are_left(tmp_path):
     records = json.loads((out / "trials.json").read_text())
     assert [record["status"] for record in records] == ["completed"] * 4
     assert {path.name for path in out.iterdir()} >= FILES
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_ends_in_a_table_and_a_sparse_network(tmp_path, strategy):
+    # A process of its own: the CPU can only be divided before TensorFlow starts.
+    search = start("--trials", 1, "--strategy", strategy, "--out", tmp_path)
+    output, errors = search.communicate(timeout=180)
+    assert search.returncode == 0, errors
+    assert "The search is over: 1 of 1 trials." in output
+    assert {path.name for path in tmp_path.iterdir()} >= FILES
+    model = keras.saving.load_model(tmp_path / "best.keras")
+    assert sparsity(model) == pytest.approx(0.95, abs=1e-3)
 
 
 @pytest.mark.parametrize(
