@@ -5,6 +5,7 @@ a Dask scheduler that is running already.
 """
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import joblib
 from rich.console import Console
 
 from keras_initprune.experiments.configuration import Configuration
-from keras_initprune.experiments.interrupts import kill_as_interrupt
+from keras_initprune.experiments.interrupts import end_with, kill_as_interrupt
 from keras_initprune.experiments.methods import trainings
 from keras_initprune.experiments.progress import Progress, make_progress
 from keras_initprune.experiments.study.plan import Study
@@ -68,9 +69,9 @@ def run_study(
     with (
         make_progress(missing, done, console) as progress,
         _backend(scheduler),
-        _processes(workers) if starts_processes else contextlib.nullcontext(),
+        _processes(workers) if starts_processes else contextlib.nullcontext({}) as own,
     ):
-        for record in _train_all(missing, workers, data_dir, progress):
+        for record in _train_all(missing, workers, data_dir, progress, own):
             results.add(record)
             progress.finish(record)
     return results
@@ -81,10 +82,11 @@ def _train_all(
     workers: int,
     data_dir: str | Path | None,
     progress: Progress,
+    options: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     if not runs:
         return
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    parallel = joblib.Parallel(workers, return_as="generator_unordered", **options)
     tasks = (joblib.delayed(_train)(run, data_dir) for run in runs)
     with warnings.catch_warnings():
         # joblib replaces processes whose memory has grown, as TensorFlow's does.
@@ -97,15 +99,21 @@ def _train_all(
 
 
 @contextlib.contextmanager
-def _processes(workers: int) -> Iterator[None]:
-    """Start processes, which a kill of this one ends too."""
+def _processes(workers: int) -> Iterator[dict[str, Any]]:
+    """Start processes that end with this one; yield joblib's options to use them."""
+    options = {"initializer": _begin, "initargs": (os.getpid(),)}
     with kill_as_interrupt():
         with quiet_tensorflow():
             # TensorFlow starts where its notices do not disturb the progress.
-            joblib.Parallel(n_jobs=workers)(
-                joblib.delayed(_use_one_thread)() for _ in range(workers)
+            joblib.Parallel(workers, **options)(
+                joblib.delayed(os.getpid)() for _ in range(workers)
             )
-        yield
+        yield options
+
+
+def _begin(parent: int) -> None:
+    end_with(parent)
+    _use_one_thread()
 
 
 def _use_one_thread() -> None:
