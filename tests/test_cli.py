@@ -45,7 +45,7 @@ def test_compare_resumes_and_ends_in_a_table_and_a_figure(tmp_path):
     assert "| combination |" in re.sub(" +", " ", (out / "results.md").read_text())
     png = (out / "error_against_sparsity.png").read_bytes()
     assert png.startswith(b"\x89PNG")
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.glob("[!.]*"))) == 3
 
 
 def test_train_writes_a_model_that_report_reads(tmp_path):
@@ -181,7 +181,7 @@ def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
         f"Interrupted: {len(runs)} of 200 runs are kept in {out}. "
         "The same command goes on from there.\n"
     )
-    assert [path.name for path in out.iterdir()] == ["results.json"]
+    assert [path.name for path in out.glob("[!.]*")] == ["results.json"]
 
 
 class TestExport:

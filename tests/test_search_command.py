@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from keras_initprune import sparsity
 from keras_initprune.cli import app
+from keras_initprune.experiments.configuration import configure
 from keras_initprune.tuner.distribution import STRATEGIES
+from keras_initprune.tuner.settings import SearchSettings
 
 COMMAND = shutil.which("initprune", path=str(Path(sys.executable).parent))
 WIDE = {"COLUMNS": "80", "TERM": "dumb"}
@@ -169,6 +171,27 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "searches" / "digits-perceptron" / "search.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"momentum": 0.5}, "momentum=0.5, and this one has no momentum"),
+        ({"objective": ...}, "no objective, and this one has objective="),
+        (..., "is damaged"),
+    ],
+)
+def test_a_search_of_a_version_with_other_settings_is_refused(
+    tmp_path, change, message
+):
+    settings = SearchSettings(run=configure(epochs=3)).identity
+    found = [settings] if change is ... else {**settings, **change}
+    if isinstance(found, dict):
+        found = {name: value for name, value in found.items() if value is not ...}
+    (tmp_path / "search.json").write_text(json.dumps(found))
+    result = call("search", "--epochs", 3, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 def test_two_searches_do_not_share_a_folder(tmp_path):

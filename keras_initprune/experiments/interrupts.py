@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import keras
 
-
 _WATCH_SECONDS = 0.5
 
 

@@ -65,13 +65,16 @@ def run_study(
     missing = [run for run in study.runs if results.find(run) is None]
     done = len(study.runs) - len(missing)
     console = Console() if console is None else console
-    starts_processes = bool(missing) and scheduler is None and workers > 1
+    processes: contextlib.AbstractContextManager[dict[str, Any]]
+    processes = contextlib.nullcontext({})
+    if missing and scheduler is None and workers > 1:
+        processes = _processes(workers)
     with (
         make_progress(missing, done, console) as progress,
         _backend(scheduler),
-        _processes(workers) if starts_processes else contextlib.nullcontext({}) as own,
+        processes as options,
     ):
-        for record in _train_all(missing, workers, data_dir, progress, own):
+        for record in _train_all(missing, workers, data_dir, progress, options):
             results.add(record)
             progress.finish(record)
     return results
@@ -131,7 +134,7 @@ def _train(run: Configuration, data_dir: str | Path | None) -> dict[str, Any]:
     from keras_initprune.experiments import runner
 
     _use_one_thread()
-    key = (run.dataset, run.seed, run.validation_fraction)
+    key = (run.dataset, data_dir, run.seed, run.validation_fraction)
     if key not in _data:
         _data.clear()
         _data[key] = runner.load_data(run, data_dir)
