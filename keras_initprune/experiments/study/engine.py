@@ -16,7 +16,6 @@ from rich.console import Console
 
 from keras_initprune.experiments.configuration import Configuration
 from keras_initprune.experiments.interrupts import end_with, kill_as_interrupt
-from keras_initprune.experiments.methods import trainings
 from keras_initprune.experiments.progress import Progress, make_progress
 from keras_initprune.experiments.study.plan import Study
 from keras_initprune.experiments.study.storage import StudyResults
@@ -94,11 +93,7 @@ def _train_all(
     with warnings.catch_warnings():
         # joblib replaces processes whose memory has grown, as TensorFlow's does.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        for record in parallel(tasks):
-            run = Configuration(**record["settings"])
-            for _ in range(run.epochs * trainings(run)):
-                progress.advance()
-            yield record
+        yield from parallel(tasks)
 
 
 @contextlib.contextmanager
@@ -139,10 +134,7 @@ def _train(run: Configuration, data_dir: str | Path | None) -> dict[str, Any]:
         _data.clear()
         _data[key] = runner.load_data(run, data_dir)
     try:
-        return runner.train(run, _data[key]).record
-    except (ValueError, FloatingPointError) as error:
-        # A network that collapses or diverges is an outcome, not the study's end.
-        return runner.failed_record(run, error)
+        return runner.attempt(run, _data[key])
     finally:
         # A long series of models would fill the memory.
         keras.backend.clear_session()
