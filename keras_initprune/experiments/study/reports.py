@@ -189,6 +189,8 @@ def _paired_with(ours: str, material: _Material) -> str:
 
 def _effective_sparsity(material: _Material) -> str:
     runs = [run for run in material.runs if run["achieved_sparsity"]]
+    if not runs:
+        return ""
     wasted: dict[str, dict[str, list[float]]] = {}
     for run in sorted(runs, key=lambda run: run["sparsity"]):
         of_method = wasted.setdefault(_pretty(run["method"]), {})
@@ -241,6 +243,8 @@ def _price(material: _Material) -> str:
 
 def _rank_correlation(material: _Material) -> str:
     runs, key = material.runs, material.measure.key
+    if len(runs) < 2:
+        return ""
     errors = [material.measure.factor * run[key] for run in runs]
     lines, notes = [], {}
     for name in runs[0]["mask_fitness"]:
