@@ -88,26 +88,49 @@ def test_a_killed_search_resumes_without_its_finished_trials(tmp_path):
     assert "3 of 3 trials were finished before." in again.output
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_a_chief_finishes_with_the_workers_that_are_left(tmp_path):
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def ongoing(out):
+    """Return the names of the workers that have a trial."""
+    path = out / "tuner" / "oracle.json"
+    return set(json.loads(path.read_text())["ongoing_trials"]) if path.exists() else ()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_worker_ends_in_the_middle_of_a_trial_when_its_chief_is_killed(tmp_path):
+    # The dense network would train for as long as the trial, which has no end.
+    (tmp_path / "dense.json").write_text('{"val_accuracy": 0.9}')
+    shared = ["--port", free_port(), "--patience", 4, "--epochs", 10**6]
+    chief = start(*shared, "--out", tmp_path, "--role", "chief")
+    worker = start(*shared, "--out", tmp_path, "--role", "worker", "--name", "a")
+    try:
+        wait_until(lambda: ongoing(tmp_path) == {"a"}, chief, worker)
+        chief.kill()
+        chief.communicate()
+        output, errors = worker.communicate(timeout=120)
+    finally:
+        worker.kill()
+        worker.communicate()
+    assert worker.returncode == 2
+    assert output.startswith("trial ")
+    assert "Error: The chief has not answered for 4 seconds." in errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_chief_finishes_with_the_workers_that_are_left(tmp_path):
     out = tmp_path / "out"
-    shared = ["--trials", 4, "--port", port, "--patience", 8, "--out", out]
+    shared = ["--trials", 4, "--port", free_port(), "--patience", 8, "--out", out]
     shared += ["--sparsities", "0.95,0.96,0.97,0.98,0.99"]
     chief = start(*shared, "--role", "chief")
     workers = {
         name: start(*shared, "--role", "worker", "--name", name) for name in "ab"
     }
 
-    def both_work():
-        ongoing = out / "tuner" / "oracle.json"
-        if not ongoing.exists():
-            return False
-        return set(json.loads(ongoing.read_text())["ongoing_trials"]) == {"a", "b"}
-
-    wait_until(both_work, chief, *workers.values())
+    wait_until(lambda: ongoing(out) == {"a", "b"}, chief, *workers.values())
     # In the middle of a trial, and with nobody told.
     workers["a"].kill()
     workers["a"].communicate()

@@ -334,6 +334,14 @@ def test_runs_are_stored_one_by_one_and_never_twice(tmp_path, quiet):
     assert "## The same runs" in text
 
 
+def test_data_that_a_later_part_needs_are_missed_before_the_first_run(tmp_path, quiet):
+    parts = '[parts.a]\nmethod = "random"\n[parts.b]\ndataset = "mnist"\n'
+    study = read_study(write(tmp_path, HEAD + parts))
+    with pytest.raises(OSError, match="empty"):
+        run_study(study, tmp_path, data_dir=tmp_path / "empty", console=quiet)
+    assert not list(tmp_path.rglob("results.json"))
+
+
 def test_a_collapse_is_an_outcome_and_not_the_end(tmp_path, quiet):
     parts = '[parts.a]\nmethod = "random"\nseed = 0\nsparsity = [0.9995, 0.9]\n'
     study = read_study(write(tmp_path, HEAD + parts))

@@ -64,6 +64,8 @@ def run_study(
     missing = [run for run in study.runs if results.find(run) is None]
     done = len(study.runs) - len(missing)
     console = Console() if console is None else console
+    if scheduler is None:
+        _check_data(missing, data_dir)
     processes: contextlib.AbstractContextManager[dict[str, Any]]
     processes = contextlib.nullcontext({})
     if missing and scheduler is None and workers > 1:
@@ -77,6 +79,14 @@ def run_study(
             results.add(record)
             progress.finish(record)
     return results
+
+
+def _check_data(runs: Sequence[Configuration], data_dir: str | Path | None) -> None:
+    """Raise now, and not after hours, if a data set is missing."""
+    from keras_initprune.experiments import runner
+
+    for run in {run.dataset: run for run in runs}.values():
+        runner.load_data(run, data_dir)
 
 
 def _train_all(
