@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.python.ops import nn_impl
 
 from keras_initprune.criteria.batches import Batch
+from keras_initprune.criteria.normalisation import twice_differentiable
 from keras_initprune.criteria.objective import Objective
 from keras_initprune.prunable import prunable_weights
 
@@ -185,9 +186,16 @@ def second_derivative_of_the_variance():
     return outer.gradient(gradient, values).numpy().tolist()
 
 
-def test_moments_are_exchanged_in_threads_that_score_alone(make_model):
-    from keras_initprune.criteria.normalisation import twice_differentiable
+def test_moments_are_computed_in_float64(make_model, rng):
+    values = rng.normal(1e3, size=(10_000, 2)).astype("float32")
+    exact = values.astype("float64")
+    with twice_differentiable(make_model()):
+        mean, variance = tf.nn.moments(values, [0])
+    assert (mean.numpy() == exact.mean(0).astype("float32")).all()
+    assert (variance.numpy() == exact.var(0).astype("float32")).all()
 
+
+def test_moments_are_exchanged_in_threads_that_score_alone(make_model):
     found, scoring, done = {}, threading.Event(), threading.Event()
 
     def other():

@@ -25,12 +25,14 @@ def twice_differentiable(model: keras.Model) -> Iterator[None]:
     `tf.nn.moments` takes the mean within the variance as a constant, and
     `SpectralNormalization` its singular vectors. What that leaves out of a gradient is
     nothing (of a singular vector, once it has converged), but it is not nothing in the
-    gradient of a gradient. Bilinear interpolation has no gradient of its gradient. What
-    a layer holds constant by definition, as the corrections of batch renormalisation,
-    stays so.
+    gradient of a gradient. Bilinear interpolation has no gradient of its gradient, and
+    that of `UnitNormalization` is NaN at 0. What a layer holds constant by definition,
+    as the corrections of batch renormalisation, stays so.
 
     All layers of Keras compute their moments with `tf.nn.moments`, and those of your
     own may. It is exchanged while any thread is here, and works as ever in the others.
+    Spectral and unit normalisation and interpolation are exchanged in the layers, which
+    other threads see; it changes no outputs.
     Moments are computed in float64: rounding of float32 would show in the gradients of
     what stands before a normalisation, which are small differences of large numbers.
 
@@ -39,13 +41,21 @@ def twice_differentiable(model: keras.Model) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         for layer in model._flatten_layers(include_self=False):
-            if isinstance(layer, keras.layers.SpectralNormalization):
-                own = _normalized_weights(layer)
-                stack.enter_context(replaced(layer, "normalized_weights", own))
-            if isinstance(layer, keras.layers.UpSampling2D):
-                stack.enter_context(replaced(layer, "call", _linear(layer.call)))
+            for name, value in _substitutes(layer).items():
+                stack.enter_context(replaced(layer, name, value))
         stack.enter_context(_own_moments())
         yield
+
+
+def _substitutes(layer: keras.Layer) -> dict[str, Callable[..., Any]]:
+    """Return what to put in place of a layer's attributes."""
+    if isinstance(layer, keras.layers.SpectralNormalization):
+        return {"normalized_weights": _normalized_weights(layer)}
+    if isinstance(layer, keras.layers.UnitNormalization):
+        return {"call": _unit_normalisation(layer)}
+    if isinstance(layer, keras.layers.UpSampling2D):
+        return {"call": _linear(layer.call)}
+    return {}
 
 
 @contextlib.contextmanager
@@ -97,6 +107,17 @@ def _normalized_weights(
         return right, ops.reshape(matrix / largest, layer.kernel.shape)
 
     return normalized_weights
+
+
+def _unit_normalisation(layer: keras.layers.UnitNormalization) -> Callable[..., Any]:
+    def call(inputs: Any, **kwargs: Any) -> Any:
+        squares = ops.sum(ops.square(inputs), layer.axis, keepdims=True)
+        # The same factors as Keras', whose own are infinite at 0 on their way.
+        is_zero = squares < 1e-24
+        factors = ops.rsqrt(ops.where(is_zero, ops.ones_like(squares), squares))
+        return inputs * ops.where(is_zero, 1e12, factors)
+
+    return call
 
 
 def _linear(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
