@@ -1,7 +1,10 @@
 """Files that are damaged, or made to do harm, are refused with one sentence."""
 
+import gzip
+import hashlib
 import io
 import json
+import struct
 import zipfile
 
 import keras
@@ -9,7 +12,20 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_initprune import export, numpy_runtime
+from keras_initprune import (
+    export,
+    get_masks,
+    install_masks,
+    numpy_runtime,
+    prune,
+    set_masks,
+    to_sparse,
+)
+from keras_initprune.datasets import idx
+from keras_initprune.experiments import training
+from keras_initprune.lottery.rewinding import Snapshot
+from keras_initprune.lottery.storage import Storage
+from keras_initprune.sparse import SparseDense
 
 
 @pytest.fixture
@@ -232,3 +248,186 @@ class TestNumpyFiles:
     def test_no_file(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             numpy_runtime.load(tmp_path / "absent.npz")
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(4, 3),
+            layers.Flatten(),
+            layers.Dense(16),
+            layers.Dense(4),
+        ]
+    )
+
+
+def pruned():
+    return prune(network(), "magnitude", 0.7)
+
+
+def sparse():
+    return to_sparse(pruned(), threshold=0, smallest=1)
+
+
+def arrays_of(model):
+    """All that a file holds of a model, by name."""
+    weights = {str(i): weight for i, weight in enumerate(model.get_weights())}
+    return {**weights, **get_masks(model)}
+
+
+def patterns(model):
+    return {
+        layer.name: layer.mask()
+        for layer in model.layers
+        if isinstance(layer, SparseDense)
+    }
+
+
+def model_file(folder):
+    pruned().save(folder / "model.keras")
+    return folder / "model.keras", lambda path: arrays_of(training.load(path))
+
+
+def numpy_file(folder):
+    path = export(pruned(), folder / "model.npz", "numpy")
+    return path, lambda path: numpy_runtime.load(path).arrays
+
+
+def weights_file(folder):
+    path = folder / "model.weights.h5"
+    pruned().save_weights(path)
+    model = install_masks(network())
+    every = get_masks(model)
+
+    def read(path):
+        # Keras loads part of a file that it refuses.
+        set_masks(model, every)
+        model.load_weights(path)
+        return get_masks(model)
+
+    return path, read
+
+
+def sparse_weights_file(folder):
+    path = folder / "sparse.weights.h5"
+    model = sparse()
+    model.save_weights(path)
+
+    def read(path):
+        model.load_weights(path)
+        return patterns(model)
+
+    return path, read
+
+
+def lottery_file(folder):
+    model = pruned()
+    storage = Storage(folder, {"sparsity": 0.7})
+    info = {"sparsity": 0.7, "result": None, "seconds": 1.0, "last_step": 3}
+    storage.write_round(0, get_masks(model), Snapshot.of(model, optimizer=False), info)
+
+    def read(path):
+        masks, stored = storage.read_round(0)
+        assert stored == info
+        return {**masks, **dict(enumerate(storage.read_trained(0).weights))}
+
+    return folder / "round_000.npz", read
+
+
+def settings_file(folder):
+    settings = {"sparsity": 0.75, "weights": {"a/kernel": [64, 16]}}
+    Storage(folder, settings)
+
+    def read(path):
+        Storage(folder, settings)
+        return {}
+
+    return folder / "settings.json", read
+
+
+def idx_file(folder):
+    images = np.random.default_rng(0).integers(256, size=(9, 4, 4), dtype=np.uint8)
+    content = struct.pack(">4B3I", 0, 0, 8, 3, *images.shape) + images.tobytes()
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(content))
+    md5 = hashlib.md5(content).hexdigest()
+    return path, lambda path: {"images": idx.read(path, "train-images", md5)}
+
+
+REFUSED = (ValueError, OSError)
+# What HDF5 finds damaged in its own structures it raises through Keras.
+HDF5 = (*REFUSED, KeyError, RuntimeError)
+FORMATS = {
+    "keras": (model_file, REFUSED),
+    "weights.h5": (weights_file, HDF5),
+    "sparse weights.h5": (sparse_weights_file, HDF5),
+    "numpy": (numpy_file, REFUSED),
+    "lottery": (lottery_file, REFUSED),
+    "lottery settings": (settings_file, REFUSED),
+    "idx": (idx_file, REFUSED),
+}
+
+
+def damaged(content, kind, count):
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        at = int(rng.integers(len(content)))
+        other = bytearray(content)
+        other[at] ^= int(rng.integers(1, 256))
+        yield bytes(other) if kind == "flip" else content[:at]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "count", [8, pytest.param(200, marks=pytest.mark.whole_matrix)]
+)
+@pytest.mark.parametrize("kind", ["flip", "cut"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_loaded_is_what_was_saved(name, kind, count, tmp_path):
+    """Of weights files the masks: Keras' own weights have no checksum there."""
+    make, refused = FORMATS[name]
+    path, read = make(tmp_path)
+    expected = read(path)
+    for content in damaged(path.read_bytes(), kind, count):
+        path.write_bytes(content)
+        try:
+            found = read(path)
+        except refused:
+            continue
+        assert found.keys() == expected.keys()
+        for each, values in found.items():
+            np.testing.assert_array_equal(values, expected[each])
+
+
+@pytest.mark.parametrize(
+    ("saved", "damaged"), [(b"'<f4'", b"'<f2'"), (b"(5000,)", b"(4000,)")]
+)
+def test_a_header_that_asks_for_less_than_is_there(saved, damaged, tmp_path):
+    """NumPy then reads less than the checksum is of, and does not look at it."""
+    storage = Storage(tmp_path, {})
+    weights = np.ones((200, 200), "float32")
+    info = {"result": None}
+    storage.write_round(0, {"a/kernel": weights == 1}, Snapshot([weights], []), info)
+    path = tmp_path / "round_000.npz"
+    content = path.read_bytes()
+    assert saved in content
+    path.write_bytes(content.replace(saved, damaged, 1))
+    for read in (storage.read_round, storage.read_trained):
+        with pytest.raises(
+            ValueError, match=r"round_000\.npz is damaged: .*Bad CRC-32"
+        ):
+            read(0)
+
+
+@pytest.mark.parametrize("column", [-1, 144, 2**30])
+def test_a_sparse_layer_reads_columns_that_there_are(column, tmp_path):
+    model = sparse()
+    layer = next(layer for layer in model.layers if isinstance(layer, SparseDense))
+    indices = layer.indices.numpy()
+    indices[3, 1] = column
+    layer.indices.assign(indices)
+    model.save_weights(tmp_path / "sparse.weights.h5")
+    with pytest.raises(ValueError, match="reaches beyond the kernel"):
+        model.load_weights(tmp_path / "sparse.weights.h5")
