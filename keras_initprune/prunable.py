@@ -57,8 +57,6 @@ _TRANSPOSED = (
     keras.layers.Conv3DTranspose,
 )
 
-_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-
 
 @dataclass(frozen=True, eq=False)
 class PrunableWeight:
@@ -74,8 +72,6 @@ class PrunableWeight:
         attribute: Attribute of `layer` that holds the tensor.
         constraint_attribute: Attribute of `layer` that holds its constraint.
         unit_axes: Axes of the tensor that index output units.
-        attention: The attention layer that hands one constraint to all its
-            projections, if the tensor belongs to one.
     """
 
     path: str
@@ -84,7 +80,6 @@ class PrunableWeight:
     attribute: str
     constraint_attribute: str
     unit_axes: tuple[int, ...]
-    attention: keras.Layer | None = None
 
     @property
     def variable(self) -> keras.Variable:
@@ -186,7 +181,7 @@ def _check_built(model: keras.Model) -> None:
 def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
     found: dict[str, PrunableWeight] = {}
     seen: set[int] = set()
-    for name, layer, attention in _walk(model):
+    for name, layer in _walk(model):
         for attribute, constraint_attribute in _weight_attributes(layer):
             variable = getattr(layer, attribute)
             if not isinstance(variable, keras.Variable):
@@ -206,23 +201,37 @@ def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
                 attribute=attribute,
                 constraint_attribute=constraint_attribute,
                 unit_axes=_unit_axes(layer, attribute),
-                attention=attention,
             )
     return found
 
 
-def _walk(
-    parent: keras.Layer, prefix: str = "", attention: keras.Layer | None = None
-) -> Iterator[tuple[str, keras.Layer, keras.Layer | None]]:
-    """Yield every layer with the names that lead to it and the attention around it.
+def weights_of_layer(layer: keras.Layer) -> Iterator[PrunableWeight]:
+    """Yield the weights that a layer itself owns and that can be pruned.
+
+    Their paths begin with the layer's name, for nothing is known of a model around it.
+    """
+    for attribute, constraint_attribute in _weight_attributes(layer):
+        variable = getattr(layer, attribute)
+        if isinstance(variable, keras.Variable):
+            yield PrunableWeight(
+                path=f"{layer.name}/{variable.name}",
+                key=attribute,
+                layer=layer,
+                attribute=attribute,
+                constraint_attribute=constraint_attribute,
+                unit_axes=_unit_axes(layer, attribute),
+            )
+
+
+def _walk(parent: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """Yield every layer with the names that lead to it.
 
     Not with `variable.path`, which is another after a model with wrapped layers is
     saved and loaded.
     """
     for layer in parent._layers:
-        inside = layer if isinstance(layer, _ATTENTION) else attention
-        yield prefix + layer.name, layer, inside
-        yield from _walk(layer, f"{prefix}{layer.name}/", inside)
+        yield prefix + layer.name, layer
+        yield from _walk(layer, f"{prefix}{layer.name}/")
 
 
 def _weight_attributes(layer: keras.Layer) -> tuple[tuple[str, str], ...]:
