@@ -357,8 +357,9 @@ def idx_file(folder):
 
 
 REFUSED = (ValueError, OSError)
-# What HDF5 finds damaged in its own structures it raises through Keras.
-HDF5 = (*REFUSED, KeyError, RuntimeError)
+# What HDF5 finds damaged in its own structures it raises through Keras; a name that is
+# no text any more is a TypeError.
+HDF5 = (*REFUSED, KeyError, RuntimeError, TypeError)
 FORMATS = {
     "keras": (model_file, REFUSED),
     "weights.h5": (weights_file, HDF5),

@@ -12,7 +12,8 @@ from keras import ops
 from keras_initprune.sparse import cache, products
 from keras_initprune.validation import check_positive_integer
 
-_CHECKSUM = "checksum"
+# Not the name of a mask's, which would be taken for one.
+_CHECKSUM = "pattern_checksum"
 _HALF = ("float16", "bfloat16")
 _ELEMENTWISE = (
     keras.activations.elu,
