@@ -22,7 +22,7 @@ LAYERS = [
         "pruning",
         "sparse",
     ],
-    ["dense_gradients", "export", "report"],
+    ["dense_gradients", "export", "quantising", "report"],
     ["callbacks"],
     ["sparse_training"],
     ["experiments"],

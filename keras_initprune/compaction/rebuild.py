@@ -179,6 +179,12 @@ class Builder:
 
 def copy_of(operation: Any, step: Step | None) -> Any:
     """Return a new operation of the same configuration, or of a changed one."""
+    if getattr(operation, "quantization_mode", None) == "float8":
+        # Keras builds them with their weights in another order than it quantises them.
+        raise ValueError(
+            f"The layer {operation.name!r} is quantised with 'float8' and cannot be "
+            "copied: compact or export the model before it is quantised."
+        )
     config = operation.get_config()
     change = None if step is None else step.change
     if change is not None:

@@ -119,7 +119,9 @@ def _state(
         if isinstance(bias, keras.Variable):
             state[id(bias)] = tf.zeros(bias.shape, bias.dtype)
     pairs = []
-    for variable in model.weights:
+    # Quantised weights are variables for the moment, and not yet among the model's.
+    own = [weight.variable for weight in weights.values()]
+    for variable in {id(each): each for each in (*model.weights, *own)}.values():
         value = state.get(id(variable))
         if value is None and "float" in variable.dtype:
             value = _positive(variable)

@@ -252,6 +252,12 @@ def _take_over(old: keras.Layer, new: keras.Layer) -> Successors:
             return full.T
 
         return {id(old.values): (new.kernel, spread), **_bias_successor(old, new)}
+    if old.quantization_mode == "float8":
+        # Keras builds them with their weights in another order than it quantises them.
+        raise ValueError(
+            f"The layer {old.name!r} is quantised with 'float8' and cannot be copied: "
+            "convert the model before it is quantised."
+        )
     copy_weights(old, new)
     sources, targets = old.trainable_variables, new.trainable_variables
     return {
