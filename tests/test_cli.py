@@ -68,6 +68,30 @@ def test_train_writes_a_model_that_report_reads(tmp_path):
     assert "--overwrite" in again.stderr
 
 
+@pytest.mark.parametrize("name", ["report.json", "model.keras"])
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_train_removes_no_folder(options, name, tmp_path):
+    note = tmp_path / name / "note.txt"
+    note.parent.mkdir()
+    note.write_text("mine")
+    refused = call("train", "--method", "random", "--out", tmp_path, *options)
+    assert refused.exit_code == 2
+    assert f"{name} is a folder of other files" in refused.stderr
+    assert note.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [note.parent]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("train", "report.json"), ("compare", "results.md")]
+)
+def test_no_file_of_another_making_is_replaced_unasked(command, name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    refused = call(command, "--out", tmp_path)
+    assert refused.exit_code == 2
+    assert name in refused.stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
