@@ -7,6 +7,7 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from keras_initprune.compaction import CompactionReport, compaction_report
 from keras_initprune.experiments.training import load
@@ -77,7 +78,7 @@ def _export(
     table.add_row("-", str(model_path), f"{before:,}", "1.00", end_section=True)
     for name, path in paths.items():
         with (
-            console.status(f"writing {path}"),
+            console.status(Text(f"writing {path}"), spinner="line"),
             claim.replacing(path) as temporary,
             quiet(),
         ):

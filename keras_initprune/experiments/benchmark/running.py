@@ -123,7 +123,7 @@ def run_and_show(
         sizes = replace(sizes, pairs=pairs)
         options += f" --pairs {pairs}"
     made: dict[str, Part] = {}
-    with console.status("measuring") as status:
+    with console.status("measuring", spinner="line") as status:
         for name, measurement in run(names, sizes):
             command = f"initprune benchmark --measures {name}{options}"
             made.setdefault(name, Part(command, machine(), [])).figures.append(
@@ -148,7 +148,7 @@ def _earlier(out: Path) -> dict[str, Part]:
     try:
         return {
             name: Part.from_dict(record)
-            for name, record in json.loads(out.read_text()).items()
+            for name, record in json.loads(out.read_text(encoding="utf-8")).items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(

@@ -50,7 +50,7 @@ def rich_table(parts: Parts) -> Table:
         number = header in ("median", "from", "to")
         table.add_column(header, justify="right" if number else "left", no_wrap=number)
     for name, part in parts.items():
-        table.add_row(f"[bold]{TITLES[name][0]}")
+        table.add_row(TITLES[name][0], style="bold")
         for made in part.figures:
             table.add_row(*_cells(made))
     return table
