@@ -90,6 +90,15 @@ def test_other_files_are_not_replaced(tmp_path):
         assert out.read_text() == content
 
 
+def test_no_page_or_picture_of_another_making_is_replaced(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("mine")
+    for out in (page, page.with_suffix(".json")):
+        with pytest.raises((ValueError, FileExistsError), match="README"):
+            benchmark.run_and_show(Console(quiet=True), True, out, ["masks"])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_what_is_not_installed_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("INITPRUNE_TFMOT_PYTHON", "/bin/false")
     with pytest.raises(RuntimeError, match="extra `tfmot`"):

@@ -90,6 +90,30 @@ def test_train_writes_a_model_that_report_reads(tmp_path):
     assert "--overwrite" in again.stderr
 
 
+@pytest.mark.parametrize("name", ["report.json", "model.keras"])
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_train_removes_no_folder(options, name, tmp_path):
+    note = tmp_path / name / "note.txt"
+    note.parent.mkdir()
+    note.write_text("mine")
+    refused = call("train", "--method", "random", "--out", tmp_path, *options)
+    assert refused.exit_code == 2
+    assert f"{name} is a folder of other files" in refused.stderr
+    assert note.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [note.parent]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("train", "report.json"), ("compare", "results.md")]
+)
+def test_no_file_of_another_making_is_replaced_unasked(command, name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    refused = call(command, "--out", tmp_path)
+    assert refused.exit_code == 2
+    assert name in refused.stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -206,6 +230,44 @@ def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
     assert [path.name for path in out.glob("[!.]*")] == ["results.json"]
 
 
+# Runs a command that is killed just before it gives a file its name.
+KILLED = """
+import os, signal, sys
+name = sys.argv.pop(1)
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[1]) == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+from keras_initprune.cli import main
+main()
+"""
+
+
+def kill(path, *arguments):
+    """Run a command that is killed just before it gives the file `path` its name."""
+    command = [sys.executable, "-c", KILLED, path, *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_training_that_was_killed_while_it_wrote_goes_on(tmp_path):
+    arguments = ["train", "--method", "random", "--epochs", 1, "--out", tmp_path]
+    kill(tmp_path / "history.csv", *arguments)
+    assert (tmp_path / "model.keras").exists()
+    other = call(*arguments, "--seed", 1)
+    assert other.exit_code == 2
+    assert "model.keras exists" in other.stderr
+    again = call(*arguments)
+    assert again.exit_code == 0, again.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "history.csv",
+        "model.keras",
+        "report.json",
+        "run.json",
+    ]
+
+
 class TestExport:
     @pytest.fixture
     def model(self, tmp_path):
@@ -239,6 +301,21 @@ class TestExport:
         assert refused.exit_code == 2
         assert "--overwrite" in refused.output
         assert call(*arguments, "--overwrite").exit_code == 0
+
+    @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+    def test_goes_on_after_a_kill(self, model):
+        arguments = ["export", model, "--format", "keras,saved_model,numpy"]
+        kill(model.parent / "model-numpy.npz", *arguments)
+        assert (model.parent / "model-saved_model").is_dir()
+        again = call(*arguments)
+        assert again.exit_code == 0, again.output
+        assert sorted(path.name for path in model.parent.iterdir()) == [
+            "model-keras.keras",
+            "model-numpy.npz",
+            "model-saved_model",
+            "model.keras",
+        ]
+        assert "--overwrite" in call(*arguments).stderr
 
     def test_refuses_before_it_writes(self, model):
         refused = call("export", model, "--format", "keras,onnx")

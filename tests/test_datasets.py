@@ -2,6 +2,7 @@ import gzip
 import struct
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -162,6 +163,22 @@ def test_wrong_files_are_named_with_the_rule(no_network, idx_dir, content, messa
     with pytest.raises(ValueError, match=message) as error:
         prepare("mnist", idx_dir)
     assert "train-images-idx3-ubyte.gz" in str(error.value)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_no_more_is_read_than_was_published(compressed, tmp_path):
+    header = bytes([0, 0, 8, 1]) + struct.pack(">I", 2**26)
+    content = header + bytes(2**26)
+    path = tmp_path / f"t10k-labels-idx1-ubyte{'.gz' if compressed else ''}"
+    path.write_bytes(gzip.compress(content, 1) if compressed else content)
+    del content
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="must be 10008 bytes long"):
+            idx.read(path, "t10k-labels", "0" * 32)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_flipped_bits_are_noticed(no_network, idx_dir):

@@ -103,11 +103,13 @@ class TestTarget:
     def test_replaces_what_was_written_before(self, rng, tmp_path):
         path = tmp_path / "saved"
         path.mkdir()
-        for name in ("saved_model.pb", "of_the_old_model"):
-            (path / name).write_text("old")
+        (path / "variables").mkdir()
+        old = [path / "saved_model.pb", path / "variables" / "variables.old"]
+        for file in old:
+            file.write_text("old")
         export(perceptron(rng), path, "saved_model")
         assert [file.name for file in tmp_path.iterdir()] == ["saved"]
-        assert not (path / "of_the_old_model").exists()
+        assert not old[1].exists()
         assert tf.saved_model.contains_saved_model(path)
         # Values, and no masks.
         shapes = dict(tf.train.list_variables(path / "variables/variables"))
@@ -124,11 +126,16 @@ class TestTarget:
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_a_folder_of_other_files_is_left_alone(self, rng, tmp_path):
-        (tmp_path / "note.txt").write_text("mine")
+    @pytest.mark.parametrize(
+        "names", [["note.txt"], ["saved_model.pb", "variables/note.txt"]]
+    )
+    def test_a_folder_of_other_files_is_left_alone(self, names, rng, tmp_path):
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("mine")
         with pytest.raises(FileExistsError, match="other files"):
             export(perceptron(rng), tmp_path, "saved_model")
-        assert (tmp_path / "note.txt").read_text() == "mine"
+        assert all((tmp_path / name).read_text() == "mine" for name in names)
 
     @pytest.mark.parametrize(
         ("name", "format", "message"),
@@ -141,7 +148,7 @@ class TestTarget:
     def test_folders_are_replaced_as_a_whole(self, tmp_path):
         target = tmp_path / "folder"
         for name in ("old", "new"):
-            with replacing(target) as temporary:
+            with replacing(target, is_ours=lambda folder: True) as temporary:
                 temporary.mkdir()
                 (temporary / name).write_text(name)
         assert [file.name for file in target.iterdir()] == ["new"]

@@ -1,12 +1,15 @@
 """The program `initprune`, which the files of this folder add commands to."""
 
+import io
 import os
+import shutil
 import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from keras_initprune.cli.console import PLAIN
 from keras_initprune.cli.terminal import BAD_INPUT, INTERRUPTED, fail
 
 
@@ -15,6 +18,10 @@ class _Group(TyperGroup):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command and end with its exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A letter that a terminal does not have is no reason to stop.
+                stream.reconfigure(errors=PLAIN)
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (KeyboardInterrupt, typer.Abort):
@@ -31,12 +38,15 @@ class _Group(TyperGroup):
         sys.exit(code or 0)
 
 
+# In narrow columns Rich would cut the names of options.
+_HAS_ROOM = shutil.get_terminal_size().columns >= 80
+
 app = typer.Typer(
     cls=_Group,
     name="initprune",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="rich" if _HAS_ROOM else None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sparse networks from the first epochs: K-starts, dissipating gradients and "
     "their combination.",

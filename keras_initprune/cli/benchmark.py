@@ -43,7 +43,7 @@ def benchmark(
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    from rich.console import Console
+    from keras_initprune.cli.console import Console
 
     names = None if measures is None else [m.strip() for m in measures.split(",")]
     measuring.run_and_show(Console(), quick, out, names, pairs)

@@ -70,7 +70,7 @@ def compare(
     folder = out or Path("results") / f"{dataset}-{model}"
     with quiet_tensorflow():
         from keras_initprune.experiments import comparison, summary, tables
-    from rich.console import Console
+    from keras_initprune.cli.console import Console
 
     # A collection after every run need not look at TensorFlow's modules again.
     gc.freeze()

@@ -38,7 +38,7 @@ def export(
     """Export a model; the long help is above, where no line is broken."""
     if not model.is_file():
         raise FileNotFoundError(f"There is no model file {model}.")
-    from rich.console import Console
+    from keras_initprune.cli.console import Console
 
     with quiet_tensorflow():
         from keras_initprune.experiments import exports

@@ -16,6 +16,6 @@ def report(
         raise FileNotFoundError(f"There is no model file {model}.")
     with quiet_tensorflow():
         from keras_initprune.experiments import training
-    from rich.console import Console
+    from keras_initprune.cli.console import Console
 
     Console().print(training.report_table(training.load(model)))

@@ -126,7 +126,7 @@ def search(
         from keras_initprune.tuner import roles
         from keras_initprune.tuner import search as searching
         from keras_initprune.tuner.settings import SearchSettings
-    from rich.console import Console
+    from keras_initprune.cli.console import Console
 
     settings = SearchSettings(
         run=run,

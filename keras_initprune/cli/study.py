@@ -49,7 +49,7 @@ def study(
     with quiet_tensorflow():
         from keras_initprune.experiments import study as studies
         from keras_initprune.validation import check_positive_integer
-    from rich.console import Console
+    from keras_initprune.cli.console import Console
 
     count = None if seeds is None else check_positive_integer(seeds, "seeds")
     console = Console()

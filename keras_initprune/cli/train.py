@@ -58,6 +58,6 @@ def train(
     folder = out or Path("trained") / f"{dataset}-{model}-{method}"
     with quiet_tensorflow():
         from keras_initprune.experiments import training
-    from rich.console import Console
+    from keras_initprune.cli.console import Console
 
     training.train_and_save(run, folder, data_dir, overwrite, Console())

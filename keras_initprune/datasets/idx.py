@@ -23,6 +23,15 @@ _DIMENSIONS = {
     "t10k-labels": 1,
 }
 
+# File stem -> bytes of the uncompressed file, the same for all data sets: no file that
+# unpacks to more is read to its end.
+_PUBLISHED_BYTES = {
+    "train-images": 16 + 60_000 * 28 * 28,
+    "train-labels": 8 + 60_000,
+    "t10k-images": 16 + 10_000 * 28 * 28,
+    "t10k-labels": 8 + 10_000,
+}
+
 
 def locate(directory: str | PathLike[str], name: str) -> dict[str, Path]:
     """Find the four IDX files of the data set `name`.
@@ -62,10 +71,11 @@ def read(path: Path, stem: str, md5: str) -> bytes:
         The whole file, header included.
 
     Raises:
-        ValueError: It cannot be decompressed, is no IDX file, has another length
-            than its header says, or another content than the one published.
+        ValueError: It cannot be decompressed, is no IDX file, is longer than the one
+            published, has another length than its header says, or another content than
+            the one published.
     """
-    content = _decompress(path)
+    content = _decompress(path, _PUBLISHED_BYTES[stem])
     _check_length(path, content, _DIMENSIONS[stem])
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
@@ -97,16 +107,20 @@ def _find(folder: Path, stem: str, name: str) -> Path:
     )
 
 
-def _decompress(path: Path) -> bytes:
-    content = path.read_bytes()
-    if path.suffix != ".gz":
-        return content
+def _decompress(path: Path, limit: int) -> bytes:
     try:
-        return gzip.decompress(content)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(limit + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
             f"{str(path)!r} must be a complete gzip file. Received: {error}"
         ) from error
+    if len(content) > limit:
+        raise ValueError(
+            f"{str(path)!r} must be {limit} bytes long (uncompressed), as the one that "
+            "was published is. Received: more than that"
+        )
+    return content
 
 
 def _check_length(path: Path, content: bytes, dimensions: int) -> None:

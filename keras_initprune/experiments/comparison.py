@@ -16,7 +16,7 @@ from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.progress import Progress, make_progress
 from keras_initprune.experiments.results import Results
 from keras_initprune.experiments.summary import completed
-from keras_initprune.files import replacing, write_atomically
+from keras_initprune.files import check_free, replacing, write_atomically
 
 FIGURE_NAME = "error_against_sparsity.png"
 TABLE_NAME = "results.md"
@@ -115,10 +115,13 @@ def compare(
 
     Raises:
         ValueError: If a configuration is refused, or `out` holds other runs.
-        OSError: If the data cannot be read or `out` cannot be written.
+        OSError: If the data cannot be read, `out` cannot be written, or a table or
+            figure of another making is there.
         Interrupted: After Ctrl-C.
     """
     results = Results(out)
+    if not results.runs:  # Table and figure come after the first run.
+        check_free([results.folder / name for name in (TABLE_NAME, FIGURE_NAME)])
     for configuration in configurations:
         results.check_same_comparison(configuration)
         methods.callbacks(configuration)  # It would be a pity to find out later.

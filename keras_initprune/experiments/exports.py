@@ -1,17 +1,19 @@
 """Exports a saved model for the command line, and shows what it takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from keras_initprune.compaction import CompactionReport, compaction_report
 from keras_initprune.experiments.training import load
 from keras_initprune.export import FORMATS, check_target, export
-from keras_initprune.files import size_of
+from keras_initprune.export.exporting import is_saved_model
+from keras_initprune.files import Claim, check_writable, size_of
 
 ALL = "all"
 
@@ -44,7 +46,29 @@ def export_and_show(
     if not names:
         raise ValueError("`format` must name at least one format. Received: none")
     # All that can be refused is refused before anything is written.
-    paths = {name: _target(model_path, name, folder, overwrite) for name in names}
+    paths = {name: _target(model_path, name, folder) for name in names}
+    check_writable(folder)
+    source = model_path.stat()
+    claim = Claim(
+        folder,
+        f"export-{model_path.stem}",
+        f"{source.st_size} {source.st_mtime_ns} {names} {compact}",
+        list(paths.values()),
+        overwrite,
+        is_saved_model,
+    )
+    with claim:
+        _export(model_path, paths, compact, console, quiet, claim)
+
+
+def _export(
+    model_path: Path,
+    paths: Mapping[str, Path],
+    compact: bool,
+    console: Console,
+    quiet: Callable[[], AbstractContextManager],
+    claim: Claim,
+) -> None:
     with quiet():
         model = load(model_path)
     if compact:
@@ -53,8 +77,12 @@ def export_and_show(
     before = size_of(model_path)
     table.add_row("-", str(model_path), f"{before:,}", "1.00", end_section=True)
     for name, path in paths.items():
-        with console.status(f"writing {path}"), quiet():
-            export(model, path, name, compact)
+        with (
+            console.status(Text(f"writing {path}"), spinner="line"),
+            claim.replacing(path) as temporary,
+            quiet(),
+        ):
+            export(model, temporary, name, compact)
         size = size_of(path)
         table.add_row(name, str(path), f"{size:,}", f"{size / before:.2f}")
     console.print(table)
@@ -84,14 +112,9 @@ def compaction_table(found: CompactionReport) -> Table:
     return table
 
 
-def _target(model_path: Path, name: str, folder: Path, overwrite: bool) -> Path:
+def _target(model_path: Path, name: str, folder: Path) -> Path:
     suffix = FORMATS[name].suffix if name in FORMATS else ""
-    path = check_target(folder / f"{model_path.stem}-{name}{suffix}", name)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists. Choose another --out, or --overwrite it."
-        )
-    return path
+    return check_target(folder / f"{model_path.stem}-{name}{suffix}", name)
 
 
 def _table() -> Table:

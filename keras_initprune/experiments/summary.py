@@ -59,10 +59,12 @@ class Measure:
         Example:
             >>> MEASURES[0].show(0.0162, 0.0011)
             '1.62 ± 0.11'
+            >>> MEASURES[0].show(-1e-9, float("nan"), sign="+")
+            '+0.00'
         """
         if math.isnan(value):
             return ""
-        text = f"{value * self.factor:{sign}.{self.digits}f}"
+        text = f"{value * self.factor:{sign}z.{self.digits}f}"
         if math.isnan(half_width):
             return text
         return f"{text} ± {half_width * self.factor:.{self.digits}f}"

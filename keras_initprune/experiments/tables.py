@@ -129,8 +129,10 @@ def percent(fraction: float, digits: int = 2) -> str:
     Example:
         >>> percent(0.95), percent(0.995)
         ('95 %', '99.5 %')
+        >>> percent(-1e-9)
+        '0 %'
     """
-    return f"{round(100 * fraction, digits):g} %"
+    return f"{round(100 * fraction, digits):zg} %"
 
 
 def _title(runs: Sequence[dict[str, Any]], measure: Measure) -> str:

@@ -20,11 +20,10 @@ from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.progress import make_progress
 from keras_initprune.experiments.summary import measure_of
 from keras_initprune.experiments.tables import percent
-from keras_initprune.files import check_writable, replacing, write_atomically
+from keras_initprune.files import Claim, check_writable
 from keras_initprune.report import Report, Row, report
 
-MODEL_NAME, HISTORY_NAME = "model.keras", "history.csv"
-REPORT_NAME, RUN_NAME = "report.json", "run.json"
+NAMES = ("model.keras", "history.csv", "report.json", "run.json")
 
 
 def train_and_save(
@@ -40,27 +39,27 @@ def train_and_save(
         run: The configuration.
         folder: Where to write.
         data_dir: Folder with the data, see `datasets.load`.
-        overwrite: Whether to replace a model that is there already.
+        overwrite: Whether to replace files that are there already.
         console: Where to show the progress and the report. Defaults to the terminal.
 
     Raises:
         ValueError: If the configuration is refused.
-        OSError: If the data cannot be read, the folder cannot be written, or there is
-            a model already.
+        OSError: If the data cannot be read, the folder cannot be written, or one of the
+            files is there already. Those of the same command, killed while it wrote
+            them, are replaced.
     """
     folder, console = Path(folder), console or Console()
+    methods.callbacks(run)  # Refuse a wrong setting before anything is done.
     check_writable(folder)
-    if (folder / MODEL_NAME).exists() and not overwrite:
-        raise FileExistsError(
-            f"{folder / MODEL_NAME} exists. Choose another --out, or --overwrite it."
-        )
-    methods.callbacks(run)  # Refuse a wrong setting before the data is read.
-    data = runner.load_data(run, data_dir)
-    with make_progress([run], 0, console) as progress, Interrupts() as interrupts:
-        progress.start(run)
-        callbacks = [progress.callback(), interrupts.callback()]
-        outcome = runner.train(run, data, callbacks, validate_epochs=True)
-    for path in save(outcome, folder):
+    paths = [folder / name for name in NAMES]
+    with Claim(folder, "train", repr(run), paths, overwrite) as claim:
+        data = runner.load_data(run, data_dir)
+        with make_progress([run], 0, console) as progress, Interrupts() as interrupts:
+            progress.start(run)
+            callbacks = [progress.callback(), interrupts.callback()]
+            outcome = runner.train(run, data, callbacks, validate_epochs=True)
+        save(outcome, claim)
+    for path in paths:
         console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
     measure = measure_of([outcome.record])
     value = measure.show(outcome.record[measure.key], float("nan"))
@@ -68,27 +67,24 @@ def train_and_save(
     console.print(report_table(outcome.model))
 
 
-def save(outcome: runner.Outcome, folder: Path) -> list[Path]:
+def save(outcome: runner.Outcome, claim: Claim) -> None:
     """Write what a run left behind; no file is ever half written.
 
     Args:
         outcome: The finished run.
-        folder: A folder that exists.
-
-    Returns:
-        The paths of the files.
+        claim: Holds the files.
     """
-    model = folder / MODEL_NAME
-    with replacing(model) as temporary:
+    texts = (
+        history_csv(outcome.history),
+        json.dumps(report(outcome.model).as_dict(), indent=1),
+        json.dumps(outcome.record, indent=1),
+    )
+    model, *others = claim.paths
+    with claim.replacing(model) as temporary:
         outcome.model.save(temporary)
-    texts = {
-        HISTORY_NAME: history_csv(outcome.history),
-        REPORT_NAME: json.dumps(report(outcome.model).as_dict(), indent=1),
-        RUN_NAME: json.dumps(outcome.record, indent=1),
-    }
-    for name, text in texts.items():
-        write_atomically(folder / name, text)
-    return [model, *(folder / name for name in texts)]
+    for path, text in zip(others, texts, strict=True):
+        with claim.replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def history_csv(history: Mapping[str, Sequence[float]]) -> str:

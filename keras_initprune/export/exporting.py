@@ -1,5 +1,6 @@
 """Exports a model in one of several formats."""
 
+import fnmatch
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import keras
 from keras_initprune import compaction
 from keras_initprune.export import keras_files, litert, numpy_files
 from keras_initprune.export.plain import plain
-from keras_initprune.files import replacing
+from keras_initprune.files import check_replaceable, replacing
 from keras_initprune.sparse import has_sparse_layers, to_dense
 from keras_initprune.validation import check_choice
 
@@ -64,6 +65,16 @@ FORMATS: Mapping[str, Format] = {
         stores_zeros=False,
     ),
 }
+
+# The files of a SavedModel, those of other versions among them.
+_SAVED_MODEL = (
+    "saved_model.pb",
+    "fingerprint.pb",
+    "keras_metadata.pb",
+    "variables/variables.*",
+    "assets/*",
+    "debug/saved_model_debug_info.pb",
+)
 
 
 def export(
@@ -127,7 +138,7 @@ def export(
         ready = compaction.compact(model, gather=gather)
     else:
         ready = plain(model)
-    with replacing(path) as temporary:
+    with replacing(path, is_saved_model) as temporary:
         found.write(ready, temporary)
     return path
 
@@ -141,7 +152,7 @@ def check_target(path: str | Path, format: str) -> Path:
 
     Raises:
         ValueError: If the format is unknown, or the path does not fit it.
-        OSError: If a folder is there that is not an earlier SavedModel.
+        OSError: If a folder is there that holds more than an earlier SavedModel.
     """
     suffix = FORMATS[check_choice(format, "format", FORMATS)].suffix
     path = Path(path)
@@ -150,13 +161,26 @@ def check_target(path: str | Path, format: str) -> Path:
             f"`path` must end in {suffix!r} for the format {format!r}. "
             f"Received: path={str(path)!r}"
         )
-    is_saved_model = not suffix and (path / "saved_model.pb").is_file()
-    if path.is_dir() and not is_saved_model and any(path.iterdir()):
-        raise FileExistsError(
-            f"{path} is a folder of other files. Choose another path."
-        )
     if path.is_file() and not suffix:
         raise FileExistsError(f"{path} is a file. Choose another path for the folder.")
     if path.is_dir() and suffix:
         raise FileExistsError(f"{path} is a folder. Choose another path for the file.")
+    check_replaceable(path, is_saved_model)
     return path
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Return whether a folder holds a SavedModel, and nothing else.
+
+    Args:
+        folder: The folder.
+    """
+    names = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    ]
+    return "saved_model.pb" in names and all(
+        any(fnmatch.fnmatch(name, pattern) for pattern in _SAVED_MODEL)
+        for name in names
+    )

@@ -24,7 +24,12 @@ from keras_initprune.experiments.benchmark import (
 )
 from keras_initprune.experiments.benchmark.measurement import Measurement, Part
 from keras_initprune.experiments.benchmark.sizes import QUICK, Sizes
-from keras_initprune.files import check_writable, write_atomically
+from keras_initprune.files import (
+    check_free,
+    check_replaceable,
+    check_writable,
+    write_atomically,
+)
 
 Measure = Callable[[Sizes], Iterator[Measurement]]
 
@@ -99,13 +104,17 @@ def run_and_show(
         pairs: Interleaved pairs of every timing. Defaults to what `Sizes` says.
 
     Raises:
-        OSError: If `out` cannot be written.
+        OSError: If `out` cannot be written, or a page or picture of another making is
+            beside it.
         ValueError: If a name is unknown, or `out` is no file of this benchmark.
     """
     names = list(DEFAULT) if names is None else names
     check_names(names)
     parts: dict[str, Part] = {}
     if out is not None:
+        if out.suffix != ".json":
+            raise ValueError(f"`out` must end in '.json'. Received: out={str(out)!r}")
+        check_replaceable(out)
         check_writable(out.parent)
         parts = _earlier(out)
     sizes = QUICK if quick else Sizes()
@@ -114,7 +123,7 @@ def run_and_show(
         sizes = replace(sizes, pairs=pairs)
         options += f" --pairs {pairs}"
     made: dict[str, Part] = {}
-    with console.status("measuring") as status:
+    with console.status("measuring", spinner="line") as status:
         for name, measurement in run(names, sizes):
             command = f"initprune benchmark --measures {name}{options}"
             made.setdefault(name, Part(command, machine(), [])).figures.append(
@@ -133,11 +142,13 @@ def run_and_show(
 
 def _earlier(out: Path) -> dict[str, Part]:
     if not out.exists():
+        # The page and the picture come after the figures.
+        check_free([out.with_suffix(".md"), out.with_suffix(".png")])
         return {}
     try:
         return {
             name: Part.from_dict(record)
-            for name, record in json.loads(out.read_text()).items()
+            for name, record in json.loads(out.read_text(encoding="utf-8")).items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(

@@ -11,6 +11,7 @@ from rich.table import Table
 from tabulate import tabulate
 
 from keras_initprune.experiments.benchmark.measurement import Measurement, Part
+from keras_initprune.files import replacing
 
 Parts = Mapping[str, Part]
 
@@ -49,7 +50,7 @@ def rich_table(parts: Parts) -> Table:
         number = header in ("median", "from", "to")
         table.add_column(header, justify="right" if number else "left", no_wrap=number)
     for name, part in parts.items():
-        table.add_row(f"[bold]{TITLES[name][0]}")
+        table.add_row(TITLES[name][0], style="bold")
         for made in part.figures:
             table.add_row(*_cells(made))
     return table
@@ -97,9 +98,8 @@ def save_figure(parts: Parts, path: Path) -> None:
         + _machines(parts),
         fontsize=7,
     )
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
 
 
 def _draw(axes: Axes, part: Part, title: str, higher_is_better: bool) -> None:
