@@ -33,6 +33,7 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
     )
     from keras_initprune.export import export
     from keras_initprune.lottery import lottery_ticket
+    from keras_initprune.prunable import register_prunable
     from keras_initprune.pruning import prune, pruning_masks, score_weights
     from keras_initprune.report import report, sparsity
     from keras_initprune.sparse import SparseDense, to_dense, to_sparse
@@ -57,6 +58,7 @@ __all__ = [
     "lottery_ticket",
     "prune",
     "pruning_masks",
+    "register_prunable",
     "remove_masks",
     "report",
     "restore_masks",

@@ -4,6 +4,11 @@ from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
+# What counts, as batches, steps and epochs, goes through 32 bits on the way.
+_TOO_LARGE = 2**31
+
 
 def check_sparsity(sparsity: Any, name: str = "sparsity") -> float:
     """Return `sparsity` as a float, or raise unless it lies in [0, 1).
@@ -35,17 +40,58 @@ def check_fraction(fraction: Any, name: str = "fraction") -> float:
 
 
 def check_positive_integer(value: Any, name: str) -> int:
-    """Return `value` as an int, or raise unless it is a whole number above zero.
+    """Return `value` as an int, or raise unless it lies in [1, 2**31).
 
     Example:
         >>> check_positive_integer(16, "k")
         16
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+    if not _is_integer(value) or value < 1:
         raise ValueError(
             f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"
         )
+    if value >= _TOO_LARGE:
+        raise ValueError(f"`{name}` must be below 2**31. Received: {name}={value!r}")
     return int(value)
+
+
+def check_boolean(value: Any, name: str) -> bool:
+    """Return `value` as a bool, or raise unless it is one.
+
+    Example:
+        >>> check_boolean(True, "embeddings")
+        True
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return bool(value)
+
+
+def check_integers(values: Any, name: str) -> tuple[int, ...]:
+    """Return `values` as a tuple of ints, or raise unless it holds such, at least one.
+
+    Example:
+        >>> check_integers([0, -1], "unit_axes")
+        (0, -1)
+    """
+    are_integers = isinstance(values, Collection) and all(map(_is_integer, values))
+    if not are_integers or not len(values):
+        raise ValueError(
+            f"`{name}` must be one or more integers. Received: {name}={values!r}"
+        )
+    return tuple(map(int, values))
+
+
+def check_verbose(verbose: Any) -> int:
+    """Return `verbose`, or raise unless it is 0 or 1.
+
+    Example:
+        >>> check_verbose(1)
+        1
+    """
+    if not isinstance(verbose, Integral) or verbose not in (0, 1):
+        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
+    return int(verbose)
 
 
 def check_seed(seed: Any, name: str = "seed") -> int | None:
@@ -57,9 +103,9 @@ def check_seed(seed: Any, name: str = "seed") -> int | None:
     """
     if seed is None:
         return None
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+    if not _is_integer(seed) or not 0 <= seed < 2**32:
         raise ValueError(
-            f"`{name}` must be None or a non-negative integer. "
+            f"`{name}` must be None or an integer from 0 to 2**32 - 1. "
             f"Received: {name}={seed!r}"
         )
     return int(seed)
@@ -78,6 +124,10 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
             f"`{name}` must be one of {listed}. Received: {name}={value!r}"
         )
     return value
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_real(value: Any) -> bool:

@@ -17,7 +17,12 @@ from keras_initprune.constraints.projection import (
     project,
     set_masks,
 )
-from keras_initprune.prunable import LayerSelector, PrunableWeight, prunable_weights
+from keras_initprune.prunable import (
+    LayerSelector,
+    PrunableWeight,
+    prunable_weights,
+    warn_of_left_out,
+)
 
 
 def install_masks(
@@ -43,6 +48,10 @@ def install_masks(
     Raises:
         ValueError: If the model is not built or nothing in it can be pruned.
 
+    Warns:
+        UserWarning: If layers of your own, which nothing prunes before
+            `register_prunable` names their weights, hold 5 % or more of them.
+
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> install_masks(model) is model
@@ -63,6 +72,8 @@ def install_masks(
         weight.variable.constraint.guard(weight.variable)
     if missing:
         forget_compiled_functions(model)
+        if layers is None:
+            warn_of_left_out(model)
     return model
 
 
@@ -207,7 +218,7 @@ def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
     # opens it in the same way.
     layer._tracker.unlock()
     try:
-        previous = getattr(layer, name)
+        previous = getattr(layer, name, None)
         if isinstance(previous, keras.layers.Layer):
             layer._tracker.untrack(previous)
         setattr(layer, name, value)

@@ -9,7 +9,7 @@ import numpy as np
 from keras_initprune import constraints, criteria, patterns
 from keras_initprune.distributions import Distribution
 from keras_initprune.masks import Mask
-from keras_initprune.prunable import LayerSelector
+from keras_initprune.prunable import LayerSelector, warn_of_left_out
 from keras_initprune.pruning import arguments
 from keras_initprune.pruning.groups import make_groups, select_masks
 from keras_initprune.pruning.guards import check_paths
@@ -98,7 +98,9 @@ def prune(
 
     Warns:
         UserWarning: If a tensor keeps a single weight, or none on a path, so that its
-            layer has collapsed though another path goes round it.
+            layer has collapsed though another path goes round it; or if layers of your
+            own, which nothing prunes before `register_prunable` names their weights,
+            hold 5 % or more of them.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
@@ -125,6 +127,8 @@ def prune(
         steps=steps,
         verbose=verbose,
     )
+    if layers is None and not constraints.masked_weights(model):
+        warn_of_left_out(model)
     constraints.install_masks(model, list(masks), embeddings=embeddings)
     constraints.set_masks(model, masks)
     return model
