@@ -1,0 +1,194 @@
+"""Every public function refuses a wrong argument with a sentence that names it.
+
+One argument at a time is replaced by each of `VALUES`. What is not listed as legitimate
+must be a `ValueError` or `TypeError` whose message names the argument, and what is
+listed must be taken.
+"""
+
+import inspect
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import keras_initprune
+from keras_initprune import RandomPruning, install_masks, set_masks, to_sparse
+
+layers = keras.layers
+
+VALUES = {
+    "None": lambda: None,
+    "-1": lambda: -1,
+    "0": lambda: 0,
+    "1": lambda: 1,
+    "2**63": lambda: 2**63,
+    "0.5": lambda: 0.5,
+    "nan": lambda: float("nan"),
+    "inf": lambda: float("inf"),
+    "True": lambda: True,
+    "empty": lambda: "",
+    "nope": lambda: "nope",
+    "bytes": lambda: b"a",
+    "[]": list,
+    "{}": dict,
+    "object": object,
+    "np.int64": lambda: np.int64(1),
+    "np.float32": lambda: np.float32(0.5),
+    "array": lambda: np.ones(2),
+    "layer": lambda: layers.Dense(2),
+    "model": lambda: small_model(),
+    "class": lambda: layers.Dense,
+}
+
+COUNT = {"1", "np.int64"}
+FLAG = {"True"}
+FRACTION = {"0.5", "np.float32"}
+# A callback meets its model later, which may have a layer of any name.
+SELECTOR = {"None", "empty", "nope", "layer", "model"}
+
+# What each argument takes of `VALUES`, in every function or in the one that is named.
+LEGITIMATE = {
+    "batch_size": COUNT,
+    "callbacks": set(),
+    "compact": FLAG,
+    "convert": set(),
+    "criterion": {"None"},
+    "data": set(),
+    "dense": {"None", "[]"},
+    "distribution": {"{}"},
+    "embeddings": FLAG,
+    "epochs": COUNT,
+    "fit": set(),
+    "fitness": set(),
+    "folder": {"None"},
+    "format": set(),
+    "fraction": FRACTION | COUNT,
+    "gather": FRACTION | COUNT | {"0"},
+    "initial_epoch": {"0"},
+    "inputs": {"None"},
+    "interval": COUNT | {"None"},
+    "iterations": COUNT | {"None"},
+    "k": COUNT,
+    "keep_masks": FLAG,
+    "layer_class": {"class"},
+    "layers": {"None"},
+    "loss": {"None"},
+    "masks": {"{}"},
+    "measure": FLAG,
+    "method": set(),
+    "model": {"model"},
+    "nonzeros": COUNT,
+    "path": set(),
+    "pattern": {"None"},
+    "rewind": FLAG,
+    "rewind_to": {"0"} | COUNT,
+    "rewind_unit": set(),
+    "rounds": COUNT | {"None"},
+    "seed": COUNT | {"0", "None"},
+    "selection": set(),
+    "skip_output": FLAG,
+    "smallest": COUNT | {"None"},
+    "sparsity": FRACTION | {"0"},
+    "steps": COUNT,
+    "threshold": FRACTION | {"0"},
+    "unit_axes": set(),
+    "units": COUNT,
+    "use_bias": FLAG,
+    "verbose": COUNT | {"0", "True"},
+    "DissipatingGradients.fraction": {"None"},
+    "DissipatingGradients.distribution": {"{}", "None"},
+    "RigL.epochs": COUNT | FRACTION,
+    "RigL.interval": COUNT,
+    "SET.epochs": COUNT | FRACTION,
+    "fit_sparse.epochs": set(),
+    "prune.distribution": {"{}", "None"},
+    "pruning_masks.distribution": {"{}", "None"},
+    "remove_masks.model": set(),
+    "restore_masks.model": set(),
+    "set_masks.model": set(),
+    "to_dense.model": set(),
+}
+
+
+def small_model():
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(4, name="a"), layers.Dense(3, name="b")]
+    )
+    model.compile("sgd", "mse", run_eagerly=True)
+    return model
+
+
+def masked_model():
+    model = install_masks(small_model())
+    set_masks(model, {"a/kernel": np.arange(24).reshape(6, 4) % 2})
+    return model
+
+
+def zeros_model():
+    return keras_initprune.remove_masks(masked_model())
+
+
+X, Y = np.ones((8, 6), "float32"), np.ones((8, 3), "float32")
+
+
+def train(model, callbacks):
+    model.fit(X, Y, verbose=0, callbacks=callbacks)
+
+
+def valid_arguments(name, folder):
+    """Return arguments with which a public function runs."""
+    model = small_model()
+    arguments = {
+        "MaskConstraint": {"shape": (2, 3)},
+        "SparseDense": {"units": 3, "nonzeros": 2},
+        "compact": {"model": model},
+        "compaction_report": {"model": model},
+        "export": {"model": model, "path": folder / "model.keras"},
+        "fit_sparse": {
+            "model": model,
+            "x": X,
+            "y": Y,
+            "epochs": 1,
+            "callbacks": [RandomPruning(0.5)],
+            "verbose": 0,
+        },
+        "lottery_ticket": {
+            "model": model,
+            "fit": train,
+            "sparsity": 0.2,
+            "rounds": 1,
+            "verbose": 0,
+        },
+        "prune": {"method": "magnitude", "sparsity": 0.5},
+        "pruning_masks": {"method": "magnitude", "sparsity": 0.5},
+        "score_weights": {"method": "magnitude"},
+        "register_prunable": {"layer_class": layers.Dropout, "weights": ("w",)},
+        "remove_masks": {"model": masked_model()},
+        "restore_masks": {"model": zeros_model()},
+        "set_masks": {"model": masked_model(), "masks": {}},
+        "to_dense": {"model": to_sparse(zeros_model(), threshold=0, smallest=1)},
+    }.get(name, {})
+    parameters = inspect.signature(getattr(keras_initprune, name)).parameters
+    given = {"model": model, "sparsity": 0.5}
+    if name in ("prune", "pruning_masks", "score_weights"):
+        given["data"] = (X, Y)
+    return {**{n: v for n, v in given.items() if n in parameters}, **arguments}
+
+
+def call(name, arguments):
+    arguments = dict(arguments)
+    weights = arguments.pop("weights", ())
+    first = [arguments.pop(n) for n in ("layer_class",) if n in arguments]
+    data = [arguments.pop(n) for n in ("model", "x", "y") if "x" in arguments]
+    return getattr(keras_initprune, name)(*first, *weights, *data, **arguments)
+
+
+def cases():
+    """Yield every argument of every public function."""
+    for name in keras_initprune.__all__:
+        parameters = inspect.signature(getattr(keras_initprune, name)).parameters
+        for argument, parameter in parameters.items():
+            kinds = (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if parameter.kind not in kinds:
+                yield name, argument
