@@ -69,8 +69,6 @@ _TRANSPOSED = (
     keras.layers.Conv3DTranspose,
 )
 
-_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-
 # From a registered class to its weights, and from those to the axes of their units.
 _REGISTERED: dict[type, dict[str, tuple[int, ...]]] = {}
 
@@ -102,8 +100,6 @@ class PrunableWeight:
         constraint_attribute: Attribute of `layer` that holds its constraint. A layer
             that has none gets it with the mask.
         unit_axes: Axes of the tensor that index output units.
-        attention: The attention layer that hands one constraint to all its
-            projections, if the tensor belongs to one.
     """
 
     path: str
@@ -112,7 +108,6 @@ class PrunableWeight:
     attribute: str
     constraint_attribute: str
     unit_axes: tuple[int, ...]
-    attention: keras.Layer | None = None
 
     @property
     def variable(self) -> keras.Variable:
@@ -150,7 +145,8 @@ def register_prunable(
     `Dense`.
 
     Args:
-        layer_class: The class.
+        layer_class: The class, which is no model: Keras saves what a model itself owns
+            in other places.
         *weights: Attributes of its layers that hold the weights, each one a
             `keras.Variable`. One that is None in some layers is left out there.
         unit_axes: Axes of the weights that index output units. Defaults to the last.
@@ -169,10 +165,11 @@ def register_prunable(
         >>> list(prunable_weights(keras.Sequential([keras.Input((2,)), Scale()])))
         ['scale/w']
     """
-    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.Layer)):
+    is_layer = isinstance(layer_class, type) and issubclass(layer_class, keras.Layer)
+    if not is_layer or issubclass(layer_class, keras.Model):
         raise ValueError(
-            "`layer_class` must be a subclass of `keras.Layer`. "
-            f"Received: layer_class={layer_class!r}"
+            "`layer_class` must be a subclass of `keras.Layer` and none of "
+            f"`keras.Model`. Received: layer_class={layer_class!r}"
         )
     are_names = all(isinstance(name, str) and name.isidentifier() for name in weights)
     if not weights or not are_names:
@@ -306,7 +303,8 @@ def warn_of_left_out(model: keras.Model, stacklevel: int = 2) -> None:
     warnings.warn(
         f"Layers of their own kind hold {rest / (rest + pruned):.0%} of the weights of "
         f"{model.name!r}; they stay dense and do not count in `sparsity`: {named}. "
-        "Name them with `register_prunable` to have them pruned.",
+        "Name them with `register_prunable` to have them pruned; those of a model "
+        "itself belong into a layer.",
         stacklevel=stacklevel + 1,
     )
 
@@ -329,7 +327,7 @@ def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
     _check_built(model)
     found: dict[str, PrunableWeight] = {}
     seen: set[int] = set()
-    for name, layer, attention in _all_layers(model):
+    for name, layer in _walk(model):
         for attribute, constraint_attribute in _weight_attributes(layer):
             variable = getattr(layer, attribute)
             if id(variable) in seen:
@@ -346,7 +344,6 @@ def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
                 attribute=attribute,
                 constraint_attribute=constraint_attribute,
                 unit_axes=_unit_axes(layer, attribute),
-                attention=attention,
             )
     return found
 
@@ -364,7 +361,7 @@ def _left_out(model: keras.Model) -> list[tuple[str, str, int]]:
     """Return path, owner's class and size of trained tensors that nothing prunes."""
     pruned = {id(w.variable) for w in _all_weights(model).values()}
     left_out = []
-    for name, layer, _ in _all_layers(model):
+    for name, layer in [(model.name, model), *_walk(model)]:
         if isinstance(layer, _LEFT_OUT_BY_CHOICE):
             continue
         for variable in layer._trainable_variables:
@@ -376,25 +373,33 @@ def _left_out(model: keras.Model) -> list[tuple[str, str, int]]:
     return left_out
 
 
-def _all_layers(
-    model: keras.Model,
-) -> list[tuple[str, keras.Layer, keras.Layer | None]]:
-    """Return what `_walk` yields, after the model, which may have own weights."""
-    return [(model.name, model, None), *_walk(model)]
+def weights_of_layer(layer: keras.Layer) -> Iterator[PrunableWeight]:
+    """Yield the weights that a layer itself owns and that can be pruned.
+
+    Their paths begin with the layer's name, for nothing is known of a model around it.
+    """
+    for attribute, constraint_attribute in _weight_attributes(layer):
+        variable = getattr(layer, attribute)
+        if isinstance(variable, keras.Variable):
+            yield PrunableWeight(
+                path=f"{layer.name}/{variable.name}",
+                key=attribute,
+                layer=layer,
+                attribute=attribute,
+                constraint_attribute=constraint_attribute,
+                unit_axes=_unit_axes(layer, attribute),
+            )
 
 
-def _walk(
-    parent: keras.Layer, prefix: str = "", attention: keras.Layer | None = None
-) -> Iterator[tuple[str, keras.Layer, keras.Layer | None]]:
-    """Yield every layer with the names that lead to it and the attention around it.
+def _walk(parent: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """Yield every layer with the names that lead to it.
 
     Not with `variable.path`, which is another after a model with wrapped layers is
     saved and loaded.
     """
     for layer in parent._layers:
-        inside = layer if isinstance(layer, _ATTENTION) else attention
-        yield prefix + layer.name, layer, inside
-        yield from _walk(layer, f"{prefix}{layer.name}/", inside)
+        yield prefix + layer.name, layer
+        yield from _walk(layer, f"{prefix}{layer.name}/")
 
 
 def _weight_attributes(layer: keras.Layer) -> tuple[tuple[str, str], ...]:

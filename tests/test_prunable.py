@@ -42,11 +42,6 @@ class Projection(keras.layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
-@keras.saving.register_keras_serializable(package="tests")
-class Unregistered(Projection):
-    """Shares nothing that is registered, for that is done in `registered` only."""
-
-
 @pytest.fixture
 def registered(monkeypatch):
     """Register `Projection` while a test runs."""
@@ -58,6 +53,13 @@ def own_model():
     return keras.Sequential(
         [keras.Input((16,)), Projection(8, name="own"), layers.Dense(4, name="head")]
     )
+
+
+def assert_same_masks(first, second):
+    first, second = get_masks(first), get_masks(second)
+    assert first.keys() == second.keys()
+    for path, mask in first.items():
+        np.testing.assert_array_equal(second[path], mask, path)
 
 
 def conv_lstm(rank):
@@ -216,9 +218,7 @@ def test_conv_lstm_is_pruned_trained_and_saved(rank, rng, tmp_path):
     assert sparsity(model) == pytest.approx(0.7, abs=0.01)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert {p: m.sum() for p, m in get_masks(loaded).items()} == {
-        p: m.sum() for p, m in get_masks(model).items()
-    }
+    assert_same_masks(loaded, model)
 
 
 def test_conv_lstm_counts_what_it_multiplies():
@@ -230,7 +230,7 @@ def test_conv_lstm_counts_what_it_multiplies():
         assert rows[name].effective == rows[name].parameters
 
 
-def test_the_untied_projection_of_an_embedding_is_pruned(rng):
+def test_the_untied_projection_of_an_embedding_is_pruned(rng, tmp_path):
     tokens = keras.Input((3,), dtype="int32")
     table = layers.ReversibleEmbedding(20, 8, tie_weights=False, name="table")
     hidden = layers.Dense(8, name="hidden")(table(tokens))
@@ -241,6 +241,8 @@ def test_the_untied_projection_of_an_embedding_is_pruned(rng):
     x = rng.integers(0, 20, (16, 3))
     model.fit(x, x, verbose=0)
     assert sparsity(model) == pytest.approx(0.5, abs=0.01)
+    model.save(tmp_path / "model.keras")
+    assert_same_masks(keras.models.load_model(tmp_path / "model.keras"), model)
     rows = {row.path: row for row in report(model, embeddings=True).rows}
     assert rows["table/embeddings"].flops_dense == 0
     assert rows["table/reverse_embeddings"].flops_dense == 2 * 3 * 8 * 20
@@ -260,6 +262,20 @@ def test_registered_weights_are_pruned_trained_and_taken_off(registered, rng):
     assert (row.kept, row.flops_dense) == (mask.sum(), 2 * 8 * 16)
     remove_masks(model)
     assert [weight.shape for weight in model.weights] == [(8, 16), (8, 4), (4,)]
+
+
+def test_masks_of_registered_weights_are_saved_and_loaded(registered, tmp_path, rng):
+    model = own_model()
+    prune(model, "magnitude", 0.75)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same_masks(loaded, model)
+    loaded.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    loaded.fit(rng.normal(size=(32, 16)), np.ones((32, 4)), verbose=0)
+    assert sparsity(loaded) == pytest.approx(0.75)
+    other = own_model()
+    other.set_weights(model.get_weights())
+    assert_same_masks(other, model)
 
 
 def test_units_of_registered_weights_lie_where_it_is_said(registered):
@@ -288,6 +304,7 @@ def test_a_registered_weight_keeps_a_constraint_of_its_own(registered, tmp_path)
     [
         ((3, "w"), "`layer_class` must be a subclass"),
         ((layers.Dense(1), "w"), "`layer_class` must be a subclass"),
+        ((keras.Model, "w"), "`layer_class` must be a subclass"),
         ((Projection,), "`weights` must be one or more"),
         ((Projection, 3), "`weights` must be one or more"),
         ((Projection, ""), "`weights` must be one or more"),
@@ -331,6 +348,22 @@ def test_callbacks_name_what_is_left_out(rng):
     x = rng.normal(size=(8, 16)).astype("float32")
     with pytest.warns(UserWarning, match="'own/w'"):
         model.fit(x, np.ones((8, 4)), verbose=0, callbacks=[RandomPruning(0.5)])
+
+
+def test_a_weight_of_a_model_itself_is_named():
+    class Mixing(keras.Model):
+        def build(self, input_shape):
+            self.mix = self.add_weight(shape=(16, 16), name="mix")
+            self.head = layers.Dense(4)
+            self.head.build(input_shape)
+
+        def call(self, inputs):
+            return self.head(keras.ops.matmul(inputs, self.mix))
+
+    model = Mixing(name="mixing")
+    model(np.zeros((1, 16), "float32"))
+    with pytest.warns(UserWarning, match=r"'mixing/mix' of Mixing \(256\)"):
+        install_masks(model)
 
 
 def test_what_is_chosen_small_or_left_out_by_choice_is_not_named():

@@ -7,10 +7,8 @@ from keras_initprune.constraints.installation import (
     restore_masks,
     strategy_scope,
 )
-from keras_initprune.constraints.mask_constraint import (
-    AttentionMaskConstraint,
-    MaskConstraint,
-)
+from keras_initprune.constraints.keras_internals import wrap_keras
+from keras_initprune.constraints.mask_constraint import MaskConstraint
 from keras_initprune.constraints.optimizers import (
     check_training_is_supported,
     innermost_optimizer,
@@ -26,8 +24,9 @@ from keras_initprune.constraints.projection import (
     set_masks,
 )
 
+wrap_keras()
+
 __all__ = [
-    "AttentionMaskConstraint",
     "MaskConstraint",
     "check_training_is_supported",
     "forget_compiled_functions",

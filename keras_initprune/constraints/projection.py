@@ -24,9 +24,7 @@ def masked_weights(model: keras.Model) -> dict[str, PrunableWeight]:
 def mask_variable(weight: PrunableWeight) -> Any:
     """Return the variable that holds a weight's mask, or None if it has none."""
     constraint = weight.variable.constraint
-    if isinstance(constraint, MaskConstraint):
-        return constraint.mask_for(weight.variable)
-    return None
+    return constraint.mask if isinstance(constraint, MaskConstraint) else None
 
 
 def get_masks(model: keras.Model) -> Masks:

@@ -98,7 +98,9 @@ def neutralised(
             weight is used for all examples together.
     """
     signals = Signals()
-    layers = {id(layer): layer for layer in model._flatten_layers()}.values()
+    layers = {
+        id(layer): layer for layer in model._flatten_layers(include_self=False)
+    }.values()
     owned: dict[int, dict[str, PrunableWeight]] = {}
     for path, weight in weights.items():
         owned.setdefault(id(weight.layer), {})[path] = weight

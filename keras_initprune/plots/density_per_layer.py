@@ -10,9 +10,7 @@ from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.style import BLUE, SKY, SMALL, legend_above, tidy
 
 
-def density_per_layer(
-    rows: Any, axis: Axes | None = None
-) -> Axes:
+def density_per_layer(rows: Any, axis: Axes | None = None) -> Axes:
     """Draw the share of weights that every tensor keeps.
 
     Args:
