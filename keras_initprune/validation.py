@@ -39,6 +39,35 @@ def check_fraction(fraction: Any, name: str = "fraction") -> float:
     return float(fraction)
 
 
+def check_share(share: Any, name: str) -> float:
+    """Return `share` as a float, or raise unless it lies in [0, 1].
+
+    Example:
+        >>> check_share(0, "gather")
+        0.0
+    """
+    if not _is_real(share) or not 0 <= share <= 1:
+        raise ValueError(
+            f"`{name}` must be a number in [0, 1]. Received: {name}={share!r}"
+        )
+    return float(share)
+
+
+def check_natural_number(value: Any, name: str) -> int:
+    """Return `value` as an int, or raise unless it lies in [0, 2**31).
+
+    Example:
+        >>> check_natural_number(0, "rewind_to")
+        0
+    """
+    if not _is_integer(value) or not 0 <= value < _TOO_LARGE:
+        raise ValueError(
+            f"`{name}` must be an integer from 0 to 2**31 - 1. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
 def check_positive_integer(value: Any, name: str) -> int:
     """Return `value` as an int, or raise unless it lies in [1, 2**31).
 
@@ -74,8 +103,8 @@ def check_integers(values: Any, name: str) -> tuple[int, ...]:
         >>> check_integers([0, -1], "unit_axes")
         (0, -1)
     """
-    are_integers = isinstance(values, Collection) and all(map(_is_integer, values))
-    if not are_integers or not len(values):
+    is_sequence = isinstance(values, list | tuple) and len(values) > 0
+    if not is_sequence or not all(map(_is_integer, values)):
         raise ValueError(
             f"`{name}` must be one or more integers. Received: {name}={values!r}"
         )

@@ -61,11 +61,11 @@ LEGITIMATE = {
     "epochs": COUNT,
     "fit": set(),
     "fitness": set(),
-    "folder": {"None"},
+    "folder": {"None", "nope"},
     "format": set(),
     "fraction": FRACTION | COUNT,
     "gather": FRACTION | COUNT | {"0"},
-    "initial_epoch": {"0"},
+    "initial_epoch": {"0"} | COUNT,
     "inputs": {"None"},
     "interval": COUNT | {"None"},
     "iterations": COUNT | {"None"},
@@ -101,12 +101,10 @@ LEGITIMATE = {
     "RigL.epochs": COUNT | FRACTION,
     "RigL.interval": COUNT,
     "SET.epochs": COUNT | FRACTION,
-    "fit_sparse.epochs": set(),
     "prune.distribution": {"{}", "None"},
     "pruning_masks.distribution": {"{}", "None"},
     "remove_masks.model": set(),
     "restore_masks.model": set(),
-    "set_masks.model": set(),
     "to_dense.model": set(),
 }
 
@@ -136,44 +134,51 @@ def train(model, callbacks):
     model.fit(X, Y, verbose=0, callbacks=callbacks)
 
 
+# What a public function runs with, beside `model`, `sparsity` and `data`.
+VALID = {
+    "MaskConstraint": lambda folder: {"shape": (2, 3)},
+    "SparseDense": lambda folder: {"units": 3, "nonzeros": 2},
+    "compact": lambda folder: {"model": masked_model()},
+    "export": lambda folder: {"path": folder / "model.keras"},
+    "fit_sparse": lambda folder: {
+        "x": X,
+        "y": Y,
+        "epochs": 2,
+        "callbacks": [RandomPruning(0.5)],
+        "verbose": 0,
+    },
+    "lottery_ticket": lambda folder: {
+        "fit": train,
+        "sparsity": 0.2,
+        "rounds": 1,
+        "verbose": 0,
+    },
+    "prune": lambda folder: {"method": "force", "data": (X, Y)},
+    "pruning_masks": lambda folder: {"method": "force", "data": (X, Y)},
+    "score_weights": lambda folder: {"method": "snip", "data": (X, Y)},
+    "register_prunable": lambda folder: {"layer_class": Own, "weights": ("w",)},
+    "remove_masks": lambda folder: {"model": masked_model()},
+    "restore_masks": lambda folder: {"model": zeros_model()},
+    "set_masks": lambda folder: {"model": masked_model(), "masks": {}},
+    "to_dense": lambda folder: {
+        "model": to_sparse(zeros_model(), threshold=0, smallest=1)
+    },
+}
+
+
+class Own(layers.Layer):
+    """A class that nothing else uses."""
+
+
 def valid_arguments(name, folder):
     """Return arguments with which a public function runs."""
-    model = small_model()
-    arguments = {
-        "MaskConstraint": {"shape": (2, 3)},
-        "SparseDense": {"units": 3, "nonzeros": 2},
-        "compact": {"model": model},
-        "compaction_report": {"model": model},
-        "export": {"model": model, "path": folder / "model.keras"},
-        "fit_sparse": {
-            "model": model,
-            "x": X,
-            "y": Y,
-            "epochs": 1,
-            "callbacks": [RandomPruning(0.5)],
-            "verbose": 0,
-        },
-        "lottery_ticket": {
-            "model": model,
-            "fit": train,
-            "sparsity": 0.2,
-            "rounds": 1,
-            "verbose": 0,
-        },
-        "prune": {"method": "magnitude", "sparsity": 0.5},
-        "pruning_masks": {"method": "magnitude", "sparsity": 0.5},
-        "score_weights": {"method": "magnitude"},
-        "register_prunable": {"layer_class": layers.Dropout, "weights": ("w",)},
-        "remove_masks": {"model": masked_model()},
-        "restore_masks": {"model": zeros_model()},
-        "set_masks": {"model": masked_model(), "masks": {}},
-        "to_dense": {"model": to_sparse(zeros_model(), threshold=0, smallest=1)},
-    }.get(name, {})
     parameters = inspect.signature(getattr(keras_initprune, name)).parameters
-    given = {"model": model, "sparsity": 0.5}
-    if name in ("prune", "pruning_masks", "score_weights"):
-        given["data"] = (X, Y)
-    return {**{n: v for n, v in given.items() if n in parameters}, **arguments}
+    given = VALID.get(name, lambda folder: {})(folder)
+    if "sparsity" in parameters:
+        given.setdefault("sparsity", 0.5)
+    if "model" in parameters and "model" not in given:
+        given["model"] = small_model()
+    return given
 
 
 def call(name, arguments):
@@ -184,11 +189,47 @@ def call(name, arguments):
     return getattr(keras_initprune, name)(*first, *weights, *data, **arguments)
 
 
+def is_callback(name):
+    value = getattr(keras_initprune, name)
+    return inspect.isclass(value) and issubclass(value, keras.callbacks.Callback)
+
+
 def cases():
-    """Yield every argument of every public function."""
+    """Yield every argument of every public function, but for what Keras checks."""
     for name in keras_initprune.__all__:
         parameters = inspect.signature(getattr(keras_initprune, name)).parameters
         for argument, parameter in parameters.items():
             kinds = (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-            if parameter.kind not in kinds:
+            is_keras = argument.endswith(("initializer", "regularizer", "constraint"))
+            if parameter.kind in kinds or is_keras or argument == "activation":
+                continue
+            if name != "MaskConstraint":
                 yield name, argument
+
+
+def legitimate(name, argument):
+    if argument == "layers" and is_callback(name):
+        return SELECTOR
+    return LEGITIMATE.get(f"{name}.{argument}", LEGITIMATE[argument])
+
+
+# An array of the wrong shape is what Keras complains of, when the model is called.
+SHAPES = {("score_weights", "data"), ("prune", "data"), ("pruning_masks", "data")}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "argument"), cases())
+def test_a_wrong_argument_is_named(name, argument, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_initprune.prunable._REGISTERED", {})
+    monkeypatch.chdir(tmp_path)
+    for label, make in VALUES.items():
+        if label == "array" and (name, argument) in SHAPES:
+            continue
+        arguments = {**valid_arguments(name, tmp_path), argument: make()}
+        if label in legitimate(name, argument):
+            call(name, arguments)
+            continue
+        with pytest.raises((ValueError, TypeError)) as caught:
+            call(name, arguments)
+        message = str(caught.value)
+        assert re.search(rf"\b{argument}\b", message), (label, message)

@@ -134,8 +134,7 @@ def _substitutes(
         return {**gates, "call": _cell(original, signals, count)}
     if weighted:
         call = _weighted(layer, signals, count)
-        name = "quantized_call" if layer.quantization_mode else "call"
-        return {name: call, "activation": keras.activations.linear}
+        return {"call": call, "activation": keras.activations.linear}
     if isinstance(layer, keras.layers.RNN):
         # Unrolled the cell is called once per step, and cuDNN would not call it at all.
         return {"unroll": True, "stateful": False, "use_cudnn": False}
@@ -160,7 +159,7 @@ def _plain_substitutes(
 
 
 def _weighted(layer: keras.Layer, signals: Signals, count: Count) -> Callable[..., Any]:
-    original = layer.quantized_call if layer.quantization_mode else layer.call
+    original = layer.call
 
     def read(values: Any) -> Any:
         values = tf.convert_to_tensor(values)

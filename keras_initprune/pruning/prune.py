@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune import constraints, criteria, patterns
+from keras_initprune import constraints, criteria, patterns, validation
 from keras_initprune.distributions import Distribution
 from keras_initprune.masks import Mask
 from keras_initprune.prunable import LayerSelector, warn_of_left_out
@@ -187,7 +187,7 @@ def pruning_masks(
         [8]
     """
     criterion = criteria.get(method)
-    arguments.check_verbose(verbose)
+    validation.check_verbose(verbose)
     shape = patterns.get(pattern)
     weights = weights_to_prune(model, layers, skip_output, embeddings)
     eligible = current_masks(model, weights)
