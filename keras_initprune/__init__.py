@@ -44,8 +44,10 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
     from keras_initprune.compaction import compact, compaction_report
     from keras_initprune.constraints import (
         MaskConstraint,
+        find_leaks,
         get_masks,
         install_masks,
+        project,
         remove_masks,
         restore_masks,
         set_masks,
@@ -71,10 +73,12 @@ __all__ = [
     "compact",
     "compaction_report",
     "export",
+    "find_leaks",
     "fit_sparse",
     "get_masks",
     "install_masks",
     "lottery_ticket",
+    "project",
     "prune",
     "pruning_masks",
     "register_prunable",

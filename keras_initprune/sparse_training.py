@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_initprune import validation
-from keras_initprune.callbacks.base import PruningCallback
+from keras_initprune.callbacks.phases import PruningCallback
 from keras_initprune.sparse import to_sparse
 
 

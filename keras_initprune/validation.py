@@ -1,6 +1,6 @@
 """Argument checks, worded once: name, rule, and what was received."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -153,6 +153,18 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
             f"`{name}` must be one of {listed}. Received: {name}={value!r}"
         )
     return value
+
+
+def check_function(value: Any, name: str, known: Mapping[str, Callable]) -> Callable:
+    """Return the function that `value` names in `known`, or `value` if it is one.
+
+    Example:
+        >>> check_function("absolute", "fitness", {"absolute": abs})(-2)
+        2
+    """
+    if callable(value) and not isinstance(value, type):
+        return value
+    return known[check_choice(value, name, known)]
 
 
 def _is_integer(value: Any) -> bool:

@@ -35,9 +35,7 @@ def test_plain_weights_in_a_pruned_model_are_pruned(kind, rng, tmp_path):
     assert_same(zeros(pruned), {path: ~mask for path, mask in masks.items()})
 
 
-def test_a_model_out_of_a_file_masks_plain_weights(
-    pruned, make_model, tmp_path
-):
+def test_a_model_out_of_a_file_masks_plain_weights(pruned, make_model, tmp_path):
     make_model(compiled=False).save_weights(tmp_path / "plain.weights.h5")
     pruned.save(tmp_path / "pruned.keras")
     loaded = keras.models.load_model(tmp_path / "pruned.keras")

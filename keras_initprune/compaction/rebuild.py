@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from keras_initprune.compaction.analysis import Analysis, analyse
 from keras_initprune.compaction.graph import Call, call_counts, is_graph, trace
 from keras_initprune.compaction.rule import Change, Facts, Rule
-from keras_initprune.constraints import MaskConstraint
+from keras_initprune.constraints import MaskConstraint, copy_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,16 +201,8 @@ def changed_weights(layer: keras.Layer, change: Change) -> Mapping[str, NDArray]
     return {**weights, **change.values}
 
 
-def _without_masks(layer: keras.Layer) -> list[keras.Variable]:
-    # Masks are the only boolean weights.
-    return [weight for weight in layer.weights if weight.dtype != "bool"]
-
-
 def _copy_weights(old: keras.Layer, new: keras.Layer) -> None:
-    # Masks come at another place in the order when they were installed later on.
-    pairs = zip(_without_masks(old), _without_masks(new), strict=True)
-    for before, after in pairs:
-        after.assign(before)
+    copy_weights(old, new)
     for layer in new._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()

@@ -3,9 +3,9 @@
 A constraint acts after an update, which is too late for what an optimizer computes on
 the way: a global norm would count the gradients of weights that are not there, and
 averages of weights (`use_ema`) would take up pruned ones between the update and the
-constraint. Keras has no hook before the update, so `Optimizer.apply` is wrapped. Weights
-without a mask never notice, and optimizers that update every entry by itself, which
-need no more than the constraint, pay nothing.
+constraint. Keras has no hook before the update, so `Optimizer.apply` is wrapped.
+Weights without a mask never notice, and optimizers that update every entry by itself,
+which need no more than the constraint, pay nothing.
 """
 
 from collections.abc import Callable

@@ -144,9 +144,10 @@ def _snapshot(layer: keras.Layer) -> list[tuple[keras.Variable, np.ndarray]]:
 
 def _mix_in(variable: Any, mixin: type) -> None:
     if not isinstance(variable, mixin):
-        variable.__class__ = _mixed(mixin, type(variable))
+        kind: Any = type(variable)
+        variable.__class__ = _mixed(mixin, kind)
 
 
 @functools.cache
-def _mixed(mixin: type, kind: type) -> type:
+def _mixed(mixin: Any, kind: Any) -> type:
     return type(mixin.__name__, (mixin, kind), {})

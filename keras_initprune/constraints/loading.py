@@ -62,10 +62,32 @@ def set_weights(
     the layer's own stay.
     """
     weights = list(weights)
-    if len(weights) != len(layer.weights):
+    if list(map(_is_mask, weights)) != list(map(_is_mask, layer.weights)):
         weights = _with_masks(layer, weights)
     with all_or_nothing(layer):
         inner(layer, weights)
+
+
+def copy_weights(source: keras.Layer, target: keras.Layer) -> None:
+    """Copy all weights, masks and other variables of a layer into another of its kind.
+
+    The copies share no memory. The target gets the masks that the source has.
+    """
+    target.set_weights(source.get_weights())
+    for variable, copy in zip(_states(source), _states(target), strict=True):
+        copy.assign(keras.ops.convert_to_numpy(variable))
+
+
+def _states(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the variables that are no weights, such as the seeds of dropout."""
+    weights = {id(weight) for weight in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]
+
+
+def _is_mask(value: Any) -> bool:
+    if isinstance(value, keras.Variable):
+        return isinstance(value, GuardedMask)
+    return np.asarray(value).dtype == bool
 
 
 def _install_saved_masks(layer: keras.Layer, store: Any, path: str) -> None:
@@ -127,49 +149,55 @@ def _with_masks(layer: keras.Layer, arrays: list[Any]) -> list[Any]:
     A mask follows the weights of the layer that it belongs to, so the array before it
     tells where it belongs.
     """
-    plain = [weight for weight in layer.weights if not isinstance(weight, GuardedMask)]
-    values = [array for array in arrays if np.asarray(array).dtype != bool]
+    plain = [weight for weight in layer.weights if not _is_mask(weight)]
+    values = [array for array in arrays if not _is_mask(array)]
     if len(plain) != len(values):
         return arrays  # Keras says what does not fit.
-    masks: dict[int, Any] = {}
+    masks: list[tuple[PrunableWeight, Any]] = []
     candidates: list[PrunableWeight] = []
-    owners = _own_weights(layer)
+    last = _weights_by_last_variable(layer)
     position = -1
     for array in arrays:
-        if np.asarray(array).dtype != bool:
+        if not _is_mask(array):
             position += 1
-            candidates = owners.get(id(plain[position]), [])
+            candidates = last.get(id(plain[position]), [])
             continue
         shape = np.shape(array)
-        fitting = [weight for weight in candidates if weight.shape == shape]
-        if not fitting:
+        fitting = next((w for w in candidates if w.shape == shape), None)
+        if fitting is None:
             return arrays
-        candidates = candidates[candidates.index(fitting[0]) + 1 :]
-        masks[id(fitting[0].variable)] = (fitting[0], array)
+        candidates = candidates[candidates.index(fitting) + 1 :]
+        masks.append((fitting, array))
     return _install_and_merge(layer, iter(values), masks)
 
 
-def _own_weights(layer: keras.Layer) -> dict[int, list[PrunableWeight]]:
-    """Return for every variable the prunable weights of the layer that owns it."""
-    return {
-        id(variable): list(weights_of_layer(part))
-        for part in layer._flatten_layers()
-        for variable in (*part._trainable_variables, *part._non_trainable_variables)
-    }
+def _weights_by_last_variable(layer: keras.Layer) -> dict[int, list[PrunableWeight]]:
+    """Return the weights whose masks may follow a variable, by the variable's id.
+
+    The masks of a layer come after its own variables or after those of its sublayers.
+    """
+    found: dict[int, list[PrunableWeight]] = {}
+    for part in reversed(list(layer._flatten_layers())):
+        own = [*part._trainable_variables, *part._non_trainable_variables]
+        everything = [weight for weight in part.weights if not _is_mask(weight)]
+        weights = list(weights_of_layer(part))
+        for variable in {id(group[-1]) for group in (own, everything) if group}:
+            found.setdefault(variable, []).extend(weights)
+    return found
 
 
 def _install_and_merge(
-    layer: keras.Layer, values: Iterator[Any], masks: dict[int, Any]
+    layer: keras.Layer, values: Iterator[Any], masks: list[tuple[PrunableWeight, Any]]
 ) -> list[Any]:
     given: dict[int, Any] = {}
     with strategy_scope(layer):
-        for weight, array in masks.values():
+        for weight, array in masks:
             if mask_variable(weight) is None:
                 install_mask(weight)
             given[id(mask_variable(weight))] = array
     return [
         given.get(id(weight), keras.ops.convert_to_numpy(weight))
-        if isinstance(weight, GuardedMask)
+        if _is_mask(weight)
         else next(values)
         for weight in layer.weights
     ]

@@ -89,9 +89,24 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
 def project(model: keras.Model) -> None:
     """Zero the weights that the masks remove, and have the optimizer forget them.
 
-    Keras projects after every update; this is for what writes weights in another way,
-    such as masks that change. The optimizer's slots and averages of removed weights
-    become what a new optimizer has for a weight of zero.
+    Keras projects after every update, and a masked weight masks what is assigned to it.
+    This is for what writes weights past both, such as a `tf.function` that was traced
+    before the masks were installed. The optimizer's slots and averages of removed
+    weights become what a new optimizer has for a weight of zero.
+
+    Args:
+        model: A built Keras model. Without masks nothing changes.
+
+    Example:
+        >>> from keras_initprune import install_masks
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> set_masks(install_masks(model), {"dense/kernel": [[1, 0], [0, 1]]})
+        >>> _ = model.layers[0].kernel.value.assign([[1.0, 2.0], [3.0, 4.0]])
+        >>> find_leaks(model)
+        {'dense/kernel': 2}
+        >>> project(model)
+        >>> find_leaks(model)
+        {}
     """
     slots = optimizer_slots(model)
     for weight in masked_weights(model).values():
@@ -100,6 +115,28 @@ def project(model: keras.Model) -> None:
         for target, pruned in ((variable, 0.0), *slots.get(id(variable), ())):
             value = ops.convert_to_tensor(target)
             target.assign(ops.where(mask, value, ops.full_like(value, pruned)))
+
+
+def find_leaks(model: keras.Model) -> dict[str, int]:
+    """Count the weights that a mask removes and that are not zero all the same.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        A dictionary from tensor path to the number of such weights, for tensors that
+        have any. Empty if the masks hold.
+
+    Example:
+        See `project`.
+    """
+    leaks = {
+        path: int(np.count_nonzero(weight.numpy()[~mask]))
+        for (path, weight), mask in zip(
+            masked_weights(model).items(), get_masks(model).values(), strict=True
+        )
+    }
+    return {path: count for path, count in leaks.items() if count}
 
 
 def _check_mask(

@@ -1,6 +1,7 @@
 """Data in any form that `fit` takes, as a few batches in memory."""
 
 import itertools
+import sys
 from typing import Any, NamedTuple
 
 import keras
@@ -66,9 +67,8 @@ def collect_batches(
     if _is_arrays(data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, y, sample_weight = _draw((x, y, sample_weight), batch_size * steps, seed)
-        source = data_adapters.get_data_adapter(
-            x, y, sample_weight, batch_size=batch_size
-        )
+        size = min(batch_size, int(keras.tree.flatten(x)[0].shape[0]))
+        source = data_adapters.get_data_adapter(x, y, sample_weight, batch_size=size)
     else:
         try:
             source = data_adapters.get_data_adapter(data)
@@ -82,7 +82,7 @@ def collect_batches(
     iterator = iter(source.get_numpy_iterator())
     batches = [
         Batch(*keras.utils.unpack_x_y_sample_weight(batch))
-        for batch in itertools.islice(iterator, steps)
+        for batch in itertools.islice(iterator, min(steps, sys.maxsize))
     ]
     if hasattr(iterator, "close"):
         iterator.close()

@@ -35,7 +35,7 @@ _IDENTITIES: tuple[type, ...] = (
     keras.layers.Rescaling,
     keras.layers.Normalization,
 )
-_SOURCES: tuple[type, ...] = (
+SOURCES: tuple[type, ...] = (
     keras.layers.CategoryEncoding,
     keras.layers.Discretization,
     keras.layers.HashedCrossing,
@@ -44,7 +44,7 @@ _SOURCES: tuple[type, ...] = (
     keras.layers.StringLookup,
     keras.layers.TextVectorization,
 )
-_EXTREMA: tuple[type, ...] = (
+EXTREMA: tuple[type, ...] = (
     keras.layers.Maximum,
     keras.layers.Minimum,
     keras.layers.Subtract,
@@ -148,9 +148,9 @@ def _plain_substitutes(
 ) -> dict[str, Any]:
     if isinstance(layer, _IDENTITIES):
         return {"call": lambda inputs, *args, **kwargs: inputs}
-    if isinstance(layer, _SOURCES):
+    if isinstance(layer, SOURCES):
         return {"call": _encoding(layer, signals)}
-    if isinstance(layer, _EXTREMA):
+    if isinstance(layer, EXTREMA):
         return {"call": lambda inputs: functools.reduce(keras.ops.add, inputs)}
     for maximum, average in _AVERAGES.items():
         if isinstance(layer, maximum):
@@ -233,16 +233,20 @@ def _averaging(average: Any, layer: keras.Layer) -> Callable[..., Any]:
 
 def _encoding(layer: keras.Layer, signals: Signals) -> Callable[..., Any]:
     original = layer.call
-    is_index = "int" in (
-        getattr(layer, "output_mode", None),
-        getattr(layer, "_output_mode", None),
-    )
 
     def call(*args: Any, **kwargs: Any) -> Any:
         outputs = original(*args, **kwargs)
-        return outputs if is_index else signals.data(outputs, keras.backend.floatx())
+        if returns_indices(layer):
+            return outputs
+        return signals.data(outputs, keras.backend.floatx())
 
     return call
+
+
+def returns_indices(layer: keras.Layer) -> bool:
+    """Return whether one of `SOURCES` returns indices, for an embedding to look up."""
+    modes = (getattr(layer, name, None) for name in ("output_mode", "_output_mode"))
+    return "int" in modes
 
 
 def _count(

@@ -62,11 +62,19 @@ def dense_paths(dense: Any, weights: Mapping[str, PrunableWeight]) -> Collection
     return [path for path, w in weights.items() if any(w.layer is o for o in owners)]
 
 
-def check_iterations(iterations: Any, criterion: criteria.Criterion) -> int:
+def check_iterations(
+    iterations: Any, criterion: criteria.Criterion, weights: int
+) -> int:
     """Return the number of iterations, or the criterion's default."""
     if iterations is None:
         return criterion.iterations
     validation.check_positive_integer(iterations, "iterations")
+    if iterations > weights:
+        raise ValueError(
+            f"`iterations` must not exceed the number of weights, which is {weights}: "
+            "more would remove less than one each. "
+            f"Received: iterations={iterations}"
+        )
     if iterations > 1 and not criterion.looks_at_masks:
         raise ValueError(
             f"{type(criterion).__name__} scores weights alike in every iteration, so "

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune.constraints import MaskConstraint, get_masks
+from keras_initprune.constraints import MaskConstraint, copy_weights, get_masks
 from keras_initprune.masks import Mask
 from keras_initprune.prunable import LayerSelector, prunable_weights
 from keras_initprune.sparse import rule
@@ -259,8 +259,7 @@ def _take_over(old: keras.Layer, new: keras.Layer) -> Successors:
             return full.T
 
         return {id(old.values): (new.kernel, spread), **_bias_successor(old, new)}
-    for source, target in zip(old.variables, new.variables, strict=True):
-        target.assign(source)
+    copy_weights(old, new)
     sources, targets = old.trainable_variables, new.trainable_variables
     return {
         id(source): (target, lambda slot: slot)
