@@ -19,7 +19,6 @@ from keras_initprune.callbacks.checks import (
     Interval,
     check_finite,
     check_interval,
-    check_layers,
 )
 from keras_initprune.callbacks.saved_state import Clock, Schedule, State
 from keras_initprune.distributions import check_no_empty_tensor
@@ -27,6 +26,7 @@ from keras_initprune.masks import Mask, kept_count
 from keras_initprune.prunable import (
     LayerSelector,
     PrunableWeight,
+    check_selector,
     prunable_weights,
 )
 
@@ -73,11 +73,8 @@ class PruningCallback(keras.callbacks.Callback):
     def __post_init__(self) -> None:
         """Check the arguments that all callbacks share."""
         super().__init__()
-        if self.verbose not in (0, 1):
-            raise ValueError(
-                f"`verbose` must be 0 or 1. Received: verbose={self.verbose!r}"
-            )
-        check_layers(self.layers)
+        validation.check_verbose(self.verbose)
+        check_selector(self.layers)
         self.skip_output = validation.check_boolean(self.skip_output, "skip_output")
         self.embeddings = validation.check_boolean(self.embeddings, "embeddings")
         self.interval = check_interval(self.interval)

@@ -1,10 +1,9 @@
 """Takes units out of a model that do nothing."""
 
-from numbers import Real
-
 import keras
 from keras import ops
 
+from keras_initprune import validation
 from keras_initprune.compaction.graph import call_counts, is_graph
 from keras_initprune.compaction.rebuild import Builder, Plan, make_plan
 from keras_initprune.compaction.report import CompactionReport, report_of
@@ -67,6 +66,7 @@ def compact(
         2
     """
     plan = plan_of(model, gather)
+    validation.check_boolean(keep_masks, "keep_masks")
     # Masks are the only boolean weights; not every model has something to prune.
     is_masked = any(weight.dtype == "bool" for weight in model.weights)
     if keep_masks and not is_masked:
@@ -101,8 +101,7 @@ def compaction_report(model: keras.Model, gather: float = 0.5) -> CompactionRepo
 
 def plan_of(model: keras.Model, gather: float) -> Plan:
     """Check a model and plan its compaction."""
-    if not isinstance(gather, Real) or not 0 <= gather <= 1:
-        raise ValueError(f"`gather` must lie in [0, 1]. Received: gather={gather!r}")
+    gather = validation.check_share(gather, "gather")
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(
             f"`model` must be a built Keras model. Received: model={model!r}"
@@ -112,7 +111,7 @@ def plan_of(model: keras.Model, gather: float) -> Plan:
             "`model` must be a Sequential or Functional model: what a subclass that "
             f"defines `call` computes is not known. Received: model={model!r}"
         )
-    return make_plan(model, float(gather), call_counts(model))
+    return make_plan(model, gather, call_counts(model))
 
 
 def _carry_masks(plan: Plan, builder: Builder) -> None:

@@ -59,6 +59,11 @@ def collect_batches(
         >>> [batch.size for batch in collect_batches((x, y), batch_size=32, steps=9)]
         [32, 32, 32, 4]
     """
+    if any(np.ndim(leaf) == 0 for leaf in keras.tree.flatten(data) if _is_array(leaf)):
+        raise ValueError(
+            "`data` must be arrays with an axis of examples, or batches of them. "
+            f"Received: data={data!r}"
+        )
     if _is_arrays(data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, y, sample_weight = _draw((x, y, sample_weight), batch_size * steps, seed)
@@ -89,9 +94,11 @@ def collect_batches(
 
 def _is_arrays(data: Any) -> bool:
     leaves = keras.tree.flatten(data)
-    return bool(leaves) and all(
-        hasattr(leaf, "shape") and hasattr(leaf, "__array__") for leaf in leaves
-    )
+    return bool(leaves) and all(map(_is_array, leaves))
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "__array__")
 
 
 def _draw(arrays: Any, count: int, seed: int) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from keras_initprune.liveness.signals import Signals
 from keras_initprune.prunable import PrunableWeight
@@ -62,7 +63,22 @@ _TRANSPOSED = (
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )
-_CELLS = (keras.layers.SimpleRNNCell, keras.layers.LSTMCell, keras.layers.GRUCell)
+_CELLS = (
+    keras.layers.SimpleRNNCell,
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    ConvLSTMCell,
+)
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+    ConvLSTMCell,
+)
 
 
 @contextlib.contextmanager
@@ -108,7 +124,7 @@ def _substitutes(
     """Return what to put in place of a layer's attributes."""
     original = layer.call
     if isinstance(layer, keras.layers.Embedding):
-        return {"call": _embedding(layer, signals)}
+        return {"call": _embedding(layer, signals, count)}
     if isinstance(layer, _CELLS):
         # Sigmoids, unlike the identity, keep apart a gate that is shut and one without
         # inputs; signals are too small to saturate them.
@@ -145,12 +161,14 @@ def _plain_substitutes(
 def _weighted(layer: keras.Layer, signals: Signals, count: Count) -> Callable[..., Any]:
     original = layer.call
 
+    def read(values: Any) -> Any:
+        values = tf.convert_to_tensor(values)
+        if values.dtype.is_floating:
+            return signals.clean(values)
+        return signals.data(values, layer.compute_dtype)
+
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        inputs = tf.convert_to_tensor(inputs)
-        if inputs.dtype.is_floating:
-            inputs = signals.clean(inputs)
-        else:
-            inputs = signals.data(inputs, layer.compute_dtype)
+        inputs = keras.tree.map_structure(read, inputs)
         # Keras compiles grouped convolutions itself, as CPUs have no other kernels.
         with _compiled(getattr(layer, "groups", 1) != 1):
             outputs = original(inputs, *args, **kwargs)
@@ -172,12 +190,15 @@ def _cell(
     return call
 
 
-def _embedding(layer: keras.layers.Embedding, signals: Signals) -> Callable[..., Any]:
+def _embedding(
+    layer: keras.layers.Embedding, signals: Signals, count: Count
+) -> Callable[..., Any]:
     original = layer.call
 
     def call(inputs: Any, *args: Any, reverse: bool = False, **kwargs: Any) -> Any:
         if reverse:
             outputs = original(signals.clean(inputs), reverse=True)
+            count(inputs, outputs)
             return keras.tree.map_structure(signals.emit, outputs)
         table = keras.ops.cast(layer.embeddings, layer.compute_dtype)
         columns = keras.ops.mean(table, axis=0)
@@ -231,7 +252,7 @@ def returns_indices(layer: keras.Layer) -> bool:
 def _count(
     uses: Uses, weights: dict[str, PrunableWeight], inputs: Any, outputs: Any
 ) -> None:
-    output = keras.tree.flatten(outputs)[0]
+    inputs, output = keras.tree.flatten(inputs)[0], keras.tree.flatten(outputs)[0]
     for path, weight in weights.items():
         uses[path] = uses.get(path, 0) + _applications(weight, inputs, output)
 
@@ -245,11 +266,15 @@ def _applications(weight: PrunableWeight, inputs: Any, outputs: Any) -> int:
             size for size, label in zip(shape, kernel, strict=True) if label in labels
         ]
         return int(tf.size(inputs)) // math.prod(shared)
-    if isinstance(layer, (keras.layers.Dense, *_CELLS)):
-        return int(tf.size(inputs)) // int(inputs.shape[-1])
-    channels = -1 if layer.data_format == "channels_last" else 1
-    at = inputs if isinstance(layer, _TRANSPOSED) else outputs
-    return int(tf.size(at)) // int(at.shape[channels])
+    # Rows are looked up at no cost; it is in reverse that a table multiplies, if tied.
+    is_table = weight.attribute == "embeddings"
+    if is_table and not getattr(layer, "tie_weights", True):
+        return 0
+    if isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
+        channels = -1 if layer.data_format == "channels_last" else 1
+        at = inputs if isinstance(layer, _TRANSPOSED) else outputs
+        return int(tf.size(at)) // int(at.shape[channels])
+    return int(tf.size(inputs)) // int(inputs.shape[-1])
 
 
 @contextlib.contextmanager

@@ -49,7 +49,12 @@ def check_pattern_distribution(
 
 def dense_paths(dense: Any, weights: Mapping[str, PrunableWeight]) -> Collection[str]:
     """Return the paths of the first and the last layer, where these stay dense."""
-    ends = [dense] if isinstance(dense, str) else dense or ()
+    ends = () if dense is None else [dense] if isinstance(dense, str) else dense
+    if not isinstance(ends, list | tuple | set):
+        raise ValueError(
+            "`dense` must be None, 'first', 'last' or a list of these. "
+            f"Received: dense={dense!r}"
+        )
     for end in ends:
         validation.check_choice(end, "dense", _ENDS)
     found = list(weights.values())
@@ -76,9 +81,3 @@ def check_iterations(
             f"one is enough. Received: iterations={iterations}"
         )
     return iterations
-
-
-def check_verbose(verbose: Any) -> None:
-    """Raise unless `verbose` is 0 or 1."""
-    if verbose not in (0, 1):
-        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")

@@ -106,6 +106,7 @@ def make_problem(
 ) -> criteria.Problem:
     """Gather what the criterion gets to see."""
     validation.check_seed(seed)
+    _check_loss(loss)
     validation.check_positive_integer(batch_size, "batch_size")
     validation.check_positive_integer(steps, "steps")
     seed = random.randint(0, 2**31 - 1) if seed is None else seed
@@ -120,6 +121,17 @@ def make_problem(
             "Received: data=None"
         )
     return criteria.Problem(model, weights, batches, loss, seed)
+
+
+def _check_loss(loss: Any) -> None:
+    """Raise unless `loss` is what `compile` takes; what is in it, Keras checks."""
+    is_function = callable(loss) and not isinstance(loss, type | keras.Layer)
+    is_filled = isinstance(loss, str | list | tuple | dict) and len(loss) > 0
+    if loss is not None and not is_function and not is_filled:
+        raise ValueError(
+            "`loss` must be a name, a function or a `keras.losses.Loss`, or a list or "
+            f"dictionary of these, one per output. Received: loss={loss!r}"
+        )
 
 
 def checked(

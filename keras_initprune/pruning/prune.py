@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune import constraints, criteria, patterns
+from keras_initprune import constraints, criteria, patterns, validation
 from keras_initprune.distributions import Distribution
 from keras_initprune.masks import Mask
-from keras_initprune.prunable import LayerSelector
+from keras_initprune.prunable import LayerSelector, warn_of_left_out
 from keras_initprune.pruning import arguments
 from keras_initprune.pruning.groups import make_groups, select_masks
 from keras_initprune.pruning.guards import check_paths
@@ -106,8 +106,9 @@ def prune(
 
     Warns:
         UserWarning: If a tensor keeps a single weight, or none on a path, so that its
-            layer has collapsed though another path goes round it. Also if all weights
-            of some tensors score the same.
+            layer has collapsed though another path goes round it; if all weights of
+            some tensors score the same; or if layers of your own, which nothing prunes
+            before `register_prunable` names their weights, hold 5 % or more of them.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
@@ -134,6 +135,8 @@ def prune(
         steps=steps,
         verbose=verbose,
     )
+    if layers is None and not constraints.masked_weights(model):
+        warn_of_left_out(model)
     constraints.install_masks(model, list(masks), embeddings=embeddings)
     constraints.set_masks(model, masks)
     return model
@@ -194,7 +197,7 @@ def pruning_masks(
         [8]
     """
     criterion = criteria.get(method)
-    arguments.check_verbose(verbose)
+    validation.check_verbose(verbose)
     shape = patterns.get(pattern)
     weights = weights_to_prune(model, layers, skip_output, embeddings)
     eligible = current_masks(model, weights)

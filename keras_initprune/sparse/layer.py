@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_initprune.sparse import cache, products
-from keras_initprune.validation import check_positive_integer
+from keras_initprune.validation import check_boolean, check_positive_integer
 
 # Not the name of a mask's, which would be taken for one.
 _CHECKSUM = "pattern_checksum"
@@ -84,7 +84,7 @@ class SparseDense(keras.layers.Layer):
         self.units = check_positive_integer(units, "units")
         self.nonzeros = check_positive_integer(nonzeros, "nonzeros")
         self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
+        self.use_bias = check_boolean(use_bias, "use_bias")
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
