@@ -38,7 +38,9 @@ def effective_masks(
       all there. A live unit may be missed only where values that are positive and
       differ from example to example give outputs that do not.
 
-    The model stays as it is, its variables and compiled functions included.
+    The model stays as it is, its variables and compiled functions included. But during
+    the pass its layers hand on other values than their own, so no other thread may call
+    the model meanwhile: it would get wrong outputs, without an error.
 
     Args:
         model: A built Keras model.
@@ -93,6 +95,8 @@ def has_live_path(
 ) -> bool:
     """Return whether any output still depends on any input.
 
+    No other thread may call the model meanwhile, see `effective_masks`.
+
     Args:
         model: A built Keras model.
         masks: See `effective_masks`.
@@ -114,6 +118,8 @@ def check_paths(
     model: keras.Model, masks: Mapping[str, Mask] | None = None, inputs: Any = None
 ) -> None:
     """Guard against layer collapse: raise, or warn, naming the layer.
+
+    No other thread may call the model meanwhile, see `effective_masks`.
 
     Args:
         model: A built Keras model.

@@ -215,6 +215,8 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
     passes as sparse as the masks are now; see `Report.average_training_flops` for
     `RigL`. Keras itself multiplies by the zeros.
 
+    No other thread may call the model meanwhile, see `paths.effective_masks`.
+
     Args:
         model: A built Keras model.
         inputs: A small batch of what the model is called with; see

@@ -29,12 +29,10 @@ def twice_differentiable(model: keras.Model) -> Iterator[None]:
     that of `UnitNormalization` is NaN at 0. What a layer holds constant by definition,
     as the corrections of batch renormalisation, stays so.
 
-    All layers of Keras compute their moments with `tf.nn.moments`, and those of your
-    own may. It is exchanged while any thread is here, and works as ever in the others.
-    Spectral and unit normalisation and interpolation are exchanged in the layers, which
-    other threads see; it changes no outputs.
-    Moments are computed in float64: rounding of float32 would show in the gradients of
-    what stands before a normalisation, which are small differences of large numbers.
+    `tf.nn.moments` is exchanged while any thread is here, and works as ever in the
+    others; moments are computed in float64 and rounded once. Spectral and unit
+    normalisation and interpolation are exchanged in the layers, which other threads
+    see, but it changes no outputs.
 
     Args:
         model: The model that runs meanwhile.

@@ -57,7 +57,8 @@ def prune(
     Weights that score 0 are kept by magnitude, the largest first.
 
     No other thread may call the model meanwhile: to score it, and to see whether a path
-    through it remains, its layers do something else for a while.
+    through it remains, its layers do something else for a while, and what they return
+    to that thread would be wrong, without an error.
 
     Args:
         model: A built Keras model, compiled or not. What its masks have removed already
