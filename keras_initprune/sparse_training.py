@@ -7,6 +7,7 @@ import keras
 
 from keras_initprune.callbacks.base import PruningCallback
 from keras_initprune.sparse import to_sparse
+from keras_initprune.validation import check_positive_integer
 
 
 def fit_sparse(
@@ -57,6 +58,9 @@ def fit_sparse(
         >>> history.epoch, history.history["sparsity"]
         ([0, 1, 2], [0.5, 0.5, 0.5])
     """
+    check_positive_integer(epochs, "epochs")
+    if initial_epoch != 0:
+        check_positive_integer(initial_epoch, "initial_epoch")
     pruning = [item for item in callbacks if isinstance(item, PruningCallback)]
     others = [item for item in callbacks if not isinstance(item, PruningCallback)]
     selected = initial_epoch + sum(callback.epochs for callback in pruning)

@@ -162,7 +162,15 @@ def lottery_ticket(
         validation.check_positive_integer(rewind_to, "rewind_to")
     validation.check_choice(rewind_unit, "rewind_unit", ("step", "epoch"))
     distribution = check_distribution(distribution, ranked=True)
+    if not callable(fit):
+        raise ValueError(f"`fit` must be a function. Received: fit={fit!r}")
     weights = _prepare(model, layers, skip_output, embeddings)
+    size = sum(weight.size for weight in weights.values())
+    if rounds > size:
+        raise ValueError(
+            f"`rounds` must not exceed the {size} weights, one of which a round has to "
+            f"remove at least. Received: rounds={rounds}"
+        )
     lottery = _Lottery(model, fit, weights, sparsity, rounds, distribution, verbose)
     if folder is not None:
         lottery.storage = Storage(folder, lottery.settings(rewind_to, rewind_unit))

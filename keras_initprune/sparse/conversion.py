@@ -1,5 +1,6 @@
 """Swaps dense layers for sparse ones where that pays, and back."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from keras_initprune.prunable import LayerSelector, prunable_weights
 from keras_initprune.sparse import rule
 from keras_initprune.sparse.layer import SparseDense
 from keras_initprune.sparse.optimizer_state import Successors, successor
-from keras_initprune.validation import check_positive_integer
+from keras_initprune.validation import check_positive_integer, check_sparsity
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
 
@@ -58,7 +59,8 @@ def to_sparse(
         layers: Which layers may be swapped, see `prunable_weights`. Defaults to all.
         threshold: Least sparsity at which a layer is swapped. Defaults to 0.9.
         smallest: Least number of weights, kept or not, at which a layer is swapped.
-            Defaults to 131,072, or 8,192 where it reads a sparse layer.
+            Defaults to 131,072, or 8,192 where it reads a sparse layer; on a GPU, where
+            sparse products are slower, to none at all, with a warning.
         measure: Whether to time a prediction of every layer on this machine both ways
             instead, and take the faster. Defaults to False.
         batch_size: Batch size of these predictions. Defaults to 64.
@@ -82,14 +84,13 @@ def to_sparse(
         >>> type(sparse.layers[0]).__name__, sparse.layers[0].nonzeros
         ('SparseDense', 13312)
     """
-    if not 0 <= threshold < 1:
-        raise ValueError(
-            f"`threshold` must lie in [0, 1). Received: threshold={threshold!r}"
-        )
+    check_sparsity(threshold, "threshold")
     if smallest is not None:
         check_positive_integer(smallest, "smallest")
+    check_positive_integer(batch_size, "batch_size")
     patterns = _patterns(model, layers)
     swapped: set[keras.Layer] = set()
+    on_slow_device: list[str] = []
 
     def swap(layer: keras.Layer) -> keras.Layer | None:
         if id(layer) not in patterns:
@@ -101,6 +102,9 @@ def to_sparse(
         elif reason is None:
             least = smallest or rule.smallest_kernel(_reads_only(layer, swapped))
             reason = rule.pays(pattern, threshold, least)
+            if reason is None and smallest is None:
+                reason = rule.device_obstacle(_device(layer.kernel))
+                on_slow_device.extend([layer.name] * (reason is not None))
         if reason is not None:
             return _stays(layer, reason, verbose)
         if verbose:
@@ -108,7 +112,15 @@ def to_sparse(
         swapped.add(layer)
         return _sparse(layer, pattern)
 
-    return _swapped(model, swap)
+    result = _swapped(model, swap)
+    if on_slow_device:
+        warnings.warn(
+            f"The layers {', '.join(on_slow_device)} stay dense: they are on a GPU, "
+            "where a sparse product is slower than a dense one. To have them sparse "
+            "all the same, give `smallest`; `measure=True` times them.",
+            stacklevel=2,
+        )
+    return result
 
 
 def to_dense(model: keras.Model) -> keras.Model:
@@ -160,6 +172,10 @@ def _reads_only(layer: keras.Layer, sources: set[keras.Layer]) -> bool:
     """Tell whether a layer gets its inputs from some layers and no others."""
     nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
     return bool(nodes) and all(node.operation in sources for node in nodes)
+
+
+def _device(variable: keras.Variable) -> str:
+    return getattr(variable.value, "device", "")
 
 
 def _not_taken(layer: keras.Layer) -> str:
