@@ -33,13 +33,13 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
     )
     from keras_initprune.export import export
     from keras_initprune.lottery import lottery_ticket
+    from keras_initprune.masks_in_keras import wrap_masks
     from keras_initprune.pruning import prune, pruning_masks, score_weights
-    from keras_initprune.quantising import refuse_masks
     from keras_initprune.report import report, sparsity
     from keras_initprune.sparse import SparseDense, to_dense, to_sparse
     from keras_initprune.sparse_training import fit_sparse
 
-    refuse_masks()
+    wrap_masks()
 
 __all__ = [
     "SET",
