@@ -56,12 +56,10 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
     from keras_initprune.lottery import lottery_ticket
     from keras_initprune.prunable import register_prunable
     from keras_initprune.pruning import prune, pruning_masks, score_weights
-    from keras_initprune.quantising import refuse_masks
     from keras_initprune.report import report, sparsity
     from keras_initprune.sparse import SparseDense, to_dense, to_sparse
     from keras_initprune.sparse_training import fit_sparse
 
-    refuse_masks()
 
 __all__ = [
     "SET",

@@ -348,6 +348,27 @@ class TestNumpy:
         with pytest.raises(ValueError, match=r"'memory' \(LSTM\)"):
             export(model, tmp_path / "model.npz", "numpy")
 
+    def test_volumes_are_compacted_and_refused_here(self, rng, tmp_path):
+        model = keras.Sequential(
+            [
+                keras.Input((5, 5, 5, 2)),
+                layers.Conv3D(4, 2, padding="same", activation="relu"),
+                layers.MaxPooling3D(2),
+                layers.Conv3DTranspose(3, 2),
+                layers.GlobalAveragePooling3D(),
+            ]
+        )
+        masked(model, rng)
+        kernel = model.layers[0].kernel
+        kernel.assign(kernel * (np.arange(4) > 0))
+        x = images(model, rng)
+        path = export(model, tmp_path / "model.keras", compact=True)
+        small = keras.saving.load_model(path)
+        assert small.layers[0].filters == 3
+        np.testing.assert_allclose(outputs(small, x), outputs(model, x), atol=1e-5)
+        with pytest.raises(ValueError, match=r"\(Conv3D\)"):
+            export(model, tmp_path / "model.npz", "numpy")
+
     def test_inputs_of_another_shape(self, rng, tmp_path):
         loaded = numpy_runtime.load(
             export(perceptron(rng), tmp_path / "model.npz", "numpy")

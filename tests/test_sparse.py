@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_initprune import get_masks, install_masks, report, set_masks, sparsity
 from keras_initprune.prunable import prunable_weights
-from keras_initprune.sparse import SparseDense, cache, products, to_dense
+from keras_initprune.sparse import SparseDense, cache, products, rule, to_dense
 from keras_initprune.sparse import to_sparse as convert
 from keras_initprune.sparse_training import fit_sparse
 
@@ -276,6 +276,19 @@ def test_other_layers_stay_and_branches_hold(rng, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("device", "pays"),
+    [
+        ("/job:localhost/replica:0/task:0/device:CPU:0", True),
+        ("/job:localhost/replica:0/task:0/device:GPU:1", False),
+        ("/gpu:0", False),
+        ("", True),
+    ],
+)
+def test_the_rule_leaves_layers_dense_on_a_gpu(device, pays):
+    assert (rule.device_obstacle(device) is None) == pays
+
+
 class TestErrors:
     def test_subclassed_models(self, make_model):
         class Mine(keras.Model):
@@ -295,11 +308,22 @@ class TestErrors:
         with pytest.raises(ValueError, match="optimizer=Muon"):
             to_sparse(make_model(optimizer="muon"))
 
-    def test_threshold(self, make_model):
-        with pytest.raises(ValueError, match=r"threshold=1\.5"):
-            convert(make_model(), threshold=1.5)
-        with pytest.raises(ValueError, match="smallest=0"):
-            convert(make_model(), smallest=0)
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"threshold": 1.5},
+            {"threshold": float("nan")},
+            {"threshold": "0.9"},
+            {"smallest": 0},
+            {"smallest": 0.5},
+            {"batch_size": -1},
+            {"batch_size": 2.5},
+        ],
+    )
+    def test_numbers(self, arguments, make_model):
+        ((name, value),) = arguments.items()
+        with pytest.raises(ValueError, match=f"Received: {name}={value!r}"):
+            convert(make_model(), **arguments)
 
     def test_nothing_sparse(self, make_model):
         with pytest.raises(ValueError, match="no sparse layers"):
@@ -321,6 +345,15 @@ class TestErrors:
             fit_sparse(model, *regression_data, epochs=1, callbacks=[pruning])
         with pytest.raises(ValueError, match="at least one pruning callback"):
             fit_sparse(model, *regression_data, epochs=2, callbacks=[])
+        for epochs, first in ((2.5, 0), ("3", 0), (3, -1), (3, 0.5)):
+            with pytest.raises(ValueError, match=r"Received: (initial_)?epochs?="):
+                fit_sparse(
+                    model,
+                    *regression_data,
+                    epochs=epochs,
+                    callbacks=[pruning],
+                    initial_epoch=first,
+                )
         for now, then in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(now, then)
 

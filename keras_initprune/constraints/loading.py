@@ -131,13 +131,9 @@ def _masks_of_h5(store: Any) -> Iterator[str]:
         paths = [path.removesuffix("/vars").strip("/") for path in config["weight_map"]]
     else:
         paths = []
-        store.h5_file.visit(
-            lambda name: (
-                paths.append(name.removesuffix(f"/vars/{CHECKSUM}"))
-                if name.endswith(f"/vars/{CHECKSUM}")
-                else None
-            )
-        )
+        store.h5_file.visit(lambda name: paths.append(str(name)))
+        ending = f"/vars/{CHECKSUM}"
+        paths = [name.removesuffix(ending) for name in paths if name.endswith(ending)]
     for path in paths:
         if CHECKSUM in store.get(path).keys():  # noqa: SIM118
             yield path

@@ -173,6 +173,12 @@ def lottery_ticket(
             f"Received: folder={folder!r}"
         )
     weights = _prepare(model, layers, skip_output, embeddings)
+    size = sum(weight.size for weight in weights.values())
+    if rounds > size:
+        raise ValueError(
+            f"`rounds` must not exceed the {size} weights, one of which a round has to "
+            f"remove at least. Received: rounds={rounds}"
+        )
     lottery = _Lottery(model, fit, weights, sparsity, rounds, distribution, verbose)
     if folder is not None:
         lottery.storage = Storage(folder, lottery.settings(rewind_to, rewind_unit))

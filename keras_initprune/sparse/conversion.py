@@ -1,5 +1,6 @@
 """Swaps dense layers for sparse ones where that pays, and back."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,8 @@ def to_sparse(
         layers: Which layers may be swapped, see `prunable_weights`. Defaults to all.
         threshold: Least sparsity at which a layer is swapped. Defaults to 0.9.
         smallest: Least number of weights, kept or not, at which a layer is swapped.
-            Defaults to 131,072, or 8,192 where it reads a sparse layer.
+            Defaults to 131,072, or 8,192 where it reads a sparse layer; on a GPU, where
+            sparse products are slower, to none at all, with a warning.
         measure: Whether to time a prediction of every layer on this machine both ways
             instead, and take the faster. Defaults to False.
         batch_size: Batch size of these predictions. Defaults to 64.
@@ -95,6 +97,7 @@ def to_sparse(
     check_positive_integer(batch_size, "batch_size")
     patterns = _patterns(model, layers)
     swapped: set[keras.Layer] = set()
+    on_slow_device: list[str] = []
 
     def swap(layer: keras.Layer) -> keras.Layer | None:
         if id(layer) not in patterns:
@@ -106,6 +109,9 @@ def to_sparse(
         elif reason is None:
             least = smallest or rule.smallest_kernel(_reads_only(layer, swapped))
             reason = rule.pays(pattern, threshold, least)
+            if reason is None and smallest is None:
+                reason = rule.device_obstacle(_device(layer.kernel))
+                on_slow_device.extend([layer.name] * (reason is not None))
         if reason is not None:
             return _stays(layer, reason, verbose)
         if verbose:
@@ -113,7 +119,15 @@ def to_sparse(
         swapped.add(layer)
         return _sparse(layer, pattern)
 
-    return _swapped(model, swap)
+    result = _swapped(model, swap)
+    if on_slow_device:
+        warnings.warn(
+            f"The layers {', '.join(on_slow_device)} stay dense: they are on a GPU, "
+            "where a sparse product is slower than a dense one. To have them sparse "
+            "all the same, give `smallest`; `measure=True` times them.",
+            stacklevel=2,
+        )
+    return result
 
 
 def to_dense(model: keras.Model) -> keras.Model:
@@ -167,6 +181,10 @@ def _reads_only(layer: keras.Layer, sources: set[keras.Layer]) -> bool:
     """Tell whether a layer gets its inputs from some layers and no others."""
     nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
     return bool(nodes) and all(node.operation in sources for node in nodes)
+
+
+def _device(variable: keras.Variable) -> str:
+    return getattr(variable.value, "device", "")
 
 
 def _not_taken(layer: keras.Layer) -> str:
