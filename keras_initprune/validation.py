@@ -4,6 +4,9 @@ from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
+# What counts, as batches, steps and epochs, goes through 32 bits on the way.
+_TOO_LARGE = 2**31
+
 
 def check_sparsity(sparsity: Any, name: str = "sparsity") -> float:
     """Return `sparsity` as a float, or raise unless it lies in [0, 1).
@@ -35,16 +38,18 @@ def check_fraction(fraction: Any, name: str = "fraction") -> float:
 
 
 def check_positive_integer(value: Any, name: str) -> int:
-    """Return `value` as an int, or raise unless it is a whole number above zero.
+    """Return `value` as an int, or raise unless it lies in [1, 2**31).
 
     Example:
         >>> check_positive_integer(16, "k")
         16
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+    if not _is_integer(value) or value < 1:
         raise ValueError(
             f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"
         )
+    if value >= _TOO_LARGE:
+        raise ValueError(f"`{name}` must be below 2**31. Received: {name}={value!r}")
     return int(value)
 
 
@@ -57,9 +62,9 @@ def check_seed(seed: Any, name: str = "seed") -> int | None:
     """
     if seed is None:
         return None
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+    if not _is_integer(seed) or not 0 <= seed < 2**32:
         raise ValueError(
-            f"`{name}` must be None or a non-negative integer. "
+            f"`{name}` must be None or an integer from 0 to 2**32 - 1. "
             f"Received: {name}={seed!r}"
         )
     return int(seed)
@@ -78,6 +83,10 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
             f"`{name}` must be one of {listed}. Received: {name}={value!r}"
         )
     return value
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_real(value: Any) -> bool:
