@@ -12,7 +12,7 @@ from keras_initprune.constraints import (
     innermost_optimizer,
     strategy_scope,
 )
-from keras_initprune.gradients import attach, detach
+from keras_initprune.gradients import attach, check_seen, detach
 from keras_initprune.prunable import PrunableWeight
 
 
@@ -37,9 +37,16 @@ class DenseGradients:
         self._model = model
         self._weights = dict(weights)
         self._gradients: dict[str, keras.Variable] = {}
+        self._seen: set[str] = set()
+        self._was_armed = False
 
-    def start(self) -> None:
-        """Attach to the optimizer, not armed yet."""
+    def start(self, latest: Mapping[str, np.ndarray] | None = None) -> None:
+        """Attach to the optimizer, not armed yet.
+
+        Args:
+            latest: What `latest` returned, to take for the gradient of the last step.
+                Defaults to none.
+        """
         with strategy_scope(self._model):
             for path, weight in self._weights.items():
                 self._gradients[path] = _share(weight.shape)
@@ -47,6 +54,9 @@ class DenseGradients:
             self._armed = keras.Variable(
                 False, dtype="bool", trainable=False, aggregation="only_first_replica"
             )
+        for path, gradient in (latest or {}).items():
+            self._gradients[path].assign(gradient)
+            self._recorded.assign(1.0)
         attach(innermost_optimizer(self._model), self)
         forget_compiled_functions(self._model)
 
@@ -59,6 +69,7 @@ class DenseGradients:
     def arm(self) -> None:
         """Keep the gradient of every step until `disarm`; the last one counts."""
         self._armed.assign(True)
+        self._was_armed = True
 
     def disarm(self) -> None:
         """Go on without keeping gradients, and forget the last one."""
@@ -77,27 +88,31 @@ class DenseGradients:
             for path, gradient in self._gradients.items()
         }
 
-    def restore(self, gradients: Mapping[str, np.ndarray]) -> None:
-        """Take gradients that `latest` returned for those of the last step."""
-        for path, gradient in gradients.items():
-            self._gradients[path].assign(gradient)
-        self._recorded.assign(1.0)
+    def check_seen(self) -> None:
+        """Raise if a step was armed and is over, and a gradient was missing.
+
+        Raises:
+            ValueError: Names the first weight without a gradient.
+        """
+        if self._was_armed:
+            check_seen(self._weights, self._seen)
 
     def record(self, gradients: Any, variables: Any) -> None:
         """Keep a step's gradients if armed; runs inside the compiled step."""
         by_variable = {
             id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
         }
-
-        pairs = [
-            (kept, by_variable[id(self._weights[path].variable)])
-            for path, kept in self._gradients.items()
-            if id(self._weights[path].variable) in by_variable
-        ]
+        found = {
+            path: by_variable[id(weight.variable)]
+            for path, weight in self._weights.items()
+            if id(weight.variable) in by_variable
+        }
+        self._seen.update(found)  # While the step is traced.
         scale = innermost_optimizer(self._model).loss_scale_factor or 1.0
 
         def keep() -> Any:
-            for kept, gradient in pairs:
+            for path, gradient in found.items():
+                kept = self._gradients[path]
                 dense = _dense(gradient, kept.shape)
                 kept.assign(ops.cast(dense, "float32") / scale)
             self._recorded.assign(1.0)

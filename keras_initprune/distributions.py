@@ -57,7 +57,7 @@ def check_distribution(
         for path, sparsity in distribution.items():
             validation.check_sparsity(sparsity, f"{name}[{path!r}]")
         return dict(distribution)
-    if distribution == GLOBAL and not ranked:
+    if isinstance(distribution, str) and distribution == GLOBAL and not ranked:
         raise ValueError(
             f'`{name}="global"` ranks all weights of the network against each other, '
             "which random masks do not do: choose 'erk', 'uniform' or a dictionary. "

@@ -5,7 +5,7 @@ When the last one stops, the wrapper goes and the training step is traced anew, 
 later steps cost nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -47,6 +47,7 @@ class GradientRecorder:
         self._gathers = gradients
         self._totals: dict[str, keras.Variable] = {}
         self._decays: dict[str, keras.Variable] = {}
+        self._seen: set[str] = set()
 
     @property
     def is_needed(self) -> bool:
@@ -55,8 +56,14 @@ class GradientRecorder:
             optimizer.weight_decay for optimizer in updating_optimizers(self._model)
         )
 
-    def start(self) -> None:
-        """Begin to follow the training steps."""
+    def start(
+        self, state: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    ) -> None:
+        """Begin to follow the training steps.
+
+        Args:
+            state: What `state` returned, to go on from. Defaults to a fresh start.
+        """
         if not self.is_needed:
             return
         with strategy_scope(self._model):
@@ -65,6 +72,9 @@ class GradientRecorder:
                     self._totals[path] = _accumulator(weight.shape, "zeros")
                 if self._decaying(weight):
                     self._decays[path] = _accumulator((), "ones")
+        for name, variables in (("gradients", self._totals), ("decays", self._decays)):
+            for path, value in (state or {}).get(name, {}).items():
+                variables[path].assign(value)
         attach(innermost_optimizer(self._model), self)
         forget_compiled_functions(self._model)
 
@@ -75,26 +85,24 @@ class GradientRecorder:
         self._totals, self._decays = {}, {}
 
     def totals(self) -> dict[str, np.ndarray]:
-        """Return the summed |dL/dw| by tensor path; zeros if none was gathered."""
-        return {
-            path: ops.convert_to_numpy(self._totals[path])
-            if self._totals
-            else np.zeros(weight.shape, np.float32)
-            for path, weight in self._weights.items()
-        }
+        """Return the summed |dL/dw| by tensor path; zeros if none is gathered.
+
+        Raises:
+            ValueError: If the optimizer was given no gradient of a weight.
+        """
+        if not self._totals:
+            return {p: np.zeros(w.shape, np.float32) for p, w in self._weights.items()}
+        totals = {p: ops.convert_to_numpy(v) for p, v in self._totals.items()}
+        seen = self._seen | {path for path, total in totals.items() if total.any()}
+        check_seen(self._weights, seen)
+        return totals
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
-        """Return what has been gathered so far, for `restore`."""
+        """Return what has been gathered so far, for `start`."""
         return {
             "gradients": {p: ops.convert_to_numpy(v) for p, v in self._totals.items()},
             "decays": {p: ops.convert_to_numpy(v) for p, v in self._decays.items()},
         }
-
-    def restore(self, state: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Go on from what `state` returned, once started."""
-        for name, variables in (("gradients", self._totals), ("decays", self._decays)):
-            for path, value in state.get(name, {}).items():
-                variables[path].assign(value)
 
     def decay(self, path: str) -> float:
         """Return the factor by which weight decay alone has shrunk a weight so far."""
@@ -110,6 +118,7 @@ class GradientRecorder:
         for path, total in self._totals.items():
             gradient = by_variable.get(id(self._weights[path].variable))
             if gradient is not None:
+                self._seen.add(path)  # While the step is traced.
                 total.assign_add(ops.abs(gradient))
         for path, decay in self._decays.items():
             decaying = self._decaying(self._weights[path])
@@ -127,6 +136,22 @@ def stop_all(model: keras.Model) -> None:
     optimizer = innermost_optimizer(model)
     for recorder in list(vars(optimizer).get(_RECORDERS, ())) if optimizer else ():
         recorder.stop()
+
+
+def check_seen(paths: Iterable[str], seen: Collection[str]) -> None:
+    """Raise unless a gradient of every weight was seen.
+
+    Raises:
+        ValueError: Names the first without one.
+    """
+    for path in paths:
+        if path not in seen:
+            raise ValueError(
+                f"No gradient of {path!r} was seen, so there is nothing to choose by: "
+                "gradients are read from the optimizer that `compile` was given, which "
+                "does not update this weight. Train it with `model.optimizer`, leave "
+                "it out with `layers`, or score by something else than gradients."
+            )
 
 
 def _accumulator(shape: tuple[int, ...], initializer: str) -> keras.Variable:

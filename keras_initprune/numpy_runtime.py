@@ -5,11 +5,12 @@ install the package there without its dependencies; where TensorFlow is not inst
 `import keras_initprune.numpy_runtime` loads NumPy and SciPy only.
 """
 
+import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from scipy import sparse, special
 
 VERSION = 1
 ARCHITECTURE = "architecture"
+MAX_BYTES = 1 << 32
 
 ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
     "linear": lambda x: x,
@@ -49,7 +51,8 @@ class NumpyModel:
         arrays: The weights.
 
     Raises:
-        ValueError: If a newer version of this package wrote it.
+        ValueError: If a newer version of this package wrote it, or a step reads what is
+            not there.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class NumpyModel:
                 f"loader reads versions up to {VERSION}. Use a newer one."
             )
         self._steps = [(step, self._weights(step)) for step in architecture["steps"]]
+        self._check_graph()
 
     def predict(self, inputs: Any) -> Any:
         """Compute the outputs for a batch of inputs.
@@ -75,12 +79,19 @@ class NumpyModel:
             Outputs as the Keras model returns them: an array, a list or a dictionary.
 
         Raises:
-            ValueError: If the inputs do not fit.
+            ValueError: If the inputs do not fit, or a step cannot be computed.
         """
         values: dict[int, NDArray] = dict(enumerate(self._inputs(inputs)))
         for step, weights in self._steps:
             read = [values[tensor] for tensor in step["inputs"]]
-            values[step["output"]] = OPERATIONS[step["op"]](read, step, weights)
+            try:
+                values[step["output"]] = OPERATIONS[step["op"]](read, step, weights)
+            except Exception as error:
+                # Settings that make no sense end in whatever NumPy happens to raise.
+                raise ValueError(
+                    f"The step {step['op']!r} of the model cannot be computed: "
+                    f"{error!r}"
+                ) from error
         outputs = [values[tensor] for tensor in self.architecture["outputs"]]
         keys = self.architecture["output_keys"]
         if keys is not None:
@@ -119,25 +130,44 @@ class NumpyModel:
             parts = [
                 self.arrays[f"{key}.{part}"] for part in ("data", "indices", "indptr")
             ]
-            data, indices, indptr = parts
-            weights[name] = sparse.csr_array(
-                (data, indices.astype(np.int32), indptr.astype(np.int32)), shape
-            )
+            weights[name] = _csr(parts, tuple(shape))
         return weights
 
+    def _check_graph(self) -> None:
+        """Raise unless every step reads what comes before it."""
+        inputs, outputs = self.architecture["inputs"], self.architecture["outputs"]
+        known = set(range(len([(spec["name"], len(spec["shape"])) for spec in inputs])))
+        for step, _ in self._steps:
+            read = step["inputs"]
+            if step["op"] not in OPERATIONS or not read or not known.issuperset(read):
+                raise ValueError(
+                    f"The step {step['op']!r} is unknown or reads nothing."
+                )
+            known.add(step["output"])
+        keys = self.architecture["output_keys"]
+        expected = len(outputs if keys is None else keys)
+        if not outputs or len(outputs) != expected or not known.issuperset(outputs):
+            raise ValueError(f"No step computes the outputs {outputs} named {keys}.")
+        bool(self.architecture["single_output"])
 
-def load(path: str | Path) -> NumpyModel:
+
+def load(path: str | Path, max_bytes: int = MAX_BYTES) -> NumpyModel:
     """Load a model that was exported with `export(model, path, "numpy")`.
+
+    A damaged file is refused, and so is one that was made to do harm: nothing in it
+    runs, compiled code gets no number that it was not checked for, and what a small
+    file unpacks to is bounded. How much memory `predict` takes is up to the file.
 
     Args:
         path: The `.npz` file.
+        max_bytes: Most bytes that the file may unpack to. Defaults to 4 GiB.
 
     Returns:
         A `NumpyModel`, whose `predict` computes what the Keras model does.
 
     Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it is not such a file.
+        OSError: If the file cannot be opened.
+        ValueError: If it is not such a file, is damaged, or unpacks to more.
 
     Example:
         >>> import tempfile
@@ -148,14 +178,81 @@ def load(path: str | Path) -> NumpyModel:
         >>> load(path).predict([[1, 0, 0, 0]]).shape
         (1, 2)
     """
-    try:
-        # Without pickles, so that a file can hold numbers and nothing that runs.
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        architecture = json.loads(str(arrays.pop(ARCHITECTURE)))
-    except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is no exported model: {error}") from error
-    return NumpyModel(architecture, arrays)
+    with Path(path).open("rb") as file:
+        try:
+            arrays = read_arrays(file, max_bytes)
+            architecture = json.loads(str(arrays.pop(ARCHITECTURE)))
+            return NumpyModel(architecture, arrays)
+        except Exception as error:
+            # What is damaged raises whatever the damaged part happens to lead to.
+            reason = error if type(error) is ValueError else repr(error)
+            raise ValueError(
+                f"{path} is no exported model that can be loaded: {reason}"
+            ) from error
+
+
+def read_arrays(file: BinaryIO, max_bytes: int | None = None) -> dict[str, NDArray]:
+    """Read an `.npz` file, whose checksums NumPy leaves out where a header is damaged.
+
+    Args:
+        file: The file.
+        max_bytes: Most bytes that it may unpack to. Defaults to any number.
+
+    Returns:
+        From name to array. None of them can hold Python objects.
+
+    Raises:
+        Exception: If it is damaged: whatever the damaged part happens to lead to.
+        ValueError: If it unpacks to more.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if max_bytes is not None and size > max_bytes:
+            raise ValueError(
+                f"It unpacks to {size:,} bytes, more than `max_bytes`. "
+                f"Received: max_bytes={max_bytes:,}"
+            )
+        if len(set(archive.namelist())) != len(members):
+            raise ValueError("It holds two arrays of one name.")
+        return {
+            member.filename.removesuffix(".npy"): _array(archive, member)
+            for member in members
+        }
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
+    """Return a member's array, not larger than the archive says that it is."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is compressed in a way that is not read.")
+    with archive.open(member) as file:
+        # Without a number, all that is compressed would be unpacked before it is cut.
+        content = file.read(member.file_size)
+    stream = io.BytesIO(content)
+    np.lib.format.read_magic(stream)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{member.filename} has the shape {shape}.")
+    # Of the shape in the header if that is the size of the content, or an error.
+    values = np.frombuffer(content, dtype, offset=stream.tell())
+    return values.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _csr(parts: Sequence[NDArray], shape: tuple) -> Any:
+    """Return a sparse kernel; products trust its indices and read where they point."""
+    data, indices, indptr = parts
+    rows, columns = shape
+    if not (
+        data.ndim == indices.ndim == indptr.ndim == 1
+        and (data.dtype.kind, indices.dtype.kind, indptr.dtype.kind) == ("f", "u", "u")
+        and len(indptr) == rows + 1
+        and indptr[0] == 0
+        and indptr[-1] == len(indices) == len(data)
+        and (indptr[:-1] <= indptr[1:]).all()
+        and indices.max(initial=0) < columns
+    ):
+        raise ValueError(f"A sparse kernel reaches beyond its shape {shape}.")
+    return sparse.csr_array((data, indices, indptr), shape)
 
 
 def product(x: NDArray, kernel: Any) -> NDArray:

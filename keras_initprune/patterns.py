@@ -301,7 +301,7 @@ def get(identifier: Any) -> Pattern:
         return Pattern()
     if isinstance(identifier, Pattern):
         return identifier
-    if identifier == "unit":
+    if isinstance(identifier, str) and identifier == "unit":
         return Units()
     if isinstance(identifier, str) and re.fullmatch(r"\d+:\d+", identifier):
         return NOfM(*map(int, identifier.split(":")))

@@ -1,6 +1,6 @@
 """From scores to masks: weights compete within tensors or over the whole network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,55 @@ def rank_masks(
         {path: int(np.count_nonzero(mask)) for path, mask in eligible.items()},
     )
     return {p: top_k_mask(s, counts[p], eligible[p]) for p, s in scores.items()}
+
+
+def gradual_masks(
+    scores: Scores,
+    alive: Mapping[str, Mask],
+    starts: Mapping[str, float],
+    sparsity: float,
+    progress: float,
+    curve: Callable[[float, float, float], float],
+    distribution: distributions.Distribution,
+) -> dict[str, Mask]:
+    """Keep the highest scores among survivors, on the way to a sparsity.
+
+    Args:
+        scores: From tensor path to scores, higher = keep.
+        alive: From tensor path to the weights that are left.
+        starts: From tensor path to its sparsity at progress 0.
+        sparsity: Overall fraction removed at progress 1, in [0, 1).
+        progress: Share of the way that is over, in [0, 1].
+        curve: The sparsity on the way, from those at its two ends and the progress, as
+            `geometric_sparsity` has it. A dictionary's tensors follow it one by one.
+        distribution: How weights compete, see `rank_masks`.
+
+    Returns:
+        From tensor path to mask, each a part of `alive`.
+
+    Raises:
+        ValueError: If a tensor would keep nothing.
+
+    Example:
+        >>> from keras_initprune.curves import geometric_sparsity
+        >>> alive, scores = {"a": np.ones(8, bool)}, {"a": np.arange(8.0)}
+        >>> half_way = gradual_masks(
+        ...     scores, alive, {"a": 0.0}, 0.75, 0.5, geometric_sparsity, "erk"
+        ... )
+        >>> half_way["a"].astype(int).tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
+    """
+    size = sum(mask.size for mask in alive.values())
+    start = sum(alive[path].size * removed for path, removed in starts.items()) / size
+    kept = sum(int(np.count_nonzero(mask)) for mask in alive.values())
+    # Counts of tensors are rounded: what is there may be a weight too sparse.
+    now = max(curve(start, sparsity, progress), 1.0 - kept / size)
+    if not isinstance(distribution, str):
+        distribution = {
+            path: curve(starts.get(path, 0.0), end, progress)
+            for path, end in distribution.items()
+        }
+    return rank_masks(scores, now, distribution, alive)
 
 
 def global_top_k(

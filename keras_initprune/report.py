@@ -8,7 +8,7 @@ import numpy as np
 from tabulate import tabulate
 
 from keras_initprune import validation
-from keras_initprune.liveness import nonzero_mask, observe
+from keras_initprune.liveness import Observation, as_floats, nonzero_mask, observe
 from keras_initprune.prunable import LayerSelector, prunable_weights
 from keras_initprune.sparse import has_sparse_layers, to_dense
 
@@ -201,11 +201,12 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
     A multiplication and its addition are 2 FLOPs. They are counted for the forward pass
     of one example and for prunable weights only: biases, activations, normalisation,
     pooling and the products of attention are left out. Sparse layers count as the dense
-    ones with masks that they stand for. A weight is used once per output
-    position of a convolution (per input position of a transposed one), once per
-    position or time step elsewhere, and again where its layer is called again. Padding
-    is multiplied too, looking up an embedding costs nothing. `flops_sparse` counts kept
-    weights, dead or not; whether hardware saves them is another question.
+    ones with masks that they stand for, quantised ones and those with LoRA as the float
+    layers that they stand for. A weight is used once per output position of a
+    convolution (per input position of a transposed one), once per position or time step
+    elsewhere, and again where its layer is called again. Padding is multiplied too,
+    looking up an embedding costs nothing. `flops_sparse` counts kept weights, dead or
+    not; whether hardware saves them is another question.
 
     A training step costs three forward passes: one, and two for the backward pass, to
     the layer's inputs and to its weights. That is the usual convention (Evci et al.
@@ -225,8 +226,8 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
         A `Report`.
 
     Raises:
-        ValueError: If the model is not built, or does not know the shapes of its
-            inputs.
+        ValueError: If the model is not built, does not know the shapes of its inputs,
+            or is quantised with GPTQ or AWQ.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
@@ -237,23 +238,9 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
         (3, 0.5, 12, 6)
     """
     model = _with_dense_layers(model)
-    observation = observe(model, inputs=inputs)
-    rows = []
-    for path, weight in prunable_weights(model, embeddings=embeddings).items():
-        kept = int(np.count_nonzero(observation.kept[path]))
-        flops = None if observation.has_open_shape else 2 * observation.uses[path]
-        rows.append(
-            Row(
-                path=path,
-                shape=weight.shape,
-                parameters=weight.size,
-                kept=kept,
-                effective=int(np.count_nonzero(observation.effective[path])),
-                flops_dense=None if flops is None else flops * weight.size,
-                flops_sparse=None if flops is None else flops * kept,
-            )
-        )
-    return Report(tuple(rows), _total_parameters(model))
+    with as_floats(model) as more:
+        rows = _rows(model, observe(model, inputs=inputs), embeddings)
+    return Report(rows, _total_parameters(model) + more)
 
 
 def sparsity(
@@ -278,9 +265,31 @@ def sparsity(
         0.25
     """
     model = _with_dense_layers(model)
-    weights = prunable_weights(model, layers, skip_output, embeddings).values()
-    kept = sum(int(np.count_nonzero(nonzero_mask(weight))) for weight in weights)
-    return 1 - kept / sum(weight.size for weight in weights)
+    with as_floats(model):
+        weights = prunable_weights(model, layers, skip_output, embeddings).values()
+        kept = sum(int(np.count_nonzero(nonzero_mask(weight))) for weight in weights)
+        return 1 - kept / sum(weight.size for weight in weights)
+
+
+def _rows(
+    model: keras.Model, observation: Observation, embeddings: bool
+) -> tuple[Row, ...]:
+    rows = []
+    for path, weight in prunable_weights(model, embeddings=embeddings).items():
+        kept = int(np.count_nonzero(observation.kept[path]))
+        flops = None if observation.has_open_shape else 2 * observation.uses[path]
+        rows.append(
+            Row(
+                path=path,
+                shape=weight.shape,
+                parameters=weight.size,
+                kept=kept,
+                effective=int(np.count_nonzero(observation.effective[path])),
+                flops_dense=None if flops is None else flops * weight.size,
+                flops_sparse=None if flops is None else flops * kept,
+            )
+        )
+    return tuple(rows)
 
 
 def _with_dense_layers(model: keras.Model) -> keras.Model:

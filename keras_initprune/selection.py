@@ -148,6 +148,45 @@ def k_starts_masks(
     return SELECTIONS[selection](tensors, k, seed)
 
 
+def random_masks(
+    eligible: Mapping[str, Mask],
+    sparsity: float,
+    distribution: Distribution = "erk",
+    seed: int = 0,
+    keys: Mapping[str, str] | None = None,
+) -> dict[str, Mask]:
+    """Return one random mask per tensor.
+
+    Args:
+        eligible: From tensor path to the weights that may be kept.
+        sparsity: Overall fraction removed, in [0, 1).
+        distribution: `"uniform"`, `"erk"` or a dictionary.
+        seed: Seed of the masks.
+        keys: From tensor path to its name for the generator. Defaults to the path.
+
+    Returns:
+        From tensor path to mask; the counts are exact.
+
+    Raises:
+        ValueError: If a tensor would keep nothing.
+
+    Example:
+        >>> int(random_masks({"a": np.ones(100, bool)}, 0.9)["a"].sum())
+        10
+    """
+    counts = allocate(
+        {path: mask.shape for path, mask in eligible.items()},
+        sparsity,
+        distribution,
+        {path: int(np.count_nonzero(mask)) for path, mask in eligible.items()},
+    )
+    masks = {}
+    for path, mask in eligible.items():
+        key = masking.candidate_key(seed, keys[path] if keys else path, 0)
+        masks[path] = masking.random_mask(mask.shape, counts[path], key, mask)
+    return masks
+
+
 def as_tensors(
     fitness: Mapping[str, NDArray],
     sparsity: float,

@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 
-from keras_initprune.callbacks.base import PruningCallback
+from keras_initprune import validation
+from keras_initprune.callbacks.phases import PruningCallback
 from keras_initprune.sparse import to_sparse
 
 
@@ -57,6 +58,18 @@ def fit_sparse(
         >>> history.epoch, history.history["sparsity"]
         ([0, 1, 2], [0.5, 0.5, 0.5])
     """
+    validation.check_positive_integer(epochs, "epochs")
+    validation.check_natural_number(initial_epoch, "initial_epoch")
+    if not callable(convert) or isinstance(convert, type | keras.Layer):
+        raise ValueError(
+            "`convert` must be a function that takes and returns a model. "
+            f"Received: convert={convert!r}"
+        )
+    if not isinstance(callbacks, list | tuple):
+        raise ValueError(
+            "`callbacks` must be a list of callbacks. "
+            f"Received: callbacks={callbacks!r}"
+        )
     pruning = [item for item in callbacks if isinstance(item, PruningCallback)]
     others = [item for item in callbacks if not isinstance(item, PruningCallback)]
     selected = initial_epoch + sum(callback.epochs for callback in pruning)

@@ -16,7 +16,7 @@ from keras_initprune import (
     RandomPruning,
     RigL,
 )
-from keras_initprune.callbacks.base import PruningCallback
+from keras_initprune.callbacks.phases import PruningCallback
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
 from keras_initprune.selection import SELECTIONS

@@ -1,18 +1,24 @@
+import inspect
 import itertools
+import json
 import re
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_initprune import (
+    SET,
     DissipatingGradients,
     KStarts,
     RandomPruning,
+    RigL,
     get_masks,
     install_masks,
     sparsity,
 )
+from keras_initprune import callbacks as callbacks_module
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
 from keras_initprune.gradients import GradientRecorder
@@ -529,3 +535,237 @@ def test_models_that_are_not_built_are_refused(regression_data):
     model.compile("adam", "mse", jit_compile=False)
     with pytest.raises(ValueError, match=r"not built yet\. Call it on a batch"):
         model.fit(*regression_data, verbose=0, callbacks=[KStarts(4, 0.5, epochs=1)])
+
+
+# What callbacks are given
+
+CALLBACKS = {
+    "KStarts": {},
+    "DissipatingGradients": {"sparsity": 0.5},
+    "GradualMagnitude": {"sparsity": 0.5},
+    "OneShotMagnitude": {"sparsity": 0.5},
+    "RandomPruning": {"sparsity": 0.5},
+    "RigL": {"sparsity": 0.5},
+    "SET": {"sparsity": 0.5},
+}
+NONSENSE = [float("nan"), float("inf"), -1, "nope", None, 2**63]
+# What is a value like any other: a layer's name, a default, a share, an identifier.
+VALID = {
+    "layers": ["nope", None],
+    "seed": [None],
+    "distribution": [],
+    "interval": [],
+    "criterion": [None],
+}
+ALSO_NONE = {
+    "DissipatingGradients": ["interval", "distribution", "fraction"],
+    "GradualMagnitude": ["interval"],
+    "SET": ["interval"],
+}
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_every_argument_of_every_callback_is_checked(name):
+    kind = getattr(callbacks_module, name)
+    for argument in inspect.signature(kind).parameters:
+        for value in NONSENSE:
+            if value in VALID.get(argument, []):
+                continue
+            if value is None and argument in ALSO_NONE.get(name, []):
+                continue
+            arguments = {**CALLBACKS[name], argument: value}
+            with pytest.raises((ValueError, TypeError), match="Received: "):
+                kind(**arguments)
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_a_callback_shows_the_call_that_makes_it(name):
+    callback = getattr(callbacks_module, name)(**CALLBACKS[name])
+    copies = [
+        type(callback).from_config(callback.get_config()),
+        eval(repr(callback), vars(callbacks_module)),
+    ]
+    for copy in copies:
+        assert copy.get_config() == callback.get_config()
+    assert json.loads(json.dumps(callback.get_config())) == callback.get_config()
+
+
+def test_a_threshold_is_configured_too():
+    callback = DissipatingGradients(fraction=0.2, epochs=2)
+    copy = DissipatingGradients.from_config(callback.get_config())
+    assert repr(copy) == repr(callback)
+
+
+def smallest(weights, initial, gradients):
+    return {path: -np.abs(weight) for path, weight in weights.items()}
+
+
+def test_functions_score_as_names_do(make_model, regression_data):
+    def masks(callback):
+        model = make_model(run_eagerly=True)
+        fit(model, regression_data, [callback], epochs=1, shuffle=False)
+        return [mask.tolist() for mask in get_masks(model).values()]
+
+    for name, function in FITNESS.items():
+        given = [KStarts(3, 0.5, 1, fitness, seed=0) for fitness in (name, function)]
+        assert masks(given[0]) == masks(given[1])
+    for name, function in DISSIPATION.items():
+        given = [DissipatingGradients(0.5, None, 1, c) for c in (name, function)]
+        assert masks(given[0]) == masks(given[1])
+
+
+def test_a_function_of_ones_own_scores(make_model, regression_data):
+    model = make_model()
+    before = Snapshots()
+    callback = DissipatingGradients(
+        0.5, epochs=1, criterion=smallest, interval=None, distribution="uniform"
+    )
+    assert "criterion=smallest" in repr(callback)
+    fit(model, regression_data, [before, callback], epochs=1)
+    for path, mask in get_masks(model).items():
+        size = np.abs(before.ends[0][path])
+        assert size[mask].max() <= size[~mask].min()
+
+
+def test_a_function_must_score_every_weight(make_model, regression_data):
+    def row_sums(weight, gradient):
+        return np.abs(weight).sum(axis=1)
+
+    with pytest.raises(ValueError, match=r"`fitness` must return one score per weight"):
+        fit(make_model(), regression_data, [KStarts(2, 0.5, 1, row_sums)], epochs=1)
+
+
+def test_equal_scores_are_nothing_to_choose_by(make_model, regression_data):
+    model = make_model(keras.optimizers.SGD(0.0), run_eagerly=True)
+    with pytest.warns(UserWarning, match="are all equal, so `criterion` has nothing"):
+        fit(model, regression_data, [DissipatingGradients(0.5, epochs=1)], epochs=1)
+
+
+# Models that train in another way
+
+
+class OwnOptimizers(keras.Model):
+    """Trains with an optimizer of its own, as networks that play against others do."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.top = keras.layers.Dense(8), keras.layers.Dense(3)
+        self.own = keras.optimizers.SGD(0.01)
+
+    def call(self, inputs):
+        return self.top(self.hidden(inputs))
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(self(x) - y))
+        self.own.apply(
+            tape.gradient(loss, self.trainable_variables), self.trainable_variables
+        )
+        return {"loss": loss}
+
+
+GRADIENTS_NEEDED = {
+    "dissipating": lambda: DissipatingGradients(0.5, epochs=1, criterion="gradient"),
+    "k_starts": lambda: KStarts(2, 0.5, 1, "gradient"),
+    "combined": lambda: KStarts(2, 0.5, 1, "combined"),
+    "rigl": lambda: RigL(0.5, 1, interval=1),
+}
+
+
+@pytest.mark.parametrize("make", GRADIENTS_NEEDED.values(), ids=GRADIENTS_NEEDED)
+def test_gradients_that_are_not_seen_are_an_error(make, regression_data):
+    model = OwnOptimizers()
+    model(regression_data[0])
+    model.compile("adam", jit_compile=False)
+    with pytest.raises(ValueError, match=r"No gradient of 'dense.*/kernel' was seen"):
+        fit(model, regression_data, [make()], epochs=1)
+
+
+def test_where_no_gradient_is_needed_any_optimizer_will_do(regression_data):
+    model = OwnOptimizers()
+    model(regression_data[0])
+    model.compile("adam", jit_compile=False)
+    fit(model, regression_data, [DissipatingGradients(0.5, epochs=1)], epochs=1)
+    assert sparsity(model) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_a_model_must_be_compiled(name, make_model):
+    callback = getattr(callbacks_module, name)(**CALLBACKS[name])
+    with pytest.raises(ValueError, match=r"must be compiled before .* can prune"):
+        keras.callbacks.CallbackList([callback], model=make_model(compiled=False))
+
+
+def test_a_loop_of_ones_own_prunes_too(make_model, regression_data):
+    x, y = regression_data
+    model = make_model(run_eagerly=True)
+    steps = keras.callbacks.CallbackList(
+        [DissipatingGradients(0.8, epochs=2)], model=model, epochs=2, steps=4
+    )
+    steps.on_train_begin()
+    for epoch in range(2):
+        steps.on_epoch_begin(epoch)
+        for batch in range(4):
+            steps.on_train_batch_begin(batch)
+            part = slice(16 * batch, 16 * batch + 16)
+            model.train_on_batch(x[part], y[part])
+            steps.on_train_batch_end(batch)
+        steps.on_epoch_end(epoch, {})
+    steps.on_train_end()
+    assert sparsity(model) == pytest.approx(0.8, abs=1 / SIZE)
+
+
+# Checkpoints of the best epoch
+
+
+class Worse(keras.callbacks.Callback):
+    """Makes every epoch worse than the one before, as pruning does."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["worse"] = float(epoch)
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+@pytest.mark.parametrize("weights_only", [True, False])
+def test_the_best_epoch_is_one_with_the_final_masks(
+    weights_only, ours_first, make_model, regression_data, tmp_path
+):
+    path = tmp_path / ("best.weights.h5" if weights_only else "best.keras")
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        path, "worse", mode="min", save_best_only=True, save_weights_only=weights_only
+    )
+    pruning = [KStarts(4, 0.5, 1, seed=0), DissipatingGradients(0.8, epochs=1)]
+    theirs = [Worse(), checkpoint]
+    callbacks = [*pruning, *theirs] if ours_first else [*theirs, *pruning]
+    model = make_model()
+    fit(model, regression_data, callbacks, epochs=4)
+    assert checkpoint.best == 2.0
+    if weights_only:
+        best = install_masks(make_model(compiled=False))
+        best.load_weights(path)
+    else:
+        best = keras.saving.load_model(path)
+    assert sparsity(best) == sparsity(model) == pytest.approx(0.8, abs=1 / SIZE)
+
+
+def test_a_best_epoch_within_a_phase_that_removes_nothing_stays(
+    make_model, regression_data, tmp_path
+):
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.keras", "worse", mode="min", save_best_only=True
+    )
+    callbacks = [SET(0.8, epochs=2, seed=0), Worse(), checkpoint]
+    make_model().fit(*regression_data, epochs=4, verbose=0, callbacks=callbacks)
+    assert checkpoint.best == 0.0
+
+
+def test_no_epoch_with_the_final_masks_is_a_warning(
+    make_model, regression_data, tmp_path
+):
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.keras", "worse", mode="min", save_best_only=True
+    )
+    callbacks = [DissipatingGradients(0.8, epochs=2), Worse(), checkpoint]
+    with pytest.warns(UserWarning, match=r"best\.keras' holds a model from before"):
+        fit(make_model(), regression_data, callbacks, epochs=2)

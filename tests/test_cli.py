@@ -47,7 +47,29 @@ def test_compare_resumes_and_ends_in_a_table_and_a_figure(tmp_path):
     assert "| combination |" in re.sub(" +", " ", (out / "results.md").read_text())
     png = (out / "error_against_sparsity.png").read_bytes()
     assert png.startswith(b"\x89PNG")
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.glob("[!.]*"))) == 3
+
+
+def test_a_network_that_collapses_is_a_line_below_the_table(tmp_path):
+    arguments = ["--methods", "random", *TINY, "--out", tmp_path]
+    first = call("compare", *arguments, "--sparsities", "0.999999")
+    assert first.exit_code == 0, first.output
+    line = "random at 99.9999 %, seed 0, failed: All 19200 weights"
+    assert "90 %  random" in first.output[: first.output.rindex(line)]
+    assert line in (tmp_path / "results.md").read_text()
+    assert (tmp_path / "error_against_sparsity.png").exists()
+    again = call("compare", *arguments, "--sparsities", "0.999999")
+    assert "2 of 2 runs were finished before." in again.output
+
+
+def test_where_all_networks_collapse_there_are_reasons_and_no_table(tmp_path):
+    arguments = ["--methods", "random", "--sparsities", "0.999999", "--seeds", "1"]
+    only = call("compare", *arguments, "--epochs", "2", "--out", tmp_path)
+    assert only.exit_code == 0, only.output
+    line = "random at 99.9999 %, seed 0, failed: All 19200 weights"
+    assert line in only.output
+    assert (tmp_path / "results.md").read_text().startswith(line)
+    assert not (tmp_path / "error_against_sparsity.png").exists()
 
 
 def test_train_writes_a_model_that_report_reads(tmp_path):
@@ -207,7 +229,7 @@ def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
         f"Interrupted: {len(runs)} of 200 runs are kept in {out}. "
         "The same command goes on from there.\n"
     )
-    assert [path.name for path in out.iterdir()] == ["results.json"]
+    assert [path.name for path in out.glob("[!.]*")] == ["results.json"]
 
 
 # Runs a command that is killed just before it gives a file its name.

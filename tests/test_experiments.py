@@ -1,15 +1,22 @@
+import dataclasses
 import io
 import itertools
 import json
 import math
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import rich.console
 
+from keras_initprune.criteria.dissipation import DISSIPATION
+from keras_initprune.criteria.fitness import FITNESS
+from keras_initprune.distributions import check_distribution
 from keras_initprune.experiments import (
     comparison,
+    configuration,
     methods,
     progress,
     runner,
@@ -24,6 +31,7 @@ from keras_initprune.experiments.configuration import (
 from keras_initprune.experiments.results import Results
 from keras_initprune.experiments.summary import measure_of, summarise
 from keras_initprune.intervals import mean_and_half_width
+from keras_initprune.selection import SELECTIONS
 
 DENSE = ("dense", "small_dense")
 PRUNING = [name for name in methods.METHODS if name not in DENSE]
@@ -96,12 +104,29 @@ def test_every_default_is_valid_and_makes_callbacks(method):
         ({"weight_decay": -0.1}, "`weight_decay`"),
         ({"validation_fraction": 1.0}, "`validation_fraction`"),
         ({"k": 0}, "`k`"),
+        ({"fitness": "magnitud"}, "`fitness` must be one of 'combined'"),
+        ({"selection": "units"}, "`selection` must be one of 'layer'"),
+        ({"criterion": "moved"}, "`criterion` must be one of 'gradient'"),
+        ({"distribution": "ERK"}, "`distribution` must be one of 'erk'"),
+        ({"jit_compile": "yes"}, "`jit_compile` must be true or false"),
+        ({"mask_seed": -1}, "`mask_seed`"),
         ({"method": "random", "epochs": 2, "prune_epochs": 3}, "`prune_epochs`"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         configure(**settings)
+
+
+def test_names_of_settings_are_those_of_the_arguments():
+    assert set(configuration.FITNESS) == set(FITNESS)
+    assert set(configuration.CRITERIA) == set(DISSIPATION)
+    assert set(configuration.SELECTIONS) == set(SELECTIONS)
+    for distribution in configuration.DISTRIBUTIONS:
+        assert check_distribution(distribution, ranked=True) == distribution
+    assert list(configuration.CHECKS) == [
+        field.name for field in dataclasses.fields(Configuration)
+    ]
 
 
 def test_a_shorter_training_prunes_sooner():
@@ -216,7 +241,76 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         stored.add(record(seed=1))
     assert Results(tmp_path).runs == [record(seed=0)]
-    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["results.json"]
+
+
+ADD = """
+import sys
+from keras_initprune.experiments.configuration import configure
+from keras_initprune.experiments.results import Results
+
+results = Results(sys.argv[1])
+for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 100):
+    run = configure(seed=seed)
+    own = {name: getattr(run, name) for name in ("dataset", "model", "method")}
+    own |= {"sparsity": 0.0, "achieved_sparsity": 0.0, "seed": seed, "epochs": 15}
+    results.add({**own, "settings": run.as_dict()})
+"""
+
+
+def test_processes_that_add_at_the_same_time_lose_nothing(tmp_path):
+    adding = [
+        subprocess.Popen([sys.executable, "-c", ADD, str(tmp_path), str(first)])
+        for first in (0, 100)
+    ]
+    assert [process.wait(timeout=180) for process in adding] == [0, 0]
+    stored = Results(tmp_path).runs
+    assert sorted(run["seed"] for run in stored) == list(range(200))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda settings: dict(reversed(settings.items())),
+        lambda settings: {
+            name: float(value) if type(value) is int else value
+            for name, value in settings.items()
+        },
+    ],
+    ids=["other order", "ints as floats"],
+)
+def test_a_run_is_found_however_another_program_writes_its_settings(tmp_path, written):
+    run = record(method="k_starts", sparsity=0.9, seed=1)
+    other = {**run, "settings": written(run["settings"])}
+    (tmp_path / "results.json").write_text(json.dumps([other]))
+    results = Results(tmp_path)
+    found = results.find(configure(method="k_starts", seed=1))
+    assert found == run
+    # Tables show the values.
+    assert repr(found["settings"]["k"]) == "16"
+    results.add(run)
+    assert len(Results(tmp_path).runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"momentum": 0.5}, "'momentum' is unknown"),
+        ({"momentum": None}, "'momentum' is unknown"),
+        ({"jit_compile": ...}, "'jit_compile' is missing"),
+        ({"method": "magic"}, "`method` must be one of"),
+        ({"epochs": "15"}, "`epochs` must be an integer"),
+    ],
+)
+def test_runs_of_a_version_with_other_settings_are_refused(tmp_path, change, message):
+    run = record()
+    settings = {**run["settings"], **change}
+    run["settings"] = {name: v for name, v in settings.items() if v is not ...}
+    text = json.dumps([run])
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=f"another version .*{message}.*--out"):
+        Results(tmp_path)
+    assert (tmp_path / "results.json").read_text() == text
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,164 @@ def test_flow_reaches_every_weight_of_other_networks(make):
         assert (score > 0).all()
 
 
+def convolved(layer, shape=(4, 6, 6, 2)):
+    rank = len(shape) - 1
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            getattr(keras.layers, f"Conv{rank}D")(2, 2, name="kernel"),
+            layer,
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+def plain_flow(model):
+    """R of a model without normalisation, biases and gates, in Keras' own float32."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights([np.abs(w) for w in model.get_weights()])
+    return np.sum(copy(np.ones((1, *model.input_shape[1:]))))
+
+
+VOLUMES = {
+    "MaxPooling3D": {"pool_size": (1, 3, 2)},
+    "AveragePooling3D": {"pool_size": 2},
+    "AdaptiveMaxPooling3D": {"output_size": (2, 3, 2)},
+    "AdaptiveAveragePooling3D": {"output_size": (2, 3, 2)},
+}
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("name", VOLUMES)
+def test_volumes_are_pooled_as_keras_pools_them(name, data_format, padding):
+    arguments = {"data_format": data_format, **VOLUMES[name]}
+    if "pool_size" in arguments:
+        arguments |= {"strides": 2, "padding": padding}
+    model = convolved(getattr(keras.layers, name)(**arguments))
+    model.run_eagerly = True
+    network = LinearNetwork(model, prunable_weights(model))
+    assert network.flow(hidden_values(model)) == pytest.approx(
+        plain_flow(model), rel=1e-5
+    )
+    assert_conserved(model)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Conv2D(3, 2, data_format="channels_first"),
+        keras.layers.Conv2DTranspose(3, 2, strides=2, data_format="channels_first"),
+        keras.layers.Conv2D(4, 2, groups=2),
+    ],
+)
+def test_synflow_is_conserved_in_convolutions_of_other_forms(layer):
+    model = convolved(layer, (6, 6, 2))
+    model.run_eagerly = True
+    assert_conserved(model)
+
+
+def reading_integers(*between, dtype="int32", shape=(6,)):
+    layers = [*between, keras.layers.Flatten(), keras.layers.Dense(2, name="kernel")]
+    model = keras.Sequential([keras.Input(shape, dtype=dtype), *layers])
+    model.run_eagerly = True
+    return model
+
+
+@pytest.mark.parametrize(
+    ("layers", "dtype"),
+    [
+        ([], "int32"),
+        ([keras.layers.Rescaling(1 / 255)], "uint8"),
+        ([keras.layers.Normalization(mean=1.0, variance=4.0)], "int64"),
+        ([keras.layers.CategoryEncoding(5)], "int32"),
+        ([keras.layers.Discretization([0.0], output_mode="one_hot")], "float32"),
+        ([keras.layers.Hashing(5, output_mode="multi_hot")], "string"),
+        (
+            [keras.layers.IntegerLookup(vocabulary=[3, 4], output_mode="count")],
+            "int64",
+        ),
+        (
+            [keras.layers.StringLookup(vocabulary=["a"], output_mode="multi_hot")],
+            "string",
+        ),
+    ],
+)
+def test_integers_and_encodings_are_ones_to_a_kernel(layers, dtype):
+    model = reading_integers(*layers, dtype=dtype)
+    (scores,) = score_weights(model, "synflow").values()
+    assert np.allclose(scores, np.abs(model.layers[-1].kernel))
+
+
+def test_texts_and_sounds_are_ones_to_a_kernel():
+    texts = keras.layers.TextVectorization(
+        vocabulary=["a"], output_mode="tf_idf", idf_weights=[1.0]
+    )
+    sounds = keras.layers.MelSpectrogram(num_mel_bins=3)
+    for model in (
+        reading_integers(texts, dtype="string", shape=(1,)),
+        reading_integers(sounds, dtype="float32", shape=(4096,)),
+    ):
+        (scores,) = score_weights(model, "synflow").values()
+        assert np.allclose(scores, np.abs(model.layers[-1].kernel))
+
+
+def attention(layer):
+    inputs = keras.Input((6, 8))
+    parts = [keras.layers.Dense(8)(inputs) for _ in range(3)]
+    x = keras.layers.Flatten()(layer(parts))
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+def merged(layer):
+    inputs = keras.Input((6,))
+    parts = [keras.layers.Dense(8)(inputs) for _ in range(2)]
+    return keras.Model(inputs, keras.layers.Dense(3)(layer(parts)))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        attention(keras.layers.Attention(use_scale=True)),
+        attention(keras.layers.Attention(score_mode="concat")),
+        attention(keras.layers.AdditiveAttention()),
+        merged(keras.layers.Maximum()),
+        merged(keras.layers.Minimum()),
+        merged(keras.layers.Subtract()),
+    ],
+    ids=lambda model: model.layers[-2].name,
+)
+def test_flow_reaches_every_branch(model):
+    model.run_eagerly = True
+    for score in score_weights(model, "synflow").values():
+        assert (score > 0).all()
+
+
+def test_what_does_not_run_in_float64_is_named():
+    doubled = keras.layers.Lambda(lambda x: x * tf.constant(2.0))
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), doubled])
+    for model.run_eagerly in (True, False):
+        with pytest.raises(ValueError, match=r"in float64.*x\.dtype.*Lambda") as caught:
+            score_weights(model, "synflow")
+        assert "in user code" not in str(caught.value)
+
+
+def test_an_error_that_is_not_of_float64_stays_as_it_is():
+    broken = []
+
+    def fail_once_built(inputs):
+        if broken:
+            raise RuntimeError("Broken by itself.")
+        return inputs
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.add(keras.layers.Lambda(fail_once_built))
+    broken.append(True)
+    with pytest.raises(RuntimeError, match=r"Broken by itself"):
+        score_weights(model, "synflow", np.ones((2, 3)))
+
+
 # Any model, and untouched
 
 
@@ -348,6 +506,31 @@ def test_a_loss_is_needed_and_may_be_given(regression_data, make_model):
     assert all(np.allclose(given[path], own[path]) for path in own)
     other = score_weights(model, "snip", regression_data, loss="mae", seed=0)
     assert not np.allclose(other["output/kernel"], own["output/kernel"])
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_model_compiled_without_a_loss_needs_one(eager, make_model, regression_data):
+    model = make_model(compiled=False)
+    model.compile("adam", run_eagerly=eager)
+    for method in ("snip", "grasp"):
+        with pytest.raises(ValueError, match=r"^The criterion needs a loss"):
+            score_weights(model, method, regression_data)
+    assert score_weights(model, "snip", regression_data, loss="mse")
+
+
+def test_a_loss_that_the_model_adds_is_enough(regression_data):
+    regularised = keras.layers.Dense(2, kernel_regularizer="l2")
+    model = keras.Sequential([keras.Input((12,)), regularised])
+    model.compile("adam", run_eagerly=True)
+    (scores,) = score_weights(model, "snip", regression_data[0]).values()
+    assert np.allclose(scores, 0.02 * np.square(regularised.kernel))
+
+
+def test_targets_are_needed(make_model, regression_data):
+    model = make_model()
+    for method in ("snip", "grasp"):
+        with pytest.raises(ValueError, match=r"^`data` must hold the targets .*inputs"):
+            score_weights(model, method, regression_data[0])
 
 
 def test_data_are_needed(make_model):
@@ -445,6 +628,13 @@ def test_no_more_batches_are_read_than_asked_for():
     assert len(read) <= 5
 
 
+def test_more_than_there_is_may_be_asked_for():
+    (batch,) = collect_batches(np.arange(7.0), batch_size=2**70, steps=2**70)
+    assert sorted(batch.x) == list(range(7))
+    dataset = tf.data.Dataset.from_tensors(np.arange(7.0))
+    assert len(collect_batches(dataset, steps=2**70)) == 1
+
+
 def test_examples_of_arrays_are_drawn_by_the_seed():
     x = np.arange(1000.0)
     first, again, other = (
@@ -498,7 +688,11 @@ def test_an_unknown_criterion_lists_the_known_ones(bad):
         criteria.get(bad)
 
 
-@pytest.mark.parametrize("bad", [0, -1.0, "hot", float("inf")])
+@pytest.mark.parametrize(
+    "bad",
+    [0, -1.0, "hot", float("inf"), float("nan"), True, 10**400],
+    ids=lambda x: f"{x!s:.5}",
+)
 def test_a_temperature_is_positive(bad):
     with pytest.raises(ValueError, match=r"`temperature` must be a positive number"):
         criteria.GraSP(temperature=bad)

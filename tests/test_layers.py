@@ -9,7 +9,7 @@ PACKAGE = Path(keras_initprune.__file__).parent
 
 # A file imports only from earlier rows; files inside one folder may import each other.
 LAYERS = [
-    ["validation", "intervals", "schedules", "files", "quiet", "numpy_runtime"],
+    ["validation", "intervals", "curves", "files", "quiet", "numpy_runtime"],
     ["masks", "prunable", "distributions", "datasets", "models", "plots"],
     ["ranking", "liveness", "rewiring"],
     ["constraints", "paths", "selection", "criteria", "patterns"],
@@ -22,7 +22,7 @@ LAYERS = [
         "pruning",
         "sparse",
     ],
-    ["dense_gradients", "export", "report"],
+    ["dense_gradients", "export", "quantising", "report"],
     ["callbacks"],
     ["sparse_training"],
     ["experiments"],

@@ -1,9 +1,10 @@
+import keras
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from keras_initprune import plots
+from keras_initprune import plots, report
 from keras_initprune.candidates import selection_record
 from keras_initprune.experiments.methods import METHODS
 from keras_initprune.plots.style import BLACK, METHOD_STYLES, method_styles
@@ -115,6 +116,18 @@ def test_bars_show_the_density_of_every_layer():
     assert (kept, effective) == ([5.0, 100.0], [2.5, 100.0])
     with pytest.raises(ValueError, match="rows"):
         plots.density_per_layer([])
+    for wrong in (None, 3, "rows", [3], [{"path": "a"}], {"path": "a"}):
+        with pytest.raises(ValueError, match="`rows` must be what"):
+            plots.density_per_layer(wrong)
+
+
+def test_density_per_layer_takes_a_report():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    counts = report(model)
+    axis, other = map(plots.density_per_layer, (counts, counts.as_dict()["rows"]))
+    assert [bar.get_width() for bar in axis.patches] == [100]
+    assert axis.get_yticklabels()[0].get_text() == counts.rows[0].path
+    assert len(axis.texts) == len(other.texts)
 
 
 def test_mask_images_put_every_unit_in_its_frame():

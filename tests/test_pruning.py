@@ -389,6 +389,7 @@ def test_an_interrupt_leaves_the_model_as_it_was(model, regression_data):
         ({"method": "snip"}, "`data` is what SNIP learns from"),
         ({"iterations": 0}, "`iterations` must be an integer"),
         ({"iterations": 2}, r"one is enough\. Received: iterations=2"),
+        ({"method": "synflow", "iterations": 2**63}, "exceed .* weights, which is 344"),
         ({"distribution": "er"}, "`distribution` must be one of"),
         ({"method": "random", "distribution": "global"}, "random masks do not"),
         ({"pattern": "3:2"}, "`pattern` must keep"),
@@ -420,6 +421,105 @@ def test_scores_that_are_no_numbers_are_refused(model, regression_data):
     x, y = regression_data
     with pytest.raises(FloatingPointError, match="SNIP gave weights of 'hidden_1/ker"):
         prune(model, "snip", 0.5, (x * np.nan, y))
+
+
+class Scores(criteria.Criterion):
+    """Scores by a function of the initial weights."""
+
+    looks_at_masks = False
+
+    def __init__(self, function):
+        self.function = function
+
+    def score(self, problem, masks):
+        return {p: self.function(w) for p, w in problem.initial.items()}
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda w: w.ravel(), r"one array per tensor, of its shape.*\(192,\)"),
+        (lambda w: None, r"one array per tensor, of its shape.*hidden_1"),
+    ],
+)
+def test_scores_of_other_shapes_are_refused(model, function, message):
+    with pytest.raises(ValueError, match=message):
+        prune(model, Scores(function), 0.5)
+
+
+def test_scores_may_be_integers(model):
+    thousandths = Scores(lambda w: (1000 * np.abs(w)).astype(int))
+    assert kept(pruning_masks(model, thousandths, 0.5)) == 172
+
+
+# Nothing to choose by
+
+
+@pytest.mark.parametrize("pattern", [None, "unit", "2:4", (4, 1)])
+def test_weights_that_score_0_are_kept_by_magnitude(model, pattern):
+    settings = {"pattern": pattern, "layers": "hidden_1"}
+    settings["sparsity"] = None if pattern == "2:4" else 0.5
+    settings["distribution"] = None if pattern == "2:4" else "uniform"
+    largest_alone = Scores(lambda w: np.where(np.abs(w) == np.abs(w).max(), 1e-30, 0))
+    found = pruning_masks(model, largest_alone, **settings)
+    expected = pruning_masks(model, "magnitude", **settings)
+    assert (found["hidden_1/kernel"] == expected["hidden_1/kernel"]).all()
+
+
+def test_negative_scores_stay_behind_those_that_are_0(model):
+    halves = Scores(lambda w: np.where(w > 0, 0, -np.abs(w)))
+    masks = pruning_masks(model, halves, 0.9, distribution="uniform")
+    for path, weight in prunable_weights(model).items():
+        assert (weight.numpy()[masks[path]] > 0).all()
+
+
+@pytest.mark.parametrize("method", ["snip", "iterative_snip", "force"])
+def test_weights_that_read_nothing_are_kept_by_magnitude(
+    method, model, regression_data
+):
+    x, y = regression_data
+    x[:, :6] = 0
+    weights = np.abs(model.layers[0].kernel.numpy()[:6])
+    iterations = 3 if method in ITERATIVE and method != "snip" else None
+    prune(model, method, 0.25, (x, y), distribution="uniform", iterations=iterations)
+    mask = get_masks(model)["hidden_1/kernel"][:6]
+    assert 0 < mask.sum() < mask.size
+    assert weights[mask].min() > weights[~mask].max()
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "global"])
+@pytest.mark.parametrize("method", ["snip", "iterative_snip", "force", "synflow"])
+def test_a_network_without_any_gradient_is_refused(
+    method, distribution, model, regression_data
+):
+    model.layers[-1].kernel.assign(np.zeros((8, 3)))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"'hidden_1/kernel', .* the same score \(0\)"):
+        prune(model, method, 0.5, regression_data, distribution=distribution)
+    assert get_masks(model) == {}
+    pairs = zip(before, model.get_weights(), strict=True)
+    assert all((a == b).all() for a, b in pairs)
+
+
+def test_scores_that_are_all_the_same_are_refused(model):
+    with pytest.raises(ValueError, match=r"same score \(3\), so there is nothing"):
+        prune(model, Scores(lambda w: np.full(w.shape, 3.0)), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "instead"), [(0.0, "the largest, and of equals"), (2.0, "the first are")]
+)
+def test_one_tensor_whose_scores_are_all_the_same_is_warned_of(value, instead, model):
+    model.layers[-1].kernel.assign(np.full((8, 3), value))
+    with pytest.warns(UserWarning, match=rf"of 'output/kernel' the same .*{instead}"):
+        prune(model, "magnitude", 0.5, distribution="uniform")
+    assert sparsity(model, "output") >= 0.5
+
+
+def test_what_stays_dense_needs_no_choice(model):
+    model.layers[-1].kernel.assign(np.ones((8, 3)))
+    prune(model, "magnitude", 0.5, distribution="uniform", dense="last")
+    assert get_masks(model)["output/kernel"].all()
 
 
 def test_verbose_shows_iterations_and_the_outcome(model, capsys):

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from test_constraints import MODELS, assert_same, data_for, prune_at_random, zeros
 
-from keras_initprune import get_masks, install_masks, restore_masks, set_masks
+from keras_initprune import get_masks, restore_masks, set_masks
 
 layers = keras.layers
-SAMPLES = ["functional", "separable", "lstm", "normalised"]
+SAMPLES = ["functional", "separable", "lstm", "normalised", "attention"]
 
 
 @pytest.fixture
@@ -35,31 +35,16 @@ def test_plain_weights_in_a_pruned_model_are_pruned(kind, rng, tmp_path):
     assert_same(zeros(pruned), {path: ~mask for path, mask in masks.items()})
 
 
-def test_a_model_out_of_a_file_takes_plain_weights_once_it_knows_them(
-    pruned, make_model, tmp_path
-):
+def test_a_model_out_of_a_file_masks_plain_weights(pruned, make_model, tmp_path):
     make_model(compiled=False).save_weights(tmp_path / "plain.weights.h5")
     pruned.save(tmp_path / "pruned.keras")
     loaded = keras.models.load_model(tmp_path / "pruned.keras")
-    with pytest.raises(ValueError, match=r"call `install_masks\(model\)` first"):
-        loaded.load_weights(tmp_path / "plain.weights.h5")
-    install_masks(loaded)
     loaded.load_weights(tmp_path / "plain.weights.h5")
     expected = {path: ~mask for path, mask in get_masks(pruned).items()}
     assert_same(zeros(loaded), expected)
 
 
-def test_attention_does_not_take_plain_weights(rng, tmp_path):
-    keras.backend.clear_session()
-    MODELS["attention"]().save_weights(tmp_path / "plain.weights.h5")
-    keras.backend.clear_session()
-    pruned = MODELS["attention"]()
-    prune_at_random(pruned, rng)
-    with pytest.raises(ValueError, match="Take them off with `remove_masks`"):
-        pruned.load_weights(tmp_path / "plain.weights.h5")
-
-
-@pytest.mark.parametrize("kind", [*SAMPLES, "attention"])
+@pytest.mark.parametrize("kind", SAMPLES)
 def test_pruned_weights_in_a_plain_model(kind, rng, tmp_path):
     keras.backend.clear_session()
     pruned = MODELS[kind]()
@@ -69,10 +54,11 @@ def test_pruned_weights_in_a_plain_model(kind, rng, tmp_path):
     plain = MODELS[kind]()
     plain.load_weights(tmp_path / "pruned.weights.h5")
     assert_same(zeros(plain), {path: ~mask for path, mask in masks.items()})
+    assert_same(get_masks(plain), masks)
     assert_same(get_masks(restore_masks(plain)), masks)
 
 
-@pytest.mark.parametrize("kind", [*SAMPLES, "attention"])
+@pytest.mark.parametrize("kind", SAMPLES)
 def test_pruned_weights_in_a_pruned_model_bring_their_masks(kind, rng, tmp_path):
     keras.backend.clear_session()
     first = MODELS[kind]()

@@ -9,11 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 from processes import wait_until
 from typer.testing import CliRunner
 
+from keras_initprune import sparsity
 from keras_initprune.cli import app
+from keras_initprune.experiments.configuration import configure
+from keras_initprune.tuner.distribution import STRATEGIES
+from keras_initprune.tuner.settings import SearchSettings
 
 COMMAND = shutil.which("initprune", path=str(Path(sys.executable).parent))
 WIDE = {"COLUMNS": "80", "TERM": "dumb"}
@@ -83,26 +88,49 @@ def test_a_killed_search_resumes_without_its_finished_trials(tmp_path):
     assert "3 of 3 trials were finished before." in again.output
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_a_chief_finishes_with_the_workers_that_are_left(tmp_path):
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def ongoing(out):
+    """Return the names of the workers that have a trial."""
+    path = out / "tuner" / "oracle.json"
+    return set(json.loads(path.read_text())["ongoing_trials"]) if path.exists() else ()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_worker_ends_in_the_middle_of_a_trial_when_its_chief_is_killed(tmp_path):
+    # The dense network would train for as long as the trial, which has no end.
+    (tmp_path / "dense.json").write_text('{"val_accuracy": 0.9}')
+    shared = ["--port", free_port(), "--patience", 4, "--epochs", 10**6]
+    chief = start(*shared, "--out", tmp_path, "--role", "chief")
+    worker = start(*shared, "--out", tmp_path, "--role", "worker", "--name", "a")
+    try:
+        wait_until(lambda: ongoing(tmp_path) == {"a"}, chief, worker)
+        chief.kill()
+        chief.communicate()
+        output, errors = worker.communicate(timeout=120)
+    finally:
+        worker.kill()
+        worker.communicate()
+    assert worker.returncode == 2
+    assert output.startswith("trial ")
+    assert "Error: The chief has not answered for 4 seconds." in errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_chief_finishes_with_the_workers_that_are_left(tmp_path):
     out = tmp_path / "out"
-    shared = ["--trials", 4, "--port", port, "--patience", 8, "--out", out]
+    shared = ["--trials", 4, "--port", free_port(), "--patience", 8, "--out", out]
     shared += ["--sparsities", "0.95,0.96,0.97,0.98,0.99"]
     chief = start(*shared, "--role", "chief")
     workers = {
         name: start(*shared, "--role", "worker", "--name", name) for name in "ab"
     }
 
-    def both_work():
-        ongoing = out / "tuner" / "oracle.json"
-        if not ongoing.exists():
-            return False
-        return set(json.loads(ongoing.read_text())["ongoing_trials"]) == {"a", "b"}
-
-    wait_until(both_work, chief, *workers.values())
+    wait_until(lambda: ongoing(out) == {"a", "b"}, chief, *workers.values())
     # In the middle of a trial, and with nobody told.
     workers["a"].kill()
     workers["a"].communicate()
@@ -118,6 +146,18 @@ def test_a_chief_finishes_with_the_workers_that_are_left(tmp_path):
     records = json.loads((out / "trials.json").read_text())
     assert [record["status"] for record in records] == ["completed"] * 4
     assert {path.name for path in out.iterdir()} >= FILES
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_ends_in_a_table_and_a_sparse_network(tmp_path, strategy):
+    # A process of its own: the CPU can only be divided before TensorFlow starts.
+    search = start("--trials", 1, "--strategy", strategy, "--out", tmp_path)
+    output, errors = search.communicate(timeout=180)
+    assert search.returncode == 0, errors
+    assert "The search is over: 1 of 1 trials." in output
+    assert {path.name for path in tmp_path.iterdir()} >= FILES
+    model = keras.saving.load_model(tmp_path / "best.keras")
+    assert sparsity(model) == pytest.approx(0.95, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +194,27 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "searches" / "digits-perceptron" / "search.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"momentum": 0.5}, "momentum=0.5, and this one has no momentum"),
+        ({"objective": ...}, "no objective, and this one has objective="),
+        (..., "is damaged"),
+    ],
+)
+def test_a_search_of_a_version_with_other_settings_is_refused(
+    tmp_path, change, message
+):
+    settings = SearchSettings(run=configure(epochs=3)).identity
+    found = [settings] if change is ... else {**settings, **change}
+    if isinstance(found, dict):
+        found = {name: value for name, value in found.items() if value is not ...}
+    (tmp_path / "search.json").write_text(json.dumps(found))
+    result = call("search", "--epochs", 3, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 def test_two_searches_do_not_share_a_folder(tmp_path):

@@ -123,10 +123,17 @@ def test_a_prediction_sees_new_weights_however_they_come(pruned, regression_data
     np.testing.assert_allclose(sparse.predict(x, verbose=0), sparse(x), rtol=1e-5)
 
 
+@pytest.fixture
+def keeps_matrices():
+    if not cache.is_worthwhile():
+        pytest.skip("Matrices are kept on CPUs alone.")
+
+
 def is_kept(name):
     return bool(tf.raw_ops.LookupTableSizeV2(table_handle=cache._table(name)))
 
 
+@pytest.mark.usefixtures("keeps_matrices")
 def test_a_kept_matrix_is_freed_with_its_layer():
     layer = SparseDense(2, 2)
     layer.build((None, 2))
@@ -153,6 +160,7 @@ def test_a_new_pattern_of_the_same_values_is_seen(tmp_path):
     np.testing.assert_array_equal(model(np.eye(2)), np.eye(2))
 
 
+@pytest.mark.usefixtures("keeps_matrices")
 def test_matrices_are_kept_wherever_a_model_predicts(pruned, regression_data):
     x, y = regression_data
     for use in (
@@ -181,7 +189,7 @@ def test_a_saved_model_predicts_beside_the_one_that_it_was(
         np.testing.assert_allclose(sparse(x), 2 * before, atol=1e-5)
     nodes = exported.serve.concrete_functions[0].graph.as_graph_def().node
     names = [n.attr["shared_name"].s for n in nodes if n.op == "MutableHashTableV2"]
-    assert len(names) == 3
+    assert len(names) == (3 if cache.is_worthwhile() else 0)
     assert all(map(is_kept, names))
 
 

@@ -21,10 +21,10 @@ from keras_initprune import (
     RigL,
     get_masks,
 )
+from keras_initprune.curves import cosine_fraction, cubic_sparsity, geometric_sparsity
 from keras_initprune.distributions import allocate
 from keras_initprune.prunable import prunable_weights
 from keras_initprune.rewiring import drop_and_grow
-from keras_initprune.schedules import cosine_fraction, cubic_sparsity
 
 SIZE = 12 * 16 + 16 * 8 + 8 * 3
 SHAPES = {
@@ -111,8 +111,13 @@ def test_gradual_sparsity_follows_the_cubic_by_steps(make_model, regression_data
     assert history["sparsity"][1:] == pytest.approx([0.8, 0.8], abs=0.5 / SIZE)
 
 
-@pytest.mark.parametrize("make", [GradualMagnitude, DissipatingGradients])
-def test_by_default_weights_go_ten_times_an_epoch(make, make_model, regression_data):
+@pytest.mark.parametrize(
+    ("make", "curve"),
+    [(GradualMagnitude, cubic_sparsity), (DissipatingGradients, geometric_sparsity)],
+)
+def test_by_default_weights_go_ten_times_an_epoch(
+    make, curve, make_model, regression_data
+):
     watch = Watch()
     callback = make(0.8, epochs=2, distribution="global")
     model = make_model(run_eagerly=True)
@@ -131,7 +136,7 @@ def test_by_default_weights_go_ten_times_an_epoch(make, make_model, regression_d
     assert set(changed) <= set(due)
     assert len(changed) >= 18
     for step in changed:
-        sparsity = callback.sparsity_between(0.0, 0.8, step / (2 * steps))
+        sparsity = curve(0.0, 0.8, step / (2 * steps))
         assert kept[step] == round((1 - sparsity) * SIZE)
     # The last one of an epoch happens at its end, before it is logged.
     ends = [1 - kept[steps] / SIZE, 1 - kept[2 * steps] / SIZE]

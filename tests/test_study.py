@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -11,9 +12,11 @@ import pytest
 from processes import wait_until
 from real_data import DATA_DIR, real_data
 from rich.console import Console
+from typer.testing import CliRunner
 
+from keras_initprune.cli import app
 from keras_initprune.experiments import runner
-from keras_initprune.experiments.configuration import CONTROLS, configure
+from keras_initprune.experiments.configuration import CHECKS, CONTROLS, configure
 from keras_initprune.experiments.small_networks import small_widths
 from keras_initprune.experiments.study import (
     StudyResults,
@@ -144,7 +147,7 @@ def test_parts_and_seeds_can_be_chosen(tmp_path):
         ),
         (
             '[parts.a]\nmethod = "random"\n[parts.a.methods]\nrandom = {K = 1}\n',
-            "a name in `methods.random` of a part",
+            "a name in `parts.a.methods.random`",
         ),
         ('[parts.a]\nreports = ["all"]\n', "`reports` must be one of"),
         ('[parts.a]\nmethod = "random"\nk = 0\n', "`k` must be an integer"),
@@ -161,10 +164,127 @@ def test_a_wrong_file_is_an_error_that_names_it(tmp_path, text, message):
     assert str(path) in str(raised.value)
 
 
+# Setting -> values of a wrong type, unknown, or out of range, as TOML has them.
+WRONG = {
+    "dataset": ['"digit"', "3", "[]", '"none"', '["digits", "digit"]'],
+    "model": ['"percepton"', "{}", "[]", '"none"', "[[]]"],
+    "method": ['"randm"', "true", "[]", '"none"', '["random", "randm"]'],
+    "sparsity": ["1.0", "-0.1", "nan", "95", '"0.9"', "true", "[]", "[0.9, 1]"],
+    "seed": ["-1", "0.5", '"0"', "true", "[]", '"none"', "[0, -1]"],
+    "epochs": ["0", "2.0", '"3"', "true", "[]", '"none"', "[3, 0]"],
+    "batch_size": ["0", "32.0", '"32"', "[]", '"none"'],
+    "optimizer": ['"adm"', "1", "[]", '"none"'],
+    "learning_rate": ["0", "-1.0", "nan", "inf", '"fast"', "true", "[]", '"none"'],
+    "weight_decay": ["-0.1", "1.0", "nan", "false", '"some"', "[]", '"none"'],
+    "validation_fraction": ["0", "1.0", '"some"', "true", "[]", '"none"'],
+    "jit_compile": ["'yes'", "1", "0", "[]", '"none"', "[true, 'no']"],
+    "prune_epochs": ["0", "1.5", '"3"', "[]", '"none"'],
+    "k": ["0", "16.0", '"many"', "true", "[]", '"none"', "[[4]]"],
+    "fitness": ['"magnitud"', "1", "[]", '"none"'],
+    "selection": ['"units"', "1", "[]", '"none"'],
+    "criterion": ['"movment"', "1", "[]", "1979-05-27"],
+    "distribution": ['"ERK"', "1", "[]", "{}"],
+    "control": ['"shufled"', "1", "[]"],
+    "mask_seed": ["-1", "1.5", '"one"', "[]"],
+}
+PLACES = ["every", "models.convnet", "methods.snip", "parts.a", "parts.a.methods.snip"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_wrong_value_is_refused_wherever_it_stands(tmp_path, name, place):
+    for value in WRONG[name]:
+        # A part and `every` take lists; no run uses the settings of the others.
+        text = f"[{place}]\n{name} = {value}\n"
+        if place != "parts.a":
+            text += '[parts.a]\nmethod = ["dense", "snip"]\n'
+        if name in ("model", "method") and place not in ("every", "parts.a"):
+            message = rf"a name in `{place}`` must be one of .*Received: .*{name}"
+        else:
+            message = rf"`{place}`: .*`{name}`.*Received: {name}="
+        with pytest.raises(ValueError, match=message):
+            read_study(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title = 3\n[parts.a]", "`title` must be a text"),
+        ("every = 3\n[parts.a]", "`every` must be a table"),
+        ("models = 3\n[parts.a]", "`models` must be a table"),
+        ("methods = []\n[parts.a]", "`methods` must be a table"),
+        ("parts = 3", "`parts` must be a table"),
+        ("[parts]\na = 3", "`parts.a` must be a table"),
+        ("[[parts.a]]", "`parts.a` must be a table"),
+        ("[every]\nK = 3\n[parts.a]", "a name in `every`` must be one of"),
+        ("[every]\ntitle = 'a'\n[parts.a]", "a name in `every`"),
+        ("[models.foo]\n[parts.a]", "a name in `models`` .* 'autoencoder'.*foo"),
+        ("[models]\nconvnet = 3\n[parts.a]", "`models.convnet` must be a table"),
+        ("[models.convnet]\nK = 3\n[parts.a]", "a name in `models.convnet`"),
+        ("[methods.foo]\n[parts.a]", "a name in `methods`` .* 'combination'.*foo"),
+        ("[methods.snip]\nK = 3\n[parts.a]", "a name in `methods.snip`"),
+        ("[parts.a]\nmethods = 3", "`parts.a.methods` must be a table"),
+        ("[parts.a.methods]\ndense = 3", "`parts.a.methods.dense` must be a table"),
+        ("[parts.a]\ntitle = []", "`parts.a`: `title` must be a text"),
+        ("[parts.a]\nrows = 'method'", "`rows` must be a list"),
+        ("[parts.a]\nrows = []", "`rows` must be a list"),
+        ("[parts.a]\nrows = ['methods']", "`rows` must be one of .*'method'"),
+        ("[parts.a]\nrows = [1]", "`rows` must be one of"),
+        ("[parts.a]\ncolumns = 'sparsities'", "`columns` must be one of"),
+        ("[parts.a]\ncolumns = ['k']", "`columns` must be one of"),
+        ("[parts.a]\nreports = 'dots'", "`reports` must be a list"),
+        ("[parts.a]\nreports = []", "`reports` must be a list"),
+        ("[parts.a]\nreports = ['dot']", "`reports` must be one of"),
+        ("[parts.a]\nreports = ['pca']", "'pca' needs `model` 'autoencoder'"),
+        ("[parts.a]\nreports = ['rank_correlation']", "needs two runs or more"),
+        ("[parts.a]\nreports = ['effective_sparsity']", "needs a `sparsity`"),
+        ("[parts.a]\nreports = ['lines']\ncolumns = 'method'", "needs numbers"),
+        ("[parts.a]\nmodel = ['perceptron', 'autoencoder']", "need one measure"),
+        ("[parts.a]\nmethod = 'combination'\nprune_epochs = 1", "must be 2 or more"),
+        ("[parts.a]\nmethod = 'snip'\nepochs = 2\nprune_epochs = 3", "not exceed"),
+        (
+            "[parts.a]\nmethod = 'random'\ndistribution = 'global'",
+            "ranks all weights",
+        ),
+        (
+            "[parts.a]\nmethod = 'k_starts'\ndistribution = 'global'\n"
+            "selection = 'layer'",
+            "`parts.a`: .*selection",
+        ),
+        ("[parts.'a/b']", "the name of a part"),
+        ("[parts.'']", "the name of a part"),
+    ],
+)
+def test_a_wrong_table_name_or_report_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_study(write(tmp_path, text))
+
+
+def test_the_command_refuses_a_typo_before_the_first_run(tmp_path):
+    part = '[parts.b]\nmethod = "k_starts"\nfitness = "magnitud"\n'
+    path = write(tmp_path, SMALL + part)
+    result = CliRunner().invoke(app, ["study", str(path)])
+    assert result.exit_code == 2
+    assert "`parts.b`: `fitness` must be one of 'combined'" in result.stderr
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_none_can_be_one_of_the_values_of_a_setting(tmp_path):
     parts = '[parts.a]\nmethod = "random"\ncontrol = ["none", "shuffled"]\n'
     (part,) = read_study(write(tmp_path, HEAD + parts)).parts
     assert {run.control for run in part.runs} == {None, "shuffled"}
+
+
+def test_none_comes_first_among_the_columns_of_a_table(tmp_path):
+    part = 'method = "snip"\ncolumns = "criterion"\ncriterion = ["movement", "none"]'
+    study = read_study(write(tmp_path, f"[parts.a]\n{part}\n"))
+    results = StudyResults(tmp_path)
+    for run, error in zip(study.runs, (0.02, 0.03), strict=True):
+        settings = run.as_dict()
+        record = {**settings, "achieved_sparsity": 0.9, "settings": settings}
+        results.add({**record, "test_error": error})
+    page, *_ = write_reports(study, results, tmp_path)
+    assert "| method   |   none |   movement |" in page.read_text()
 
 
 def test_the_study_of_this_repository_is_valid(request):
@@ -214,6 +334,14 @@ def test_runs_are_stored_one_by_one_and_never_twice(tmp_path, quiet):
     assert "## The same runs" in text
 
 
+def test_data_that_a_later_part_needs_are_missed_before_the_first_run(tmp_path, quiet):
+    parts = '[parts.a]\nmethod = "random"\n[parts.b]\ndataset = "mnist"\n'
+    study = read_study(write(tmp_path, HEAD + parts))
+    with pytest.raises(OSError, match="empty"):
+        run_study(study, tmp_path, data_dir=tmp_path / "empty", console=quiet)
+    assert not list(tmp_path.rglob("results.json"))
+
+
 def test_a_collapse_is_an_outcome_and_not_the_end(tmp_path, quiet):
     parts = '[parts.a]\nmethod = "random"\nseed = 0\nsparsity = [0.9995, 0.9]\n'
     study = read_study(write(tmp_path, HEAD + parts))
@@ -259,7 +387,8 @@ def test_the_command_spreads_runs_over_processes_and_reports(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_a_kill_ends_the_processes_too_and_keeps_what_is_finished(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_kill_ends_the_processes_too_and_keeps_what_is_finished(tmp_path, number):
     parts = '[parts.a]\nmethod = "random"\nepochs = 2000\nprune_epochs = 2\n'
     short = '[parts.b]\nmethod = "dense"\nseed = 0\nsparsity = 0.9\n'
     path = write(tmp_path, HEAD + short + parts)
@@ -274,11 +403,13 @@ def test_a_kill_ends_the_processes_too_and_keeps_what_is_finished(tmp_path):
     stored = tmp_path / "digits-perceptron/results.json"
     wait_until(stored.exists, killed, seconds=120)
     assert killed.poll() is None
-    killed.terminate()
+    killed.send_signal(number)
+    # Whoever is left would hold the other end of these.
     _, errors = killed.communicate(timeout=60)
-    assert killed.returncode == 130
-    assert "1 of 5 runs are kept" in errors.replace("\n", " ")
-    wait_until(lambda: not is_group_alive(killed.pid), seconds=120)
+    if number == signal.SIGTERM:
+        assert killed.returncode == 130
+        assert "1 of 5 runs are kept" in errors.replace("\n", " ")
+    wait_until(lambda: not is_group_alive(killed.pid), seconds=60)
     assert len(json.loads(stored.read_text())) == 1
 
 

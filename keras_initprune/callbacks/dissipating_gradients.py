@@ -1,24 +1,29 @@
 """Dissipating gradients: weights that stay where they began are eliminated."""
 
 from collections.abc import Mapping
-from fractions import Fraction
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
-from keras_initprune.callbacks.base import check_finite
-from keras_initprune.callbacks.gradual import GradualPruning
-from keras_initprune.callbacks.schedule import State
-from keras_initprune.callbacks.scheduled import Interval
-from keras_initprune.criteria.dissipation import DISSIPATION
-from keras_initprune.distributions import Distribution
+from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
+from keras_initprune.callbacks.phases import Masks, PruningCallback
+from keras_initprune.callbacks.saved_state import State
+from keras_initprune.criteria.dissipation import (
+    DISSIPATION,
+    WITHOUT_GRADIENTS,
+    Criterion,
+)
+from keras_initprune.curves import geometric_sparsity
+from keras_initprune.distributions import Distribution, check_distribution
 from keras_initprune.gradients import GradientRecorder
 from keras_initprune.prunable import LayerSelector
-from keras_initprune.schedules import geometric_sparsity
+from keras_initprune.ranking import gradual_masks
 
 
-class DissipatingGradients(GradualPruning):
+@dataclass(eq=False, repr=False)
+class DissipatingGradients(PruningCallback):
     """Eliminates, in the first epochs, the weights that hardly leave initialisation.
 
     Within `epochs` epochs the survivors that moved least since training began are
@@ -39,8 +44,9 @@ class DissipatingGradients(GradualPruning):
         criterion: What counts as movement: `"movement"` (|w - w0|; as a fraction: of
             the root mean square of all initial weights), `"relative"` (|w - w0| /
             |w0|), `"standardised"` (|w - w0| / std(w0) of the tensor) or `"gradient"`
-            (the accumulated |dL/dw|; as a fraction: of its mean). Defaults to None:
-            `"movement"` with `sparsity` and `"relative"` with `fraction`.
+            (the accumulated |dL/dw|; as a fraction: of its mean), or a function as
+            those in `criteria.dissipation`. Defaults to None: `"movement"` with
+            `sparsity` and `"relative"` with `fraction`.
         interval: Steps between two removals, or None for the ends of epochs. Defaults
             to `"auto"`: with `sparsity` ten removals in every epoch, the last one at
             its end, or only that one where Keras does not know how many steps an epoch
@@ -58,7 +64,8 @@ class DissipatingGradients(GradualPruning):
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
-            already, or a tensor or every path through the network would vanish.
+            already, a tensor or every path through the network would vanish, or
+            gradients are needed and the model's optimizer was given none.
         FloatingPointError: If the loss, a weight or a gradient becomes NaN or infinite
             during the phase.
 
@@ -72,108 +79,94 @@ class DissipatingGradients(GradualPruning):
         'relative'
     """
 
-    _recorder: GradientRecorder
-    _initial: Mapping[str, np.ndarray]
+    sparsity: float | None = None
+    fraction: float | None = None
+    epochs: int = 6
+    criterion: str | Criterion | None = None
+    interval: Interval = "auto"
+    distribution: Distribution | None = None
+    verbose: int = 0
+    layers: LayerSelector = None
+    skip_output: bool = False
+    embeddings: bool = False
 
-    def __init__(
-        self,
-        sparsity: float | None = None,
-        fraction: float | None = None,
-        epochs: int = 6,
-        criterion: str | None = None,
-        interval: Interval = "auto",
-        distribution: Distribution | None = None,
-        verbose: int = 0,
-        layers: LayerSelector = None,
-        skip_output: bool = False,
-        embeddings: bool = False,
-    ) -> None:
-        if (sparsity is None) == (fraction is None):
+    def __post_init__(self) -> None:
+        """Check the arguments, and resolve those that depend on others."""
+        super().__post_init__()
+        self.epochs = check_epochs(self.epochs)
+        if (self.sparsity is None) == (self.fraction is None):
             raise ValueError(
-                "Exactly one of `sparsity` and `fraction` must be given. "
-                f"Received: sparsity={sparsity!r}, fraction={fraction!r}"
+                "Exactly one of `sparsity` and `fraction` must be given. Received: "
+                f"sparsity={self.sparsity!r}, fraction={self.fraction!r}"
             )
-        if fraction is None:
-            validation.check_sparsity(sparsity)
-        else:
-            validation.check_fraction(fraction)
-        super().__init__(
-            sparsity,
-            epochs,
-            interval,
-            "erk" if distribution is None else distribution,
-            verbose,
-            layers,
-            skip_output,
-            embeddings,
-        )
-        self.fraction = fraction
-        default = "movement" if fraction is None else "relative"
-        self.criterion = validation.check_choice(
-            default if criterion is None else criterion, "criterion", DISSIPATION
-        )
-        if fraction is not None and isinstance(self.interval, int):
-            raise ValueError(
-                "`interval` says how often weights are removed on the way to a given "
-                "`sparsity`; with `fraction` they need an epoch to leave their initial "
-                f"value. Received: interval={interval!r}, fraction={fraction!r}"
-            )
-        if fraction is not None and distribution is not None:
-            raise ValueError(
-                "`distribution` says how weights compete for a given `sparsity`; with "
-                "`fraction` every weight is judged by itself. "
-                f"Received: distribution={distribution!r}, fraction={fraction!r}"
-            )
-
-    def interval_in_steps(self) -> int | Fraction | None:
-        """Return the steps between two removals; None with `fraction`."""
-        return None if self.sparsity is None else super().interval_in_steps()
-
-    def begin_phase(self) -> None:
-        """Remember where the weights begin."""
-        super().begin_phase()
-        self._follow(self.values())
-
-    def phase_state(self) -> State:
-        """Return where the weights began, and the gathered gradients."""
-        state = {"initial": self._initial, **self._recorder.state()}
-        return {**super().phase_state(), **state}
-
-    def resume_phase(self, state: State) -> None:
-        """Go on from the same initial weights."""
-        super().resume_phase(state)
-        self._follow(state["initial"])
-        self._recorder.restore(state)
-
-    def change(self, progress: float) -> bool:
-        """Remove the weights that moved least."""
         if self.fraction is None:
-            return super().change(progress)
-        alive, scores = self.masks(), self.scores()
-        self.apply_masks({p: alive[p] & (scores[p] > self.fraction) for p in alive})
-        return True
+            self._remove_down_to_a_sparsity()
+        else:
+            self._remove_up_to_a_threshold(self.fraction)
+        self._score = validation.check_function(
+            self.criterion, "criterion", DISSIPATION
+        )
 
-    def end_phase(self) -> None:
+    def begin(self, state: State) -> None:
+        """Remember where the weights begin."""
+        self._initial: Mapping[str, np.ndarray] = (
+            state["initial"] if state else self.values()
+        )
+        self._recorder = GradientRecorder(
+            self.model, self._weights, self._score not in WITHOUT_GRADIENTS
+        )
+        self._recorder.start(state)
+
+    def select(self, progress: float) -> Masks:
+        """Keep the weights that moved most, or beyond the threshold."""
+        alive = self.masks()
+        scores = self._scores(alive)
+        if self.fraction is not None:
+            return {p: alive[p] & (scores[p] > self.fraction) for p in alive}
+        return gradual_masks(
+            scores,
+            alive,
+            self.start_sparsities,
+            validation.check_sparsity(self.sparsity),
+            progress,
+            geometric_sparsity,
+            self.distribution or "erk",
+        )
+
+    def gathered(self) -> State:
+        """Return where the weights began, and the gathered gradients."""
+        return {"initial": self._initial, **self._recorder.state()}
+
+    def end(self) -> None:
         """Free the initial weights and what was gathered."""
         self._recorder.stop()
         self._initial = {}
 
-    def scores(self) -> dict[str, NDArray]:
-        """Return how far the weights moved."""
-        weights = self.values()
-        gradients = self._recorder.totals()
-        check_finite(weights, "weights")
-        check_finite(gradients, "gradient")
-        initial = {p: w0 * self._recorder.decay(p) for p, w0 in self._initial.items()}
-        return DISSIPATION[self.criterion](weights, initial, gradients)
+    def _scores(self, alive: Masks) -> dict[str, NDArray]:
+        decayed = {p: w0 * self._recorder.decay(p) for p, w0 in self._initial.items()}
+        scores = self._score(self.values(), decayed, self._recorder.totals())
+        return check_scores(scores, alive, "criterion")
 
-    def sparsity_between(self, start: float, end: float, progress: float) -> float:
-        """Return the sparsity, geometric in density."""
-        return geometric_sparsity(start, end, progress)
-
-    def _follow(self, initial: Mapping[str, np.ndarray]) -> None:
-        self._initial = initial
-        self._recorder = GradientRecorder(
-            self.model, self._weights, gradients=self.criterion == "gradient"
+    def _remove_down_to_a_sparsity(self) -> None:
+        self.sparsity = validation.check_sparsity(self.sparsity)
+        self.criterion = "movement" if self.criterion is None else self.criterion
+        self.distribution = check_distribution(
+            "erk" if self.distribution is None else self.distribution, ranked=True
         )
-        self._recorder.start()
+
+    def _remove_up_to_a_threshold(self, fraction: float) -> None:
+        self.fraction = validation.check_fraction(fraction)
+        self.criterion = "relative" if self.criterion is None else self.criterion
+        if isinstance(self.interval, int):
+            raise ValueError(
+                "`interval` says how often weights are removed on the way to a given "
+                "`sparsity`; with `fraction` they need an epoch to leave their initial "
+                f"value. Received: interval={self.interval!r}, fraction={fraction!r}"
+            )
+        if self.distribution is not None:
+            raise ValueError(
+                "`distribution` says how weights compete for a given `sparsity`; with "
+                "`fraction` every weight is judged by itself. Received: "
+                f"distribution={self.distribution!r}, fraction={fraction!r}"
+            )
+        self.interval = None

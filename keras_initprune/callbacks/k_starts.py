@@ -1,24 +1,23 @@
 """K-starts: the fittest of k random masks, found while the network trains."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_initprune import validation
-from keras_initprune.callbacks.base import (
-    PruningCallback,
-    check_epochs,
-    check_finite,
-    resolve_seed,
-)
-from keras_initprune.callbacks.schedule import State
-from keras_initprune.criteria.fitness import FITNESS
+from keras_initprune.callbacks.checks import check_epochs, check_scores, resolve_seed
+from keras_initprune.callbacks.phases import Masks, PruningCallback
+from keras_initprune.callbacks.saved_state import State
+from keras_initprune.criteria.fitness import FITNESS, Fitness, magnitude
 from keras_initprune.distributions import Distribution, check_distribution
 from keras_initprune.gradients import GradientRecorder
 from keras_initprune.prunable import LayerSelector
 from keras_initprune.selection import check_selection, k_starts_masks
 
 
+@dataclass(eq=False, repr=False)
 class KStarts(PruningCallback):
     """Draws k random masks, lets the network train, and keeps the fittest.
 
@@ -32,8 +31,9 @@ class KStarts(PruningCallback):
         sparsity: Fraction of weights to remove, in [0, 1). Defaults to 0.9.
         epochs: Epochs in which fitness is gathered. Defaults to 2.
         fitness: `"magnitude"` (|w| at the end), `"gradient"` (the sum of |dL/dw| over
-            all steps), or `"combined"` (both, each over its mean in the tensor).
-            Defaults to `"magnitude"`, which performs best.
+            all steps), `"combined"` (both, each over its mean in the tensor), or a
+            function as those in `criteria.fitness`. Defaults to `"magnitude"`, which
+            performs best.
         selection: What competes: `"network"` (k whole networks), `"layer"` (k masks per
             tensor), `"unit"` (k masks per output unit, with equal fan-in), or
             `"recombine"` (the fittest weights out of the union of the k masks). The
@@ -51,8 +51,9 @@ class KStarts(PruningCallback):
         embeddings: Whether to prune embedding tables too. Defaults to False.
 
     Raises:
-        ValueError: If an argument is invalid, the model is sparse already, or no path
-            through the network would remain.
+        ValueError: If an argument is invalid, the model is sparse already, no path
+            through the network would remain, or gradients are needed and the model's
+            optimizer was given none.
         FloatingPointError: If the loss, a weight or a gradient becomes NaN or infinite
             while fitness is gathered.
 
@@ -64,61 +65,48 @@ class KStarts(PruningCallback):
         'recombine'
     """
 
-    _recorder: GradientRecorder
-    _initial: Mapping[str, np.ndarray]
+    k: int = 16
+    sparsity: float = 0.9
+    epochs: int = 2
+    fitness: str | Fitness = "magnitude"
+    selection: str = "recombine"
+    distribution: Distribution = "erk"
+    rewind: bool = False
+    seed: int | None = None
+    verbose: int = 0
+    layers: LayerSelector = None
+    skip_output: bool = False
+    embeddings: bool = False
 
-    def __init__(
-        self,
-        k: int = 16,
-        sparsity: float = 0.9,
-        epochs: int = 2,
-        fitness: str = "magnitude",
-        selection: str = "recombine",
-        distribution: Distribution = "erk",
-        rewind: bool = False,
-        seed: int | None = None,
-        verbose: int = 0,
-        layers: LayerSelector = None,
-        skip_output: bool = False,
-        embeddings: bool = False,
-    ) -> None:
-        super().__init__(check_epochs(epochs), verbose, layers, skip_output, embeddings)
-        self.k = validation.check_positive_integer(k, "k")
-        self.sparsity = validation.check_sparsity(sparsity)
-        self.fitness = validation.check_choice(fitness, "fitness", FITNESS)
-        self.distribution = check_distribution(distribution, ranked=True)
-        self.selection = check_selection(selection, self.distribution)
-        self.rewind = bool(rewind)
-        self.seed = validation.check_seed(seed)
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        self.k = validation.check_positive_integer(self.k, "k")
+        self.sparsity = validation.check_sparsity(self.sparsity)
+        self.epochs = check_epochs(self.epochs)
+        self._fitness = validation.check_function(self.fitness, "fitness", FITNESS)
+        self.distribution = check_distribution(self.distribution, ranked=True)
+        self.selection = check_selection(self.selection, self.distribution)
+        self.rewind = validation.check_boolean(self.rewind, "rewind")
+        self.seed = validation.check_seed(self.seed)
 
-    def begin_phase(self) -> None:
-        """Start to gather fitness."""
-        if self.epochs_before or self.kept() < self.size():
-            raise ValueError(
-                "`KStarts` chooses among masks of the whole network, so it must come "
-                "first in the list of callbacks and start on a dense model. Received: "
-                f"a model that is {self.sparsity_of_masks():.4f} sparse, and "
-                f"{self.epochs_before} epochs of other pruning callbacks before it"
-            )
-        self._gather(resolve_seed(self.seed), self.values() if self.rewind else {})
+    def begin(self, state: State) -> None:
+        """Start to gather fitness, on a dense model."""
+        if not state:
+            self._check_first()
+            initial = self.values() if self.rewind else {}
+            state = {"seed": resolve_seed(self.seed), "initial": initial}
+        self._seed = int(state["seed"])
+        self._initial: Mapping[str, np.ndarray] = state.get("initial", {})
+        self._recorder = GradientRecorder(
+            self.model, self._weights, self._fitness is not magnitude
+        )
+        self._recorder.start(state)
 
-    def phase_state(self) -> State:
-        """Return the seed, the initial weights and the gathered gradients."""
-        return {
-            "seed": np.array(self._seed),
-            "initial": self._initial,
-            **self._recorder.state(),
-        }
-
-    def resume_phase(self, state: State) -> None:
-        """Go on gathering fitness."""
-        self._gather(int(state["seed"]), state.get("initial", {}))
-        self._recorder.restore(state)
-
-    def end_phase_epoch(self, phase_epoch: int) -> str:
+    def select(self, progress: float) -> Masks | None:
         """Select once the last epoch of the phase has ended."""
-        if phase_epoch < self.epochs:
-            return f"gathers fitness ({phase_epoch} of {self.epochs} epochs)"
+        if progress < 1:
+            return None
         masks = k_starts_masks(
             self._gathered_fitness(),
             self.k,
@@ -126,30 +114,42 @@ class KStarts(PruningCallback):
             self.selection,
             self.distribution,
             self._seed,
-            keys={path: weight.key for path, weight in self._weights.items()},
+            keys=self.keys(),
             unit_axes={p: weight.unit_axes for p, weight in self._weights.items()},
         )
         for path, value in self._initial.items():
             self._weights[path].variable.assign(value)
-        return self.apply_masks(masks)
+        return masks
 
-    def end_phase(self) -> None:
+    def describe(self, phase_epoch: int) -> str:
+        """Return how far fitness is gathered, or what was removed."""
+        if phase_epoch < self.epochs:
+            return f"gathers fitness ({phase_epoch} of {self.epochs} epochs)"
+        return super().describe(phase_epoch)
+
+    def gathered(self) -> State:
+        """Return the seed, the initial weights and the gathered gradients."""
+        state = {"seed": np.array(self._seed), "initial": self._initial}
+        return {**state, **self._recorder.state()}
+
+    def end(self) -> None:
         """Free the gathered fitness and the initial weights."""
         self._recorder.stop()
         self._initial = {}
 
-    def _gather(self, seed: int, initial: Mapping[str, np.ndarray]) -> None:
-        self._seed = seed
-        self._initial = initial
-        self._recorder = GradientRecorder(
-            self.model, self._weights, gradients=self.fitness != "magnitude"
-        )
-        self._recorder.start()
+    def _gathered_fitness(self) -> dict[str, NDArray]:
+        values, gradients = self.values(), self._recorder.totals()
+        fitness = {
+            path: self._fitness(w, gradients[path]) for path, w in values.items()
+        }
+        return check_scores(fitness, self.masks(), "fitness")
 
-    def _gathered_fitness(self) -> dict:
-        values = self.values()
-        gradients = self._recorder.totals()
-        check_finite(values, "weights")
-        check_finite(gradients, "gradient")
-        fitness = FITNESS[self.fitness]
-        return {path: fitness(values[path], gradients[path]) for path in values}
+    def _check_first(self) -> None:
+        sparsity = self.sparsity_of_masks()
+        if self.epochs_before or sparsity > 0:
+            raise ValueError(
+                "`KStarts` chooses among masks of the whole network, so it must come "
+                "first in the list of callbacks and start on a dense model. Received: "
+                f"a model that is {sparsity:.4f} sparse, and {self.epochs_before} "
+                "epochs of other pruning callbacks before it"
+            )

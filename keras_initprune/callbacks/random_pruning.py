@@ -1,12 +1,16 @@
 """Random pruning at initialisation, the baseline of every other method."""
 
+from dataclasses import dataclass
+
 from keras_initprune import validation
-from keras_initprune.callbacks.base import PruningCallback, resolve_seed
-from keras_initprune.distributions import Distribution, allocate, check_distribution
-from keras_initprune.masks import candidate_key, random_mask
+from keras_initprune.callbacks.checks import resolve_seed
+from keras_initprune.callbacks.phases import Masks, PruningCallback
+from keras_initprune.distributions import Distribution, check_distribution
 from keras_initprune.prunable import LayerSelector
+from keras_initprune.selection import random_masks
 
 
+@dataclass(eq=False, repr=False)
 class RandomPruning(PruningCallback):
     """Removes random weights before training.
 
@@ -34,35 +38,24 @@ class RandomPruning(PruningCallback):
         'erk'
     """
 
-    def __init__(
-        self,
-        sparsity: float,
-        distribution: Distribution = "erk",
-        seed: int | None = None,
-        verbose: int = 0,
-        layers: LayerSelector = None,
-        skip_output: bool = False,
-        embeddings: bool = False,
-    ) -> None:
-        super().__init__(0, verbose, layers, skip_output, embeddings)
-        self.sparsity = validation.check_sparsity(sparsity)
-        self.distribution = check_distribution(distribution, ranked=False)
-        self.seed = validation.check_seed(seed)
+    sparsity: float
+    distribution: Distribution = "erk"
+    seed: int | None = None
+    verbose: int = 0
+    layers: LayerSelector = None
+    skip_output: bool = False
+    embeddings: bool = False
 
-    def begin_phase(self) -> None:
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        self.sparsity = validation.check_sparsity(self.sparsity)
+        self.distribution = check_distribution(self.distribution, ranked=False)
+        self.seed = validation.check_seed(self.seed)
+
+    def start(self) -> Masks:
         """Prune."""
         seed = resolve_seed(self.seed)
-        eligible = self.masks()
-        counts = allocate(
-            {path: mask.shape for path, mask in eligible.items()},
-            self.sparsity,
-            self.distribution,
-            {path: int(mask.sum()) for path, mask in eligible.items()},
+        return random_masks(
+            self.masks(), self.sparsity, self.distribution, seed, self.keys()
         )
-        chosen = {}
-        for path, mask in eligible.items():
-            key = candidate_key(seed, self._weights[path].key, 0)
-            chosen[path] = random_mask(mask.shape, counts[path], key, mask)
-        message = self.apply_masks(chosen)
-        if self.verbose:
-            print(f"{type(self).__name__} {message}")

@@ -69,7 +69,7 @@ def compare(
     count = check_positive_integer(seeds, "seeds")
     folder = out or Path("results") / f"{dataset}-{model}"
     with quiet_tensorflow():
-        from keras_initprune.experiments import comparison, tables
+        from keras_initprune.experiments import comparison, summary, tables
     from keras_initprune.cli.console import Console
 
     # A collection after every run need not look at TensorFlow's modules again.
@@ -89,6 +89,9 @@ def compare(
             f"in {folder}. The same command goes on from there.",
             INTERRUPTED,
         )
-    console.print(tables.rich_table(result.runs))
+    if summary.completed(result.runs):
+        console.print(tables.rich_table(result.runs))
+    for line in tables.failures(result.runs):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for path in result.paths:
         console.print(f"Wrote {path}", highlight=False, soft_wrap=True)

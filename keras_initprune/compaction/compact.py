@@ -1,21 +1,19 @@
 """Takes units out of a model that do nothing."""
 
-from numbers import Real
-
 import keras
-import numpy as np
+from keras import ops
 
+from keras_initprune import validation
 from keras_initprune.compaction.graph import call_counts, is_graph
 from keras_initprune.compaction.rebuild import Builder, Plan, make_plan
 from keras_initprune.compaction.report import CompactionReport, report_of
 from keras_initprune.constraints import (
-    get_masks,
-    install_masks,
+    install_mask,
+    mask_variable,
     masked_weights,
     remove_masks,
-    set_masks,
 )
-from keras_initprune.masks import Mask
+from keras_initprune.prunable import weights_of_layer
 
 
 def compact(
@@ -68,6 +66,7 @@ def compact(
         2
     """
     plan = plan_of(model, gather)
+    validation.check_boolean(keep_masks, "keep_masks")
     # Masks are the only boolean weights; not every model has something to prune.
     is_masked = any(weight.dtype == "bool" for weight in model.weights)
     if keep_masks and not is_masked:
@@ -79,9 +78,7 @@ def compact(
     compacted = builder.build(plan)
     builder.set_weights(plan)
     if keep_masks:
-        carried = _carried_masks(plan, get_masks(model))
-        install_masks(compacted, layers=list(carried), embeddings=True)
-        set_masks(compacted, carried)
+        _carry_masks(plan, builder)
     elif is_masked and masked_weights(compacted):
         remove_masks(compacted)
     return compacted
@@ -104,8 +101,7 @@ def compaction_report(model: keras.Model, gather: float = 0.5) -> CompactionRepo
 
 def plan_of(model: keras.Model, gather: float) -> Plan:
     """Check a model and plan its compaction."""
-    if not isinstance(gather, Real) or not 0 <= gather <= 1:
-        raise ValueError(f"`gather` must lie in [0, 1]. Received: gather={gather!r}")
+    gather = validation.check_share(gather, "gather")
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(
             f"`model` must be a built Keras model. Received: model={model!r}"
@@ -115,20 +111,19 @@ def plan_of(model: keras.Model, gather: float) -> Plan:
             "`model` must be a Sequential or Functional model: what a subclass that "
             f"defines `call` computes is not known. Received: model={model!r}"
         )
-    return make_plan(model, float(gather), call_counts(model))
+    return make_plan(model, gather, call_counts(model))
 
 
-def _carried_masks(plan: Plan, masks: dict[str, Mask]) -> dict[str, Mask]:
-    """Return the part of every mask that belongs to what is left of its weight."""
-    changes = {
-        id(step.call.operation): step.change
-        for step in plan.all_steps()
-        if step.change is not None
-    }
-    carried = dict(masks)
-    for path, weight in masked_weights(plan.model).items():
-        change = changes.get(id(weight.layer))
-        if change is not None:
-            part = change.slices[weight.attribute](masks[path])
-            carried[path] = np.ascontiguousarray(part)
-    return carried
+def _carry_masks(plan: Plan, builder: Builder) -> None:
+    """Give layers that were built anew what is left of their masks."""
+    for step in plan.all_steps():
+        if step.change is None:
+            continue
+        old = step.call.operation
+        new = {w.attribute: w for w in weights_of_layer(builder.built[id(old)])}
+        for weight in weights_of_layer(old):
+            mask = mask_variable(weight)
+            if mask is not None:
+                part = step.change.slices[weight.attribute](ops.convert_to_numpy(mask))
+                install_mask(new[weight.attribute])
+                mask_variable(new[weight.attribute]).assign(part)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from keras_initprune.compaction.analysis import Analysis, analyse
 from keras_initprune.compaction.graph import Call, call_counts, is_graph, trace
 from keras_initprune.compaction.rule import Change, Facts, Rule
-from keras_initprune.constraints import MaskConstraint
+from keras_initprune.constraints import MaskConstraint, copy_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +179,12 @@ class Builder:
 
 def copy_of(operation: Any, step: Step | None) -> Any:
     """Return a new operation of the same configuration, or of a changed one."""
+    if getattr(operation, "quantization_mode", None) == "float8":
+        # Keras builds them with their weights in another order than it quantises them.
+        raise ValueError(
+            f"The layer {operation.name!r} is quantised with 'float8' and cannot be "
+            "copied: compact or export the model before it is quantised."
+        )
     config = operation.get_config()
     change = None if step is None else step.change
     if change is not None:
@@ -201,16 +207,8 @@ def changed_weights(layer: keras.Layer, change: Change) -> Mapping[str, NDArray]
     return {**weights, **change.values}
 
 
-def _without_masks(layer: keras.Layer) -> list[keras.Variable]:
-    # Masks are the only boolean weights.
-    return [weight for weight in layer.weights if weight.dtype != "bool"]
-
-
 def _copy_weights(old: keras.Layer, new: keras.Layer) -> None:
-    # Masks come at another place in the order when they were installed later on.
-    pairs = zip(_without_masks(old), _without_masks(new), strict=True)
-    for before, after in pairs:
-        after.assign(before)
+    copy_weights(old, new)
     for layer in new._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()

@@ -2,15 +2,15 @@
 
 from keras_initprune.constraints.installation import (
     forget_compiled_functions,
+    install_mask,
     install_masks,
     remove_masks,
     restore_masks,
     strategy_scope,
 )
-from keras_initprune.constraints.mask_constraint import (
-    AttentionMaskConstraint,
-    MaskConstraint,
-)
+from keras_initprune.constraints.keras_internals import wrap_keras
+from keras_initprune.constraints.loading import copy_weights
+from keras_initprune.constraints.mask_constraint import MaskConstraint
 from keras_initprune.constraints.optimizers import (
     check_training_is_supported,
     innermost_optimizer,
@@ -19,6 +19,7 @@ from keras_initprune.constraints.optimizers import (
     updating_optimizers,
 )
 from keras_initprune.constraints.projection import (
+    find_leaks,
     get_masks,
     mask_variable,
     masked_weights,
@@ -26,13 +27,17 @@ from keras_initprune.constraints.projection import (
     set_masks,
 )
 
+wrap_keras()
+
 __all__ = [
-    "AttentionMaskConstraint",
     "MaskConstraint",
     "check_training_is_supported",
+    "copy_weights",
+    "find_leaks",
     "forget_compiled_functions",
     "get_masks",
     "innermost_optimizer",
+    "install_mask",
     "install_masks",
     "mask_variable",
     "masked_weights",

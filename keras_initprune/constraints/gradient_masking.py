@@ -3,18 +3,18 @@
 A constraint acts after an update, which is too late for what an optimizer computes on
 the way: a global norm would count the gradients of weights that are not there, and
 averages of weights (`use_ema`) would take up pruned ones between the update and the
-constraint. Keras has no hook before the update, so `Optimizer.apply` is wrapped once,
-when the first mask is made. Weights without a mask never notice, and optimizers that
-update every entry by itself, which need no more than the constraint, pay nothing.
+constraint. Keras has no hook before the update, so `Optimizer.apply` is wrapped.
+Weights without a mask never notice, and optimizers that update every entry by itself,
+which need no more than the constraint, pay nothing.
 """
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-_WRAPPED = "_initprune_masks_gradients"
+from keras_initprune.constraints.mask_constraint import MaskConstraint
 
 # Their update of an entry depends on no other entry, norms and averages aside.
 _ELEMENTWISE = (
@@ -31,33 +31,29 @@ _ELEMENTWISE = (
 )
 
 
-def mask_gradients() -> None:
-    """Have Keras' optimizers leave pruned weights out, if they did not before."""
-    inner_apply = keras.optimizers.Optimizer.apply
-    if hasattr(inner_apply, _WRAPPED):
-        return
-
-    @functools.wraps(inner_apply)
-    def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
-        if not _reaches_others(self):
-            return inner_apply(self, grads, trainable_variables)
-        variables = trainable_variables
-        if variables is None:
-            variables = self._trainable_variables
-        variables = list(variables)
-        kept = [
-            _masked_gradient(gradient, variable)
-            for gradient, variable in zip(grads, variables, strict=False)
-        ]
-        # Gradients that match no variable are left for Keras to complain of.
-        kept += list(grads)[len(kept) :]
-        result = inner_apply(self, kept, trainable_variables)
-        if self.use_ema:
-            _mask_averages(self)
-        return result
-
-    setattr(apply, _WRAPPED, True)
-    setattr(keras.optimizers.Optimizer, "apply", apply)  # noqa: B010
+def apply_masked(
+    inner_apply: Callable[..., Any],
+    optimizer: Any,
+    grads: Any,
+    trainable_variables: Any = None,
+) -> Any:
+    """Do what `Optimizer.apply` does, without the gradients of pruned entries."""
+    if not _reaches_others(optimizer):
+        return inner_apply(optimizer, grads, trainable_variables)
+    variables = trainable_variables
+    if variables is None:
+        variables = optimizer._trainable_variables
+    variables = list(variables)
+    kept = [
+        _masked_gradient(gradient, variable)
+        for gradient, variable in zip(grads, variables, strict=False)
+    ]
+    # Gradients that match no variable are left for Keras to complain of.
+    kept += list(grads)[len(kept) :]
+    result = inner_apply(optimizer, kept, trainable_variables)
+    if optimizer.use_ema:
+        _mask_averages(optimizer)
+    return result
 
 
 def _reaches_others(optimizer: Any) -> bool:
@@ -67,8 +63,8 @@ def _reaches_others(optimizer: Any) -> bool:
 
 
 def _mask_of(variable: Any) -> Any:
-    mask_for = getattr(getattr(variable, "constraint", None), "mask_for", None)
-    return None if mask_for is None else mask_for(variable)
+    constraint = getattr(variable, "constraint", None)
+    return constraint.mask if isinstance(constraint, MaskConstraint) else None
 
 
 def _masked_gradient(gradient: Any, variable: Any) -> Any:

@@ -1,23 +1,24 @@
 """Masks are installed on a model and taken off it, in place."""
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from keras_initprune.constraints.mask_constraint import (
-    AttentionMaskConstraint,
-    MaskConstraint,
-    owner_name,
-)
+from keras_initprune.constraints.mask_constraint import MaskConstraint
 from keras_initprune.constraints.projection import (
     mask_variable,
     masked_weights,
     project,
     set_masks,
 )
-from keras_initprune.prunable import LayerSelector, PrunableWeight, prunable_weights
+from keras_initprune.constraints.retracing import masks_changed
+from keras_initprune.prunable import (
+    LayerSelector,
+    PrunableWeight,
+    prunable_weights,
+    warn_of_left_out,
+)
 
 
 def install_masks(
@@ -43,6 +44,10 @@ def install_masks(
     Raises:
         ValueError: If the model is not built or nothing in it can be pruned.
 
+    Warns:
+        UserWarning: If layers of your own, which nothing prunes before
+            `register_prunable` names their weights, hold 5 % or more of them.
+
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> install_masks(model) is model
@@ -54,16 +59,18 @@ def install_masks(
     missing = [weight for weight in weights.values() if mask_variable(weight) is None]
     with strategy_scope(model):
         for weight in missing:
-            if weight.attention is None:
-                inner = weight.variable.constraint
-                _set_constraint(weight, MaskConstraint(weight.shape, inner))
-        for attention in _attention_layers(missing):
-            _mask_attention(attention, missing)
-    for weight in weights.values():
-        weight.variable.constraint.guard(weight.variable)
+            install_mask(weight)
     if missing:
         forget_compiled_functions(model)
+        if layers is None:
+            warn_of_left_out(model)
     return model
+
+
+def install_mask(weight: PrunableWeight) -> None:
+    """Install a mask that keeps everything on one weight."""
+    constraint = MaskConstraint(weight.shape, weight.variable.constraint)
+    _set_constraint(weight, constraint)
 
 
 def remove_masks(model: keras.Model) -> keras.Model:
@@ -91,10 +98,7 @@ def remove_masks(model: keras.Model) -> keras.Model:
         raise ValueError(f"The model {model.name!r} carries no masks to remove.")
     project(model)
     for weight in weights.values():
-        inner = weight.variable.constraint.inner
-        if weight.attention is not None:
-            _set_attribute(weight.attention, _shared_attribute(weight.attention), inner)
-        _set_constraint(weight, inner)
+        _set_constraint(weight, weight.variable.constraint.inner)
     forget_compiled_functions(model)
     return model
 
@@ -109,7 +113,8 @@ def restore_masks(
 
     For models whose constraints are gone: rebuilt from code with loaded weights, saved
     after `remove_masks`, or returned by KerasTuner. Every weight that is exactly zero
-    counts as pruned; weights that carry a mask already keep it.
+    counts as pruned; weights that carry a mask already keep it, and a model in which
+    all do is returned as it is.
 
     Args:
         model: A built Keras model.
@@ -139,6 +144,8 @@ def restore_masks(
         for path, weight in weights.items()
         if mask_variable(weight) is None
     }
+    if not masks:
+        return model
     if not any((~mask).any() for mask in masks.values()):
         raise ValueError(
             f"The weights of the model {model.name!r} carry no zeros from which masks "
@@ -167,36 +174,6 @@ def forget_compiled_functions(model: keras.Model) -> None:
         model.make_train_function(force=True)
 
 
-def _attention_layers(weights: list[PrunableWeight]) -> Iterator[keras.Layer]:
-    seen: set[int] = set()
-    for weight in weights:
-        if weight.attention is not None and id(weight.attention) not in seen:
-            seen.add(id(weight.attention))
-            yield weight.attention
-
-
-def _mask_attention(attention: keras.Layer, weights: list[PrunableWeight]) -> None:
-    projections = [weight for weight in weights if weight.attention is attention]
-    name = _shared_attribute(attention)
-    current = getattr(attention, name)
-    if isinstance(current, MaskConstraint):
-        raise ValueError(
-            f"The projections of {attention.name!r} must get their masks in one call "
-            f"of `install_masks`. Received: more of them, {projections[0].path!r}"
-        )
-    shapes = {owner_name(weight.variable): weight.shape for weight in projections}
-    constraint = AttentionMaskConstraint(shapes, current)
-    _set_attribute(attention, name, constraint)
-    for weight in projections:
-        _set_constraint(weight, constraint)
-
-
-def _shared_attribute(attention: keras.Layer) -> str:
-    if hasattr(attention, "_kernel_constraint"):
-        return "_kernel_constraint"
-    return "kernel_constraint"
-
-
 def _set_constraint(weight: PrunableWeight, constraint: Any) -> None:
     _set_attribute(weight.layer, weight.constraint_attribute, constraint)
     weight.variable.constraint = constraint
@@ -207,9 +184,10 @@ def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
     # opens it in the same way.
     layer._tracker.unlock()
     try:
-        previous = getattr(layer, name)
+        previous = getattr(layer, name, None)
         if isinstance(previous, keras.layers.Layer):
             layer._tracker.untrack(previous)
         setattr(layer, name, value)
     finally:
         layer._tracker.lock()
+    masks_changed()

@@ -10,23 +10,21 @@ from keras import ops
 from keras_initprune.constraints.mask_constraint import MaskConstraint
 from keras_initprune.constraints.optimizers import optimizer_slots
 from keras_initprune.masks import Mask
-from keras_initprune.prunable import PrunableWeight, prunable_weights
+from keras_initprune.prunable import PrunableWeight, maskable_weights
 
 Masks = dict[str, Mask]
 
 
 def masked_weights(model: keras.Model) -> dict[str, PrunableWeight]:
     """Return the weights of a model that carry a mask, by path."""
-    weights = prunable_weights(model, embeddings=True)
+    weights = maskable_weights(model)
     return {p: w for p, w in weights.items() if mask_variable(w) is not None}
 
 
 def mask_variable(weight: PrunableWeight) -> Any:
     """Return the variable that holds a weight's mask, or None if it has none."""
     constraint = weight.variable.constraint
-    if isinstance(constraint, MaskConstraint):
-        return constraint.mask_for(weight.variable)
-    return None
+    return constraint.mask if isinstance(constraint, MaskConstraint) else None
 
 
 def get_masks(model: keras.Model) -> Masks:
@@ -64,7 +62,7 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: If a path carries no mask, or an array has the wrong shape or
-            values; nothing is changed then.
+            values, or keeps nothing; no mask is changed then.
 
     Example:
         >>> from keras_initprune import install_masks
@@ -75,6 +73,11 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
         2
     """
     weights = masked_weights(model)
+    if not isinstance(masks, Mapping):
+        raise ValueError(
+            "`masks` must be a dictionary from tensor path to array, as `get_masks` "
+            f"returns. Received: masks={masks!r}"
+        )
     checked = {path: _check_mask(path, mask, weights) for path, mask in masks.items()}
     # What a removed weight's slots have gathered must not come back with it.
     project(model)
@@ -86,9 +89,24 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
 def project(model: keras.Model) -> None:
     """Zero the weights that the masks remove, and have the optimizer forget them.
 
-    Keras projects after every update; this is for what writes weights in another way,
-    such as masks that change. The optimizer's slots and averages of removed weights
-    become what a new optimizer has for a weight of zero.
+    Keras projects after every update, and a masked weight masks what is assigned to it.
+    This is for what writes weights past both, such as a `tf.function` that was traced
+    before the masks were installed. The optimizer's slots and averages of removed
+    weights become what a new optimizer has for a weight of zero.
+
+    Args:
+        model: A built Keras model. Without masks nothing changes.
+
+    Example:
+        >>> from keras_initprune import install_masks
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> set_masks(install_masks(model), {"dense/kernel": [[1, 0], [0, 1]]})
+        >>> _ = model.layers[0].kernel.value.assign([[1.0, 2.0], [3.0, 4.0]])
+        >>> find_leaks(model)
+        {'dense/kernel': 2}
+        >>> project(model)
+        >>> find_leaks(model)
+        {}
     """
     slots = optimizer_slots(model)
     for weight in masked_weights(model).values():
@@ -99,6 +117,28 @@ def project(model: keras.Model) -> None:
             target.assign(ops.where(mask, value, ops.full_like(value, pruned)))
 
 
+def find_leaks(model: keras.Model) -> dict[str, int]:
+    """Count the weights that a mask removes and that are not zero all the same.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        A dictionary from tensor path to the number of such weights, for tensors that
+        have any. Empty if the masks hold.
+
+    Example:
+        See `project`.
+    """
+    leaks = {
+        path: int(np.count_nonzero(weight.numpy()[~mask]))
+        for (path, weight), mask in zip(
+            masked_weights(model).items(), get_masks(model).values(), strict=True
+        )
+    }
+    return {path: count for path, count in leaks.items() if count}
+
+
 def _check_mask(
     path: str, mask: Any, weights: Mapping[str, PrunableWeight]
 ) -> np.ndarray:
@@ -107,15 +147,25 @@ def _check_mask(
             f"`masks` must name weights that carry a mask, which are {list(weights)} "
             f"(see `install_masks`). Received: {path!r}"
         )
-    array = np.asarray(mask)
-    if array.shape != weights[path].shape:
+    rule = f"`masks` must give {path!r} an array"
+    shape = weights[path].shape
+    try:
+        array = np.asarray(mask)
+    except ValueError as error:  # Rows of different lengths.
+        raise ValueError(f"{rule} of shape {shape}. Received: {mask!r}") from error
+    if array.shape != shape:
         raise ValueError(
-            f"The mask of {path!r} must have the shape {weights[path].shape}. "
-            f"Received: an array of shape {array.shape}"
+            f"{rule} of shape {shape}. Received: an array of shape {array.shape}"
         )
     if array.dtype != bool and not np.isin(array, (0, 1)).all():
         raise ValueError(
-            f"The mask of {path!r} must hold only 0 and 1 (1 = keep). "
+            f"{rule} that holds only 0 and 1 (1 = keep). "
             f"Received: an array of dtype {array.dtype} with other values"
         )
-    return array.astype(bool)
+    kept = array.astype(bool)
+    if not kept.any():
+        raise ValueError(
+            f"{rule} that keeps at least one weight: a tensor of zeros only does not "
+            "train. Received: a mask that keeps none"
+        )
+    return kept

@@ -1,6 +1,7 @@
 """Data in any form that `fit` takes, as a few batches in memory."""
 
 import itertools
+import sys
 from typing import Any, NamedTuple
 
 import keras
@@ -58,12 +59,16 @@ def collect_batches(
         >>> [batch.size for batch in collect_batches((x, y), batch_size=32, steps=9)]
         [32, 32, 32, 4]
     """
+    if any(np.ndim(leaf) == 0 for leaf in keras.tree.flatten(data) if _is_array(leaf)):
+        raise ValueError(
+            "`data` must be arrays with an axis of examples, or batches of them. "
+            f"Received: data={data!r}"
+        )
     if _is_arrays(data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, y, sample_weight = _draw((x, y, sample_weight), batch_size * steps, seed)
-        source = data_adapters.get_data_adapter(
-            x, y, sample_weight, batch_size=batch_size
-        )
+        size = min(batch_size, int(keras.tree.flatten(x)[0].shape[0]))
+        source = data_adapters.get_data_adapter(x, y, sample_weight, batch_size=size)
     else:
         try:
             source = data_adapters.get_data_adapter(data)
@@ -77,7 +82,7 @@ def collect_batches(
     iterator = iter(source.get_numpy_iterator())
     batches = [
         Batch(*keras.utils.unpack_x_y_sample_weight(batch))
-        for batch in itertools.islice(iterator, steps)
+        for batch in itertools.islice(iterator, min(steps, sys.maxsize))
     ]
     if hasattr(iterator, "close"):
         iterator.close()
@@ -89,9 +94,11 @@ def collect_batches(
 
 def _is_arrays(data: Any) -> bool:
     leaves = keras.tree.flatten(data)
-    return bool(leaves) and all(
-        hasattr(leaf, "shape") and hasattr(leaf, "__array__") for leaf in leaves
-    )
+    return bool(leaves) and all(map(_is_array, leaves))
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "__array__")
 
 
 def _draw(arrays: Any, count: int, seed: int) -> Any:

@@ -82,6 +82,9 @@ DISSIPATION: dict[str, Criterion] = {
     "gradient": gradient,
 }
 
+# They need no gradients, which then are not gathered.
+WITHOUT_GRADIENTS: tuple[Criterion, ...] = (movement, relative, standardised)
+
 
 def _network_mean(arrays: Arrays) -> float:
     size = sum(array.size for array in arrays.values())

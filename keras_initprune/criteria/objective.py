@@ -10,10 +10,16 @@ from keras.src.trainers.compile_utils import CompileLoss
 from numpy.typing import NDArray
 
 from keras_initprune.criteria.batches import Batch
+from keras_initprune.criteria.normalisation import twice_differentiable
 from keras_initprune.liveness.substitutes import replaced
 from keras_initprune.prunable import PrunableWeight
 
 Arrays = dict[str, NDArray]
+
+_NO_LOSS = (
+    "The criterion needs a loss, and the model is not compiled with one. Pass `loss`, "
+    "or compile the model with a loss. Received: loss=None"
+)
 
 
 class Objective:
@@ -21,7 +27,11 @@ class Objective:
 
     The model runs as in training, so with the statistics of the batch where it
     normalises, but nothing of it changes: not its weights, nor its moving statistics,
-    random seeds or metrics. What half precision would lose is computed in float32.
+    random seeds or metrics. What half precision would lose is computed in float32, and
+    moments of normalisation in float64.
+
+    Where the layers compute in half precision, or `temperature` is not 1, attributes of
+    layers change while the model runs: no other thread may call it meanwhile.
 
     Args:
         model: A built model.
@@ -63,6 +73,7 @@ class Objective:
         with (
             computing_in(model, "float32", instead_of=("float16", "bfloat16")),
             replaced(model, "_compile_loss", self._compile_loss),
+            twice_differentiable(model),
             _cooled(model, self._temperature),
             keras.StatelessScope(
                 state, collect_losses=True, initialize_variables=False
@@ -76,6 +87,8 @@ class Objective:
             outputs = self._cool(model(x, training=True))
             if self._overridden:
                 return model._compute_loss(x, y, outputs, sample_weight)
+            if self._compile_loss is None and not model.losses:
+                raise ValueError(_NO_LOSS)
             return keras.Model.compute_loss(model, x, y, outputs, sample_weight)
 
     def _cool(self, outputs: Any) -> Any:
@@ -87,6 +100,7 @@ class Objective:
         self, values: Mapping[str, NDArray], batches: Sequence[Batch]
     ) -> Arrays:
         """Return dL/dw at `values`, averaged over the examples of all batches."""
+        self._check_targets(batches)
         tensors = _tensors(values)
         return _mean(lambda batch: self._gradients(tensors, batch), batches)
 
@@ -95,7 +109,21 @@ class Objective:
     ) -> Arrays:
         """Return H g at `values`: g and the Hessian H of L over all batches."""
         tensors, gradients = map(_tensors, (values, self.gradients(values, batches)))
-        return _mean(lambda batch: self._products(tensors, gradients, batch), batches)
+        try:
+            return _mean(lambda b: self._products(tensors, gradients, b), batches)
+        except LookupError as error:
+            raise ValueError(
+                f"Second derivatives are needed, and TensorFlow has none of some "
+                f"operation of {self._model.name!r}. Choose another method. {error}"
+            ) from error
+
+    def _check_targets(self, batches: Sequence[Batch]) -> None:
+        compares = self._compile_loss is not None and not self._overridden
+        if compares and any(batch.y is None for batch in batches):
+            raise ValueError(
+                "`data` must hold the targets that the loss compares outputs with: "
+                "pass `(x, y)`, or `(x, x)` to an autoencoder. Received: inputs alone"
+            )
 
     def _gradients_of_batch(self, values: dict[str, Any], batch: Batch) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -172,15 +200,13 @@ def _compile_loss(model: keras.Model, loss: Any) -> Any:
             compiled._user_loss, compiled._user_loss_weights, output_names=names
         )
     if not getattr(model, "compiled", False):
-        raise ValueError(
-            "The criterion needs a loss, and the model is not compiled with one. Pass "
-            "`loss`, or compile the model first. Received: loss=None"
-        )
+        raise ValueError(_NO_LOSS)
     return None
 
 
 def _traced(function: Callable[..., Any]) -> Any:
-    return tf.function(function, reduce_retracing=True)
+    # As in `fit`, Python's own `if` and `for` are not converted.
+    return tf.function(function, reduce_retracing=True, autograph=False)
 
 
 def _mean(function: Callable[[Batch], Any], batches: Sequence[Batch]) -> Arrays:

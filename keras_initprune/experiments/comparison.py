@@ -15,6 +15,7 @@ from keras_initprune.experiments.configuration import Configuration
 from keras_initprune.experiments.interrupts import Interrupts
 from keras_initprune.experiments.progress import Progress, make_progress
 from keras_initprune.experiments.results import Results
+from keras_initprune.experiments.summary import completed
 from keras_initprune.files import check_free, replacing, write_atomically
 
 FIGURE_NAME = "error_against_sparsity.png"
@@ -41,7 +42,7 @@ class Comparison:
 
     Attributes:
         runs: The records of the folder, including those of earlier calls.
-        paths: The files: results, table and figure.
+        paths: The files: results, table and figure; no figure if all runs failed.
     """
 
     runs: Sequence[dict[str, Any]]
@@ -100,7 +101,8 @@ def compare(
     """Run what is not finished yet, then write the table and the figure.
 
     Every finished run is stored at once, so that calling this again after an
-    interruption, or a crash, goes on where it stopped.
+    interruption, or a crash, goes on where it stopped. A run whose network collapses or
+    diverges is stored too, with the reason as its entry `failed`.
 
     Args:
         configurations: The runs, as `plan` returns them.
@@ -137,19 +139,22 @@ def compare(
 
 
 def write_summary(runs: Sequence[dict[str, Any]], folder: str | Path) -> list[Path]:
-    """Write the Markdown table and the figure.
+    """Write the Markdown table, and the figure if there is a run to draw.
 
     Args:
         runs: Records of one comparison.
         folder: Where to write.
 
     Returns:
-        The paths of the two files.
+        The paths of the files.
     """
     table, figure = Path(folder) / TABLE_NAME, Path(folder) / FIGURE_NAME
     write_atomically(table, tables.markdown(runs))
+    drawn = completed(runs)
+    if not drawn:
+        return [table]
     with replacing(figure) as temporary:
-        axis = plots.error_against_sparsity(runs)
+        axis = plots.error_against_sparsity(drawn)
         cast(Figure, axis.figure).savefig(temporary)
     return [table, figure]
 
@@ -167,10 +172,9 @@ def _run_all(
         progress.start(configuration)
         with Interrupts() as interrupts:
             callbacks = [progress.callback(), interrupts.callback()]
-            outcome = runner.train(configuration, data, callbacks)
-            results.add(outcome.record)
-            progress.finish(outcome.record)
+            record = runner.attempt(configuration, data, callbacks)
+            results.add(record)
+            progress.finish(record)
             # A model and its functions refer to each other in circles.
-            del outcome
             gc.collect()
             interrupts.check()

@@ -1,6 +1,8 @@
 """What one training run is: data, model, method and every setting that matters."""
 
 import dataclasses
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -85,6 +87,12 @@ CONTROLS = (
 # The positive numbers that float32 has, but for subnormal ones.
 _SMALLEST, _LARGEST = 2.0**-126, 2.0**127
 
+# The names of arguments of the callbacks, which cannot be imported without TensorFlow.
+FITNESS = ("magnitude", "gradient", "combined")
+SELECTIONS = ("network", "layer", "unit", "recombine")
+CRITERIA = ("movement", "relative", "standardised", "gradient")
+DISTRIBUTIONS = ("uniform", "erk", "global")
+
 # What tells the runs of one comparison apart. Everything else is shared by them.
 VARIED = ("method", "sparsity", "seed")
 
@@ -150,27 +158,14 @@ class Configuration:
     mask_seed: int | None
 
     def __post_init__(self) -> None:
-        check_choice(self.dataset, "dataset", DEFAULTS)
-        check_choice(self.model, "model", TASKS)
-        check_choice(self.method, "method", methods.METHODS)
-        check_choice(self.optimizer, "optimizer", OPTIMIZERS)
-        check_sparsity(self.sparsity)
-        if check_seed(self.seed) is None:
-            raise ValueError("A run needs a `seed`. Received: seed=None")
-        check_seed(self.mask_seed, "mask_seed")
-        if self.control is not None:
-            check_choice(self.control, "control", CONTROLS)
-            if self.method in ("dense", "small_dense", "lottery_ticket"):
-                raise ValueError(
-                    "A `control` needs a method that finds a mask in one training. "
-                    f"Received: method={self.method!r}, control={self.control!r}"
-                )
-        for name in ("epochs", "batch_size", "prune_epochs", "k"):
-            check_positive_integer(getattr(self, name), name)
-        _check_open_interval(self.validation_fraction, "validation_fraction", 1.0)
-        _check_open_interval(self.learning_rate, "learning_rate", float("inf"))
-        if self.weight_decay != 0:
-            _check_open_interval(self.weight_decay, "weight_decay", 1.0)
+        for name, check in CHECKS.items():
+            object.__setattr__(self, name, check(getattr(self, name), name))
+        unmasked = ("dense", "small_dense", "lottery_ticket")
+        if self.control is not None and self.method in unmasked:
+            raise ValueError(
+                "A `control` needs a method that finds a mask in one training. "
+                f"Received: method={self.method!r}, control={self.control!r}"
+            )
         if self.method == "dense" and self.sparsity != 0:
             raise ValueError(
                 "A dense run removes nothing. Received: "
@@ -212,6 +207,24 @@ class Configuration:
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as a plain dict, as they are stored with a run."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the configuration that `as_dict` has turned into these settings.
+
+        Args:
+            settings: One of each name. Whole numbers may be written as floats.
+
+        Raises:
+            ValueError: If a setting is missing, or unknown, or breaks its rule.
+        """
+        for names, what in (
+            (CHECKS.keys() - settings.keys(), "is missing"),
+            (settings.keys() - CHECKS.keys(), "is unknown"),
+        ):
+            if names:
+                raise ValueError(f"The setting {min(names)!r} {what}")
+        return cls(**{name: _whole(value) for name, value in settings.items()})
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some settings changed."""
@@ -278,11 +291,77 @@ def _shorten(prune_epochs: int, epochs: Any) -> int:
     return min(prune_epochs, max(2, epochs // 3), epochs)
 
 
-def _check_open_interval(value: float, name: str, upper: float) -> None:
+def _whole(value: Any) -> Any:
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value
+
+
+def _check_own_seed(value: Any, name: str) -> int:
+    seed = check_seed(value, name)
+    if seed is None:
+        raise ValueError(f"A run needs a `{name}`. Received: {name}=None")
+    return seed
+
+
+def _check_truth(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be true or false. Received: {name}={value!r}")
+    return value
+
+
+def _check_positive(value: Any, name: str) -> float:
+    return _check_open_interval(value, name, math.inf)
+
+
+def _check_share(value: Any, name: str) -> float:
+    return _check_open_interval(value, name, 1.0)
+
+
+def _check_weight_decay(value: Any, name: str) -> float:
+    return 0.0 if value == 0 and value is not False else _check_share(value, name)
+
+
+def _check_open_interval(value: Any, name: str, upper: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"`{name}` must be a number. Received: {name}={value!r}")
     if not 0 < value < upper:
-        rule = "above 0" if upper == float("inf") else f"between 0 and {upper:g}"
+        rule = "above 0" if upper == math.inf else f"between 0 and {upper:g}"
         raise ValueError(
             f"`{name}` must be a finite number {rule}. Received: {name}={value!r}"
         )
+    return float(value)
+
+
+def _one_of(choices: Collection[str]) -> "Check":
+    return lambda value, name: check_choice(value, name, choices)
+
+
+def _or_none(check: "Check") -> "Check":
+    return lambda value, name: None if value is None else check(value, name)
+
+
+Check = Callable[[Any, str], Any]
+
+# Setting -> its rule: it takes the value and its name, and returns the value.
+CHECKS: dict[str, Check] = {
+    "dataset": _one_of(DEFAULTS),
+    "model": _one_of(TASKS),
+    "method": _one_of(methods.METHODS),
+    "sparsity": check_sparsity,
+    "seed": _check_own_seed,
+    "epochs": check_positive_integer,
+    "batch_size": check_positive_integer,
+    "optimizer": _one_of(OPTIMIZERS),
+    "learning_rate": _check_positive,
+    "weight_decay": _check_weight_decay,
+    "validation_fraction": _check_share,
+    "jit_compile": _check_truth,
+    "prune_epochs": check_positive_integer,
+    "k": check_positive_integer,
+    "fitness": _one_of(FITNESS),
+    "selection": _one_of(SELECTIONS),
+    "criterion": _or_none(_one_of(CRITERIA)),
+    "distribution": _or_none(_one_of(DISTRIBUTIONS)),
+    "control": _or_none(_one_of(CONTROLS)),
+    "mask_seed": check_seed,
+}

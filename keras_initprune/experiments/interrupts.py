@@ -1,13 +1,17 @@
 """Ctrl-C that never gets lost in a training, and a kill that leaves no processes."""
 
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 import keras
+
+_WATCH_SECONDS = 0.5
 
 
 class Interrupts:
@@ -63,6 +67,25 @@ def kill_as_interrupt() -> contextlib.AbstractContextManager[None]:
     hold their memory, with nobody to store what they find.
     """
     return _handling(signal.SIGTERM, signal.default_int_handler)
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after its parent has ended, however that came about.
+
+    SIGKILL, and the kernel where memory runs out, leave the parent no time to end the
+    processes that it has started. The system tells no process of Windows.
+
+    Args:
+        parent: The parent's process number.
+    """
+
+    def watch() -> None:
+        # A process that loses its parent is given another one.
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

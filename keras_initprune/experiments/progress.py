@@ -33,6 +33,7 @@ class Progress:
         self.planned = done + len(configurations)
         self.epochs = sum(run.epochs * trainings(run) for run in configurations)
         self.epochs_done = 0
+        self._epochs_of_finished = 0
         self.started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -57,7 +58,7 @@ class Progress:
 
     def finish(self, record: dict[str, Any]) -> None:
         """Note that a run is over."""
-        self.done += 1
+        self._finish(record)
         elapsed = time.monotonic() - self.started
         left = elapsed * (self.epochs / self.epochs_done - 1)
         self._print(
@@ -70,6 +71,14 @@ class Progress:
         return keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: self.advance()
         )
+
+    def _finish(self, record: dict[str, Any]) -> None:
+        self.done += 1
+        run = Configuration.from_dict(record["settings"])
+        self._epochs_of_finished += run.epochs * trainings(run)
+        # A run that fails ends early; one in another process tells no epochs.
+        while self.epochs_done < self._epochs_of_finished:
+            self.advance()
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -114,7 +123,7 @@ class BarProgress(Progress):
 
     def finish(self, record: dict[str, Any]) -> None:
         """Count a finished run."""
-        self.done += 1
+        self._finish(record)
         self.bar.update(self.task, counted=self._runs())
 
     def _runs(self) -> str:

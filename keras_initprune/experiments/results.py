@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_initprune.experiments.configuration import VARIED, Configuration
+from keras_initprune.experiments.locks import locked
 from keras_initprune.files import check_writable, write_atomically
 
 FILE_NAME = "results.json"
+_LOCK_NAME = ".results.lock"
 _REQUIRED = {"dataset", "model", *VARIED, "achieved_sparsity", "epochs", "settings"}
 
 
@@ -15,7 +17,8 @@ class Results:
     """The runs in a folder's `results.json`, a list of records.
 
     Every added run is on disk when `add` returns: the file is replaced as a whole, so
-    that a reader or a crash never meets half of one.
+    that a reader or a crash never meets half of one. Several processes can add to it at
+    the same time.
 
     Args:
         folder: Folder of the file. It is made if it is missing.
@@ -35,7 +38,12 @@ class Results:
         self.folder = Path(folder)
         self.path = self.folder / FILE_NAME
         check_writable(self.folder)
-        self.runs = read(self.path) if self.path.exists() else []
+        self._runs = _read(self.path)
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The records, in the order in which they finished."""
+        return list(self._runs.values())
 
     def find(self, configuration: Configuration) -> dict[str, Any] | None:
         """Return the record of a configuration, or None if it has not run yet.
@@ -43,8 +51,7 @@ class Results:
         Args:
             configuration: What to look for.
         """
-        wanted = configuration.as_dict()
-        return next((run for run in self.runs if run["settings"] == wanted), None)
+        return self._runs.get(configuration)
 
     def check_same_comparison(self, configuration: Configuration) -> None:
         """Raise unless the stored runs share a configuration's settings.
@@ -57,7 +64,7 @@ class Results:
         """
         for run in self.runs:
             for name, value in configuration.shared.items():
-                stored = run["settings"].get(name)
+                stored = run["settings"][name]
                 if stored != value:
                     raise ValueError(
                         f"{self.path} holds runs with {name}={stored!r}, and this "
@@ -70,29 +77,21 @@ class Results:
         Args:
             run: The record, of plain values.
         """
-        # Another process may have finished runs of the same comparison meanwhile.
-        stored = read(self.path) if self.path.exists() else []
-        others = [other for other in stored if other["settings"] != run["settings"]]
-        self.runs = [*others, run]
-        # A run per line: it can be read by eye, and a new one is a line of a diff.
-        lines = ",\n".join(json.dumps(run, allow_nan=False) for run in self.runs)
-        write_atomically(self.path, f"[\n{lines}\n]\n")
+        with locked(self.folder / _LOCK_NAME):
+            # Another process may have finished runs of the same comparison meanwhile.
+            self._runs = _read(self.path)
+            configuration = Configuration.from_dict(run["settings"])
+            self._runs.pop(configuration, None)
+            self._runs[configuration] = run
+            # A run per line: it can be read by eye, a new one is a line of a diff.
+            lines = ",\n".join(json.dumps(run, allow_nan=False) for run in self.runs)
+            write_atomically(self.path, f"[\n{lines}\n]\n")
 
 
-def read(path: str | Path) -> list[dict[str, Any]]:
-    """Read the runs of a results file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The records, in the order in which they finished.
-
-    Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is not JSON, or not a list of runs.
-    """
-    path = Path(path)
+def _read(path: Path) -> dict[Configuration, dict[str, Any]]:
+    """Return the runs of a file, in the order in which they finished."""
+    if not path.exists():
+        return {}
     advice = "Move it away, or choose another --out."
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))
@@ -100,7 +99,16 @@ def read(path: str | Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path} is damaged: {error}. {advice}") from error
     if not isinstance(runs, list) or not all(_is_run(run) for run in runs):
         raise ValueError(f"{path} is not a list of runs of a comparison. {advice}")
-    return runs
+    try:
+        found = {Configuration.from_dict(run["settings"]): run for run in runs}
+    except ValueError as error:
+        # Whether a setting that is not known decided the outcome is not known either.
+        raise ValueError(
+            f"{path} holds runs of another version of keras_initprune: {error}. "
+            f"{advice}"
+        ) from error
+    # As this version writes them: what another program has as 16.0 is 16.
+    return {key: {**run, "settings": key.as_dict()} for key, run in found.items()}
 
 
 def _is_run(run: Any) -> bool:

@@ -160,23 +160,34 @@ def train(
     return Outcome(record, model, history)
 
 
-def failed_record(run: Configuration, error: Exception) -> dict[str, Any]:
-    """Return the record of a run that came to nothing.
+def attempt(
+    run: Configuration,
+    data: Any,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, Any]:
+    """Train one configuration and return its record, whatever comes of it.
+
+    A network that collapses or diverges is an outcome: its record has the reason as its
+    entry `failed`, and no measures.
 
     Args:
         run: The configuration.
-        error: Why.
+        data: The run's data set, as `load_data` returns it.
+        callbacks: As in `train`.
     """
-    return {
-        **{name: getattr(run, name) for name in ("dataset", "model", "method")},
-        "sparsity": run.sparsity,
-        "achieved_sparsity": None,
-        "seed": run.seed,
-        "epochs": run.epochs,
-        "failed": str(error),
-        "settings": run.as_dict(),
-        "versions": versions(),
-    }
+    try:
+        return train(run, data, callbacks).record
+    except (ValueError, FloatingPointError) as error:
+        return {
+            **{name: getattr(run, name) for name in ("dataset", "model", "method")},
+            "sparsity": run.sparsity,
+            "achieved_sparsity": None,
+            "seed": run.seed,
+            "epochs": run.epochs,
+            "failed": str(error),
+            "settings": run.as_dict(),
+            "versions": versions(),
+        }
 
 
 def build(run: Configuration, data: Any) -> keras.Model:

@@ -76,6 +76,16 @@ MEASURES = (
 )
 
 
+def completed(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs that came to an end, and so have measures.
+
+    Example:
+        >>> completed([{"failed": "The loss became nan."}, {"test_error": 0.02}])
+        [{'test_error': 0.02}]
+    """
+    return [run for run in runs if "failed" not in run]
+
+
 def measure_of(runs: Sequence[dict[str, Any]]) -> Measure:
     """Return the measure that all of the runs have.
 

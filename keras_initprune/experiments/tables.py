@@ -1,6 +1,6 @@
 """The summary of a comparison as a table, on the terminal and in Markdown."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +8,13 @@ import tabulate
 from rich import box
 from rich.table import Table
 
-from keras_initprune.experiments.summary import Measure, Summary, measure_of, summarise
+from keras_initprune.experiments.summary import (
+    Measure,
+    Summary,
+    completed,
+    measure_of,
+    summarise,
+)
 
 _HEADERS = ("sparse", "method", "mean ± 95 %", "vs dense", "counted", "time")
 
@@ -19,8 +25,12 @@ def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
     It fits 80 columns.
 
     Args:
-        runs: Records of one comparison.
+        runs: Records of one comparison; those that failed are left out.
+
+    Raises:
+        ValueError: If no run was completed.
     """
+    runs = completed(runs)
     measure, summaries = measure_of(runs), summarise(runs)
     table = Table(
         title=_title(runs, measure),
@@ -45,11 +55,33 @@ def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
 
 
 def markdown(runs: Sequence[dict[str, Any]]) -> str:
-    """Return the summary as a Markdown document with one table.
+    """Return the summary as Markdown: a table, and a line for every run that failed.
 
     Args:
         runs: Records of one comparison.
     """
+    found = completed(runs)
+    table = [_markdown(found)] if found else []
+    return "\n\n".join([*table, *failures(runs)]) + "\n"
+
+
+def failures(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for every run that failed, with the reason.
+
+    Example:
+        >>> run = {"method": "snip", "sparsity": 0.99, "seed": 0, "failed": "No path."}
+        >>> failures([run])
+        ['snip at 99 %, seed 0, failed: No path.']
+    """
+    return [
+        f"{run['method']} at {percent(run['sparsity'], digits=6)}, "
+        f"seed {run['seed']}, failed: {run['failed']}"
+        for run in runs
+        if "failed" in run
+    ]
+
+
+def _markdown(runs: Sequence[dict[str, Any]]) -> str:
     measure, summaries = measure_of(runs), summarise(runs)
     best = _best(summaries)
     rows = []
@@ -61,7 +93,7 @@ def markdown(runs: Sequence[dict[str, Any]]) -> str:
     table = markdown_table(rows, _HEADERS, left=("method",))
     if caution := _caution(runs):
         table = f"{table}\n\n{caution}"
-    return f"{_title(runs, measure)}\n\n{table}\n\n{_NOTE}\n"
+    return f"{_title(runs, measure)}\n\n{table}\n\n{_NOTE}"
 
 
 _NOTE = (

@@ -2,6 +2,7 @@
 
 import fnmatch
 import functools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from keras_initprune.export import keras_files, litert, numpy_files
 from keras_initprune.export.plain import plain
 from keras_initprune.files import check_replaceable, replacing
 from keras_initprune.sparse import has_sparse_layers, to_dense
-from keras_initprune.validation import check_choice
+from keras_initprune.validation import check_boolean, check_choice
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def export(
         (1, 2)
     """
     path = check_target(path, format)
+    check_boolean(compact, "compact")
     found = FORMATS[format]
     if isinstance(model, keras.Model) and has_sparse_layers(model):
         # TensorFlow alone has products for them, and compaction takes dense layers.
@@ -155,6 +157,10 @@ def check_target(path: str | Path, format: str) -> Path:
         OSError: If a folder is there that holds more than an earlier SavedModel.
     """
     suffix = FORMATS[check_choice(format, "format", FORMATS)].suffix
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            f"`path` must be a string or a `pathlib.Path`. Received: path={path!r}"
+        )
     path = Path(path)
     if path.suffix != suffix and suffix:
         raise ValueError(

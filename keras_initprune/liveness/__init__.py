@@ -2,5 +2,6 @@
 
 from keras_initprune.liveness.inputs import UnknownInputsError
 from keras_initprune.liveness.observation import Observation, nonzero_mask, observe
+from keras_initprune.liveness.quantised import as_floats
 
-__all__ = ["Observation", "UnknownInputsError", "nonzero_mask", "observe"]
+__all__ = ["Observation", "UnknownInputsError", "as_floats", "nonzero_mask", "observe"]

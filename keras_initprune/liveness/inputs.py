@@ -120,7 +120,7 @@ def _arguments(model: keras.Model) -> set[str]:
 
 def _vary(inputs: Any, declared: Any) -> Any:
     """Give every example its own numbers where the model reads floats."""
-    flat = [tf.convert_to_tensor(value) for value in keras.tree.flatten(inputs)]
+    flat = _tensors(inputs)
     specs = keras.tree.flatten(declared) if declared is not None else flat
     if len(specs) != len(flat):
         specs = flat
@@ -135,6 +135,19 @@ def _vary(inputs: Any, declared: Any) -> Any:
             rows = tf.range(examples) % int(value.shape[0])
             varied.append(tf.gather(value, rows))
     return keras.tree.pack_sequence_as(inputs, varied)
+
+
+def _tensors(inputs: Any) -> list[Any]:
+    try:
+        tensors = [tf.convert_to_tensor(value) for value in keras.tree.flatten(inputs)]
+    except (TypeError, ValueError):
+        tensors = []
+    if not tensors or not all(value.shape.rank and value.shape[0] for value in tensors):
+        raise ValueError(
+            "`inputs` must be a small batch of what the model is called with: arrays "
+            f"with an axis of examples, at least one. Received: inputs={inputs!r}"
+        )
+    return tensors
 
 
 def _made_up(spec: Any, at: int) -> Any:

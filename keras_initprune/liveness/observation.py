@@ -12,7 +12,7 @@ from keras_initprune.liveness.inputs import example_call
 from keras_initprune.liveness.signals import Signals
 from keras_initprune.liveness.substitutes import neutralised
 from keras_initprune.masks import Mask
-from keras_initprune.prunable import PrunableWeight, prunable_weights
+from keras_initprune.prunable import PrunableWeight, maskable_weights
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,15 @@ def observe(
         masks: See `effective_masks`.
         inputs: See `effective_masks`.
     """
-    weights = prunable_weights(model, embeddings=True)
+    weights = maskable_weights(model)
     kept = _kept(weights, masks or {})
     call = example_call(model, inputs)
-    kernels = {path: _normalised(weights[path], mask) for path, mask in kept.items()}
+    # Integers of a quantised layer have no gradient; they are left as they are.
+    kernels = {
+        path: _normalised(weights[path], mask)
+        for path, mask in kept.items()
+        if "float" in weights[path].variable.dtype
+    }
     uses = dict.fromkeys(weights, 0)
     with (
         neutralised(model, weights, uses),
@@ -63,7 +68,10 @@ def observe(
         gradients = tape.gradient(total, kernels)
     return Observation(
         kept=kept,
-        effective={path: kept[path] & _nonzero(gradients[path]) for path in kept},
+        effective={
+            path: mask & _nonzero(gradients[path]) if path in gradients else mask
+            for path, mask in kept.items()
+        },
         uses={path: count // call.examples for path, count in uses.items()},
         has_live_path=any(bool(tf.reduce_any(end != 0)) for end in ends),
         has_open_shape=call.has_open_shape,
@@ -119,7 +127,9 @@ def _state(
         if isinstance(bias, keras.Variable):
             state[id(bias)] = tf.zeros(bias.shape, bias.dtype)
     pairs = []
-    for variable in model.weights:
+    # Quantised weights are variables for the moment, and not yet among the model's.
+    own = [weight.variable for weight in weights.values()]
+    for variable in {id(each): each for each in (*model.weights, *own)}.values():
         value = state.get(id(variable))
         if value is None and "float" in variable.dtype:
             value = _positive(variable)

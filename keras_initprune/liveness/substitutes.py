@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from keras_initprune.liveness.signals import Signals
 from keras_initprune.prunable import PrunableWeight
@@ -34,7 +35,7 @@ _IDENTITIES: tuple[type, ...] = (
     keras.layers.Rescaling,
     keras.layers.Normalization,
 )
-_SOURCES: tuple[type, ...] = (
+SOURCES: tuple[type, ...] = (
     keras.layers.CategoryEncoding,
     keras.layers.Discretization,
     keras.layers.HashedCrossing,
@@ -43,7 +44,7 @@ _SOURCES: tuple[type, ...] = (
     keras.layers.StringLookup,
     keras.layers.TextVectorization,
 )
-_EXTREMA: tuple[type, ...] = (
+EXTREMA: tuple[type, ...] = (
     keras.layers.Maximum,
     keras.layers.Minimum,
     keras.layers.Subtract,
@@ -62,7 +63,22 @@ _TRANSPOSED = (
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )
-_CELLS = (keras.layers.SimpleRNNCell, keras.layers.LSTMCell, keras.layers.GRUCell)
+_CELLS = (
+    keras.layers.SimpleRNNCell,
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    ConvLSTMCell,
+)
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+    ConvLSTMCell,
+)
 
 
 @contextlib.contextmanager
@@ -108,7 +124,7 @@ def _substitutes(
     """Return what to put in place of a layer's attributes."""
     original = layer.call
     if isinstance(layer, keras.layers.Embedding):
-        return {"call": _embedding(layer, signals)}
+        return {"call": _embedding(layer, signals, count)}
     if isinstance(layer, _CELLS):
         # Sigmoids, unlike the identity, keep apart a gate that is shut and one without
         # inputs; signals are too small to saturate them.
@@ -132,9 +148,9 @@ def _plain_substitutes(
 ) -> dict[str, Any]:
     if isinstance(layer, _IDENTITIES):
         return {"call": lambda inputs, *args, **kwargs: inputs}
-    if isinstance(layer, _SOURCES):
+    if isinstance(layer, SOURCES):
         return {"call": _encoding(layer, signals)}
-    if isinstance(layer, _EXTREMA):
+    if isinstance(layer, EXTREMA):
         return {"call": lambda inputs: functools.reduce(keras.ops.add, inputs)}
     for maximum, average in _AVERAGES.items():
         if isinstance(layer, maximum):
@@ -145,12 +161,14 @@ def _plain_substitutes(
 def _weighted(layer: keras.Layer, signals: Signals, count: Count) -> Callable[..., Any]:
     original = layer.call
 
+    def read(values: Any) -> Any:
+        values = tf.convert_to_tensor(values)
+        if values.dtype.is_floating:
+            return signals.clean(values)
+        return signals.data(values, layer.compute_dtype)
+
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        inputs = tf.convert_to_tensor(inputs)
-        if inputs.dtype.is_floating:
-            inputs = signals.clean(inputs)
-        else:
-            inputs = signals.data(inputs, layer.compute_dtype)
+        inputs = keras.tree.map_structure(read, inputs)
         # Keras compiles grouped convolutions itself, as CPUs have no other kernels.
         with _compiled(getattr(layer, "groups", 1) != 1):
             outputs = original(inputs, *args, **kwargs)
@@ -172,12 +190,15 @@ def _cell(
     return call
 
 
-def _embedding(layer: keras.layers.Embedding, signals: Signals) -> Callable[..., Any]:
+def _embedding(
+    layer: keras.layers.Embedding, signals: Signals, count: Count
+) -> Callable[..., Any]:
     original = layer.call
 
     def call(inputs: Any, *args: Any, reverse: bool = False, **kwargs: Any) -> Any:
         if reverse:
             outputs = original(signals.clean(inputs), reverse=True)
+            count(inputs, outputs)
             return keras.tree.map_structure(signals.emit, outputs)
         table = keras.ops.cast(layer.embeddings, layer.compute_dtype)
         columns = keras.ops.mean(table, axis=0)
@@ -212,22 +233,26 @@ def _averaging(average: Any, layer: keras.Layer) -> Callable[..., Any]:
 
 def _encoding(layer: keras.Layer, signals: Signals) -> Callable[..., Any]:
     original = layer.call
-    is_index = "int" in (
-        getattr(layer, "output_mode", None),
-        getattr(layer, "_output_mode", None),
-    )
 
     def call(*args: Any, **kwargs: Any) -> Any:
         outputs = original(*args, **kwargs)
-        return outputs if is_index else signals.data(outputs, keras.backend.floatx())
+        if returns_indices(layer):
+            return outputs
+        return signals.data(outputs, keras.backend.floatx())
 
     return call
+
+
+def returns_indices(layer: keras.Layer) -> bool:
+    """Return whether one of `SOURCES` returns indices, for an embedding to look up."""
+    modes = (getattr(layer, name, None) for name in ("output_mode", "_output_mode"))
+    return "int" in modes
 
 
 def _count(
     uses: Uses, weights: dict[str, PrunableWeight], inputs: Any, outputs: Any
 ) -> None:
-    output = keras.tree.flatten(outputs)[0]
+    inputs, output = keras.tree.flatten(inputs)[0], keras.tree.flatten(outputs)[0]
     for path, weight in weights.items():
         uses[path] = uses.get(path, 0) + _applications(weight, inputs, output)
 
@@ -241,11 +266,15 @@ def _applications(weight: PrunableWeight, inputs: Any, outputs: Any) -> int:
             size for size, label in zip(shape, kernel, strict=True) if label in labels
         ]
         return int(tf.size(inputs)) // math.prod(shared)
-    if isinstance(layer, (keras.layers.Dense, *_CELLS)):
-        return int(tf.size(inputs)) // int(inputs.shape[-1])
-    channels = -1 if layer.data_format == "channels_last" else 1
-    at = inputs if isinstance(layer, _TRANSPOSED) else outputs
-    return int(tf.size(at)) // int(at.shape[channels])
+    # Rows are looked up at no cost; it is in reverse that a table multiplies, if tied.
+    is_table = weight.attribute == "embeddings"
+    if is_table and not getattr(layer, "tie_weights", True):
+        return 0
+    if isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
+        channels = -1 if layer.data_format == "channels_last" else 1
+        at = inputs if isinstance(layer, _TRANSPOSED) else outputs
+        return int(tf.size(at)) // int(at.shape[channels])
+    return int(tf.size(inputs)) // int(inputs.shape[-1])
 
 
 @contextlib.contextmanager

@@ -3,17 +3,19 @@
 import json
 import os
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
+from keras_initprune import numpy_runtime
 from keras_initprune.files import check_writable, replacing, write_atomically
 from keras_initprune.lottery.rewinding import Snapshot
 from keras_initprune.masks import Mask
+
+Content = TypeVar("Content")
 
 _SETTINGS, _REWIND = "settings.json", "rewind.npz"
 
@@ -57,7 +59,7 @@ class Storage:
 
     def read_rewind(self) -> Snapshot:
         """Read the snapshot to rewind to."""
-        return _snapshot(_read(self.folder / _REWIND))
+        return _read(self.folder / _REWIND, _snapshot)
 
     def write_round(
         self,
@@ -77,19 +79,11 @@ class Storage:
 
     def read_round(self, index: int) -> tuple[dict[str, Mask], dict[str, Any]]:
         """Read the masks and the plain values of a finished round."""
-        arrays = _read(self._path(index))
-        info = json.loads(arrays["info"].tobytes())
-        masks = {
-            path: np.unpackbits(arrays[f"mask_{i}"], count=int(np.prod(shape)))
-            .astype(bool)
-            .reshape(shape)
-            for i, (path, shape) in enumerate(info.pop("shapes").items())
-        }
-        return masks, info
+        return _read(self._path(index), _round)
 
     def read_trained(self, index: int) -> Snapshot:
         """Read what a finished round trained to."""
-        return _snapshot(_read(self._path(index)))
+        return _read(self._path(index), _snapshot)
 
     def _path(self, index: int) -> Path:
         return self.folder / f"round_{index:03d}.npz"
@@ -98,7 +92,7 @@ class Storage:
 def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is damaged: {error}. Choose another folder."
         ) from error
@@ -133,6 +127,19 @@ def _arrays(snapshot: Snapshot) -> dict[str, np.ndarray]:
     }
 
 
+def _round(
+    arrays: Mapping[str, np.ndarray],
+) -> tuple[dict[str, Mask], dict[str, Any]]:
+    info = json.loads(arrays["info"].tobytes())
+    masks = {
+        path: np.unpackbits(arrays[f"mask_{i}"], count=int(np.prod(shape)))
+        .astype(bool)
+        .reshape(shape)
+        for i, (path, shape) in enumerate(info.pop("shapes").items())
+    }
+    return masks, info
+
+
 def _snapshot(arrays: Mapping[str, np.ndarray]) -> Snapshot:
     def numbered(name: str) -> list[np.ndarray]:
         count = sum(key.startswith(f"{name}_") for key in arrays)
@@ -148,13 +155,14 @@ def _write(path: Path, arrays: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        # NumPy leaves a file open that it cannot read.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is damaged: {error}. Delete it and the rounds after it, or choose "
-            "another folder."
-        ) from error
+def _read(path: Path, content: Callable[[dict[str, np.ndarray]], Content]) -> Content:
+    """Return what the content of a file stands for."""
+    with path.open("rb") as file:
+        try:
+            return content(numpy_runtime.read_arrays(file))
+        except Exception as error:
+            # What is damaged raises whatever the damaged part happens to lead to.
+            raise ValueError(
+                f"{path} is damaged: {error!r}. Delete it and the rounds after it, or "
+                "choose another folder."
+            ) from error

@@ -158,10 +158,20 @@ def lottery_ticket(
     if rounds is None:
         rounds = max(1, math.ceil(math.log(1.0 - sparsity) / math.log(0.8)))
     validation.check_positive_integer(rounds, "rounds")
-    if rewind_to != 0:
-        validation.check_positive_integer(rewind_to, "rewind_to")
+    validation.check_natural_number(rewind_to, "rewind_to")
     validation.check_choice(rewind_unit, "rewind_unit", ("step", "epoch"))
     distribution = check_distribution(distribution, ranked=True)
+    validation.check_verbose(verbose)
+    if not callable(fit) or isinstance(fit, type | keras.Layer):
+        raise ValueError(
+            "`fit` must be a function that takes a model and a list of callbacks. "
+            f"Received: fit={fit!r}"
+        )
+    if folder is not None and (not isinstance(folder, str | Path) or folder == ""):
+        raise ValueError(
+            "`folder` must be None, a string or a `pathlib.Path`. "
+            f"Received: folder={folder!r}"
+        )
     weights = _prepare(model, layers, skip_output, embeddings)
     lottery = _Lottery(model, fit, weights, sparsity, rounds, distribution, verbose)
     if folder is not None:

@@ -7,13 +7,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune.constraints import MaskConstraint, get_masks
+from keras_initprune.constraints import MaskConstraint, copy_weights, get_masks
 from keras_initprune.masks import Mask
 from keras_initprune.prunable import LayerSelector, prunable_weights
 from keras_initprune.sparse import rule
 from keras_initprune.sparse.layer import SparseDense
 from keras_initprune.sparse.optimizer_state import Successors, successor
-from keras_initprune.validation import check_positive_integer
+from keras_initprune.validation import (
+    check_boolean,
+    check_positive_integer,
+    check_sparsity,
+    check_verbose,
+)
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
 
@@ -82,12 +87,12 @@ def to_sparse(
         >>> type(sparse.layers[0]).__name__, sparse.layers[0].nonzeros
         ('SparseDense', 13312)
     """
-    if not 0 <= threshold < 1:
-        raise ValueError(
-            f"`threshold` must lie in [0, 1). Received: threshold={threshold!r}"
-        )
+    check_sparsity(threshold, "threshold")
+    check_boolean(measure, "measure")
+    check_verbose(verbose)
     if smallest is not None:
         check_positive_integer(smallest, "smallest")
+    check_positive_integer(batch_size, "batch_size")
     patterns = _patterns(model, layers)
     swapped: set[keras.Layer] = set()
 
@@ -129,6 +134,8 @@ def to_dense(model: keras.Model) -> keras.Model:
         >>> [tuple(weight.shape) for weight in to_dense(model).trainable_weights]
         [(3, 2), (2,)]
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
     if not has_sparse_layers(model):
         raise ValueError(f"The model {model.name!r} has no sparse layers.")
     return _swapped(
@@ -252,8 +259,13 @@ def _take_over(old: keras.Layer, new: keras.Layer) -> Successors:
             return full.T
 
         return {id(old.values): (new.kernel, spread), **_bias_successor(old, new)}
-    for source, target in zip(old.variables, new.variables, strict=True):
-        target.assign(source)
+    if old.quantization_mode == "float8":
+        # Keras builds them with their weights in another order than it quantises them.
+        raise ValueError(
+            f"The layer {old.name!r} is quantised with 'float8' and cannot be copied: "
+            "convert the model before it is quantised."
+        )
+    copy_weights(old, new)
     sources, targets = old.trainable_variables, new.trainable_variables
     return {
         id(source): (target, lambda slot: slot)

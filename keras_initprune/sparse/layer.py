@@ -2,6 +2,7 @@
 
 import uuid
 import weakref
+import zlib
 from typing import Any
 
 import keras
@@ -9,8 +10,10 @@ import numpy as np
 from keras import ops
 
 from keras_initprune.sparse import cache, products
-from keras_initprune.validation import check_positive_integer
+from keras_initprune.validation import check_boolean, check_positive_integer
 
+# Not the name of a mask's, which would be taken for one.
+_CHECKSUM = "pattern_checksum"
 _HALF = ("float16", "bfloat16")
 _ELEMENTWISE = (
     keras.activations.elu,
@@ -81,7 +84,7 @@ class SparseDense(keras.layers.Layer):
         self.units = check_positive_integer(units, "units")
         self.nonzeros = check_positive_integer(nonzeros, "nonzeros")
         self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
+        self.use_bias = check_boolean(use_bias, "use_bias")
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
@@ -203,23 +206,37 @@ class SparseDense(keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         """Write the weights as compressed sparse rows: 8 bytes per kept weight."""
         indices = ops.convert_to_numpy(self.indices)
+        columns = indices[:, 1].astype(np.int32)
+        row_splits = np.searchsorted(indices[:, 0], np.arange(self.units + 1))
         store["values"] = ops.convert_to_numpy(self.values)
-        store["columns"] = indices[:, 1].astype(np.int32)
-        store["row_splits"] = np.searchsorted(
-            indices[:, 0], np.arange(self.units + 1)
-        ).astype(np.int64)
+        store["columns"], store["row_splits"] = columns, row_splits.astype(np.int64)
+        # Weights files have no checksums of their own.
+        store[_CHECKSUM] = np.array(_checksum(columns, row_splits), np.uint32)
         if self.bias is not None:
             store["bias"] = ops.convert_to_numpy(self.bias)
 
     def load_own_variables(self, store: Any) -> None:
-        """Read what `save_own_variables` has written."""
-        lengths = np.diff(np.asarray(store["row_splits"]))
-        columns = np.asarray(store["columns"])
+        """Read what `save_own_variables` has written.
+
+        Raises:
+            ValueError: If it is that of another layer, or damaged.
+        """
+        row_splits, columns = (np.asarray(store[n]) for n in ("row_splits", "columns"))
+        lengths = np.diff(row_splits)
         if len(lengths) != self.units or len(columns) != self.nonzeros:
             raise ValueError(
                 f"The weights of {self.name!r} must be of {self.units} units and keep "
                 f"{self.nonzeros} weights. Received: {len(lengths)} units with "
                 f"{len(columns)} weights"
+            )
+        saved = int(store[_CHECKSUM]) if _CHECKSUM in store else None
+        # Who meant harm has made the checksum fit: products trust the columns.
+        if saved != _checksum(columns, row_splits) or not (
+            ((columns >= 0) & (columns < self.input_size)).all()
+        ):
+            raise ValueError(
+                f"The pattern of {self.name!r} in the file is damaged: its checksum "
+                "differs, or it reaches beyond the kernel."
             )
         rows = np.repeat(np.arange(self.units), lengths)
         self._assign_pattern(np.stack([rows, columns], axis=1).astype(np.int64))
@@ -255,3 +272,8 @@ class SparseDense(keras.layers.Layer):
             np.arange(self.nonzeros), (self.units, self.input_size)
         )
         return np.stack(positions, axis=1).astype(np.int64)
+
+
+def _checksum(columns: np.ndarray, row_splits: np.ndarray) -> int:
+    content = columns.astype(np.int32).tobytes() + row_splits.astype(np.int64).tobytes()
+    return zlib.crc32(content)

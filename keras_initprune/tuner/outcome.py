@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from keras_initprune.experiments import runner
 from keras_initprune.files import replacing, write_atomically
-from keras_initprune.tuner import distribution, summary
+from keras_initprune.tuner import summary
 from keras_initprune.tuner.results import SearchResults
 from keras_initprune.tuner.settings import SearchSettings
 from keras_initprune.tuner.tuners import PruningTuner
@@ -60,8 +60,7 @@ def conclude(
     results = SearchResults(tuner)
     _write_json(folder / TRIALS_NAME, results.records)
     best = results.best()
-    with distribution.scope(tuner.distribution_strategy):
-        model = results.best_model()
+    model = results.best_model()
     described = {
         **best,
         "meets_objective": results.meets_objective(best),

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from keras_initprune.experiments import runner
 from keras_initprune.experiments.interrupts import Interrupts
+from keras_initprune.experiments.locks import locked
 from keras_initprune.files import check_writable, write_atomically
 from keras_initprune.tuner import distribution, reference, roles, summary
 from keras_initprune.tuner.hypermodel import PruningHyperModel
@@ -26,6 +27,7 @@ from keras_initprune.tuner.tuners import PruningTuner
 from keras_initprune.tuner.watching import Watcher
 
 SETTINGS_NAME = "search.json"
+_LOCK_NAME = ".lock"
 _FOLDER = "tuner"
 _POLL = 0.2
 
@@ -97,7 +99,12 @@ class Search:
         if self.role == "worker":
             self._work()
             return None
-        with _locked(self.folder):
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder / _LOCK_NAME, wait=False))
+            except BlockingIOError as error:
+                message = f"Another search is running in {self.folder}."
+                raise OSError(message) from error
             return self._lead()
 
     def _lead(self) -> Outcome:
@@ -171,14 +178,22 @@ class Search:
         if not path.exists():
             return
         try:
-            stored = _flat(json.loads(path.read_text(encoding="utf-8")))
+            stored = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
-        for name, value in _flat(self._identity()).items():
-            if stored.get(name) != value:
+        if not isinstance(stored, dict):
+            raise ValueError(f"{path} is damaged: it holds no settings.")
+        stored, own = _flat(stored), _flat(self._identity())
+        for name in {**own, **stored}:
+            # Another version may have more settings, or fewer.
+            theirs, ours = (
+                f"{name}={each[name]!r}" if name in each else f"no {name}"
+                for each in (stored, own)
+            )
+            if stored.get(name) != own.get(name) or (name in stored) != (name in own):
                 raise ValueError(
-                    f"{self.folder} holds a search with {name}={stored.get(name)!r}, "
-                    f"and this one has {name}={value!r}. Choose another --out."
+                    f"{self.folder} holds a search with {theirs}, and this one has "
+                    f"{ours}. Choose another --out."
                 )
 
     def _store_settings(self) -> None:
@@ -199,22 +214,6 @@ class Search:
                     f"{self.patience:g} seconds. Chief and workers need the same --out."
                 )
             time.sleep(_POLL)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second search out of a folder; the lock ends with the process."""
-    try:
-        import fcntl
-    except ImportError:  # Not on POSIX.
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OSError(f"Another search is running in {folder}.") from error
-        yield
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

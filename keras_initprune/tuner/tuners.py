@@ -3,6 +3,7 @@
 import contextlib
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +179,9 @@ class PruningTuner(keras_tuner.Tuner):
             self.watcher.trial_begin(trial)
 
     def on_batch_end(self, trial: Any, model: Any, batch: int, logs: Any) -> None:
-        """Tell the watcher."""
+        """Tell the watcher; stop here if the chief is lost."""
         self.watcher.batch_end()
+        self._check_chief()
 
     def on_epoch_end(
         self, trial: Any, model: Any, epoch: int, logs: Any = None
@@ -203,7 +205,7 @@ class PruningTuner(keras_tuner.Tuner):
         if "tuner/epochs" in values:
             kwargs["epochs"] = values["tuner/epochs"]
             kwargs["initial_epoch"] = values["tuner/initial_epoch"]
-        with self._sign_of_life(trial):
+        with self._sign_of_life(trial) as self._check_chief:
             return super().run_trial(trial, *args, **kwargs)
 
     def load_model(self, trial: Any) -> keras.Model:
@@ -222,7 +224,7 @@ class PruningTuner(keras_tuner.Tuner):
         try:
             self._run_and_update_trial(trial, *args, **kwargs)
             trial.status = TrialStatus.COMPLETED
-        except errors.FatalError:
+        except (errors.FatalError, serving.ChiefLostError):
             raise
         except errors.FailedTrialError as error:
             trial.status, trial.message = TrialStatus.FAILED, str(error)
@@ -253,11 +255,14 @@ class PruningTuner(keras_tuner.Tuner):
             model.load_weights(self._get_checkpoint_fname(trial_id))
         return model
 
-    def _sign_of_life(self, trial: Any) -> contextlib.AbstractContextManager:
+    def _sign_of_life(
+        self, trial: Any
+    ) -> contextlib.AbstractContextManager[Callable[[], None]]:
         if self.role != "worker":
-            return contextlib.nullcontext()
+            return contextlib.nullcontext(lambda: None)
+        patience = self.patience
         return serving.heartbeat(
-            lambda: self.oracle.get_trial(trial.trial_id), self.patience / 4
+            lambda: self.oracle.get_trial(trial.trial_id), patience / 4, patience
         )
 
 

@@ -5,6 +5,7 @@ a Dask scheduler that is running already.
 """
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,8 +15,7 @@ import joblib
 from rich.console import Console
 
 from keras_initprune.experiments.configuration import Configuration
-from keras_initprune.experiments.interrupts import kill_as_interrupt
-from keras_initprune.experiments.methods import trainings
+from keras_initprune.experiments.interrupts import end_with, kill_as_interrupt
 from keras_initprune.experiments.progress import Progress, make_progress
 from keras_initprune.experiments.study.plan import Study
 from keras_initprune.experiments.study.storage import StudyResults
@@ -64,16 +64,29 @@ def run_study(
     missing = [run for run in study.runs if results.find(run) is None]
     done = len(study.runs) - len(missing)
     console = Console() if console is None else console
-    starts_processes = bool(missing) and scheduler is None and workers > 1
+    if scheduler is None:
+        _check_data(missing, data_dir)
+    processes: contextlib.AbstractContextManager[dict[str, Any]]
+    processes = contextlib.nullcontext({})
+    if missing and scheduler is None and workers > 1:
+        processes = _processes(workers)
     with (
         make_progress(missing, done, console) as progress,
         _backend(scheduler),
-        _processes(workers) if starts_processes else contextlib.nullcontext(),
+        processes as options,
     ):
-        for record in _train_all(missing, workers, data_dir, progress):
+        for record in _train_all(missing, workers, data_dir, progress, options):
             results.add(record)
             progress.finish(record)
     return results
+
+
+def _check_data(runs: Sequence[Configuration], data_dir: str | Path | None) -> None:
+    """Raise now, and not after hours, if a data set is missing."""
+    from keras_initprune.experiments import runner
+
+    for run in {run.dataset: run for run in runs}.values():
+        runner.load_data(run, data_dir)
 
 
 def _train_all(
@@ -81,31 +94,34 @@ def _train_all(
     workers: int,
     data_dir: str | Path | None,
     progress: Progress,
+    options: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     if not runs:
         return
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    parallel = joblib.Parallel(workers, return_as="generator_unordered", **options)
     tasks = (joblib.delayed(_train)(run, data_dir) for run in runs)
     with warnings.catch_warnings():
         # joblib replaces processes whose memory has grown, as TensorFlow's does.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        for record in parallel(tasks):
-            run = Configuration(**record["settings"])
-            for _ in range(run.epochs * trainings(run)):
-                progress.advance()
-            yield record
+        yield from parallel(tasks)
 
 
 @contextlib.contextmanager
-def _processes(workers: int) -> Iterator[None]:
-    """Start processes, which a kill of this one ends too."""
+def _processes(workers: int) -> Iterator[dict[str, Any]]:
+    """Start processes that end with this one; yield joblib's options to use them."""
+    options = {"initializer": _begin, "initargs": (os.getpid(),)}
     with kill_as_interrupt():
         with quiet_tensorflow():
             # TensorFlow starts where its notices do not disturb the progress.
-            joblib.Parallel(n_jobs=workers)(
-                joblib.delayed(_use_one_thread)() for _ in range(workers)
+            joblib.Parallel(workers, **options)(
+                joblib.delayed(os.getpid)() for _ in range(workers)
             )
-        yield
+        yield options
+
+
+def _begin(parent: int) -> None:
+    end_with(parent)
+    _use_one_thread()
 
 
 def _use_one_thread() -> None:
@@ -123,15 +139,12 @@ def _train(run: Configuration, data_dir: str | Path | None) -> dict[str, Any]:
     from keras_initprune.experiments import runner
 
     _use_one_thread()
-    key = (run.dataset, run.seed, run.validation_fraction)
+    key = (run.dataset, data_dir, run.seed, run.validation_fraction)
     if key not in _data:
         _data.clear()
         _data[key] = runner.load_data(run, data_dir)
     try:
-        return runner.train(run, _data[key]).record
-    except (ValueError, FloatingPointError) as error:
-        # A network that collapses or diverges is an outcome, not the study's end.
-        return runner.failed_record(run, error)
+        return runner.attempt(run, _data[key])
     finally:
         # A long series of models would fill the memory.
         keras.backend.clear_session()

@@ -44,7 +44,8 @@ def table(
         measure: How to show it.
     """
     cells = pivot(part, runs)
-    columns = sorted({column for row in cells.values() for column in row})
+    found_columns = {column for row in cells.values() for column in row}
+    columns = sorted(found_columns, key=lambda value: (value is not None, value))
     means: dict[Any, dict[tuple[str, ...], tuple[float, float]]] = {
         column: {
             row: mean_and_half_width([value(run) for run in found])

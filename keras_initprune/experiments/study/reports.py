@@ -20,8 +20,8 @@ from keras_initprune.experiments.configuration import RECONSTRUCTION
 from keras_initprune.experiments.study import pivot
 from keras_initprune.experiments.study.plan import Part, Study
 from keras_initprune.experiments.study.storage import StudyResults
-from keras_initprune.experiments.summary import Measure, measure_of
-from keras_initprune.experiments.tables import markdown_table, percent
+from keras_initprune.experiments.summary import Measure, completed, measure_of
+from keras_initprune.experiments.tables import failures, markdown_table, percent
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.intervals import mean_and_half_width
 from keras_initprune.plots.style import GREY, add_legend, method_styles
@@ -75,10 +75,10 @@ def write_reports(
     sections = [f"# {study.title}", _NOTE]
     for part in study.parts:
         found = [record for run in part.runs if (record := results.find(run))]
-        runs = [record for record in found if "failed" not in record]
+        runs = completed(found)
         if runs:
             sections.append(_section(_Material(part, runs, folder, data_dir)))
-        sections += [_failure(record) for record in found if "failed" in record]
+        sections += failures(found)
     page = folder / PAGE_NAME
     write_atomically(page, "\n\n".join(sections) + "\n")
     return [page, *sorted(set(folder.glob("*.png")) - before)]
@@ -102,13 +102,6 @@ def _section(material: _Material) -> str:
     table = pivot.table(part, runs, lambda run: run[measure.key], measure)
     reports = [_REPORTS[name](material) for name in part.reports]
     return "\n\n".join([f"## {part.title}", about, table, *filter(None, reports)])
-
-
-def _failure(record: Mapping[str, Any]) -> str:
-    return (
-        f"{record['method']} at {percent(record['sparsity'])}, seed {record['seed']}, "
-        f"failed: {record['failed']}"
-    )
 
 
 def _error_against_sparsity(material: _Material) -> str:
@@ -196,6 +189,8 @@ def _paired_with(ours: str, material: _Material) -> str:
 
 def _effective_sparsity(material: _Material) -> str:
     runs = [run for run in material.runs if run["achieved_sparsity"]]
+    if not runs:
+        return ""
     wasted: dict[str, dict[str, list[float]]] = {}
     for run in sorted(runs, key=lambda run: run["sparsity"]):
         of_method = wasted.setdefault(_pretty(run["method"]), {})
@@ -248,6 +243,8 @@ def _price(material: _Material) -> str:
 
 def _rank_correlation(material: _Material) -> str:
     runs, key = material.runs, material.measure.key
+    if len(runs) < 2:
+        return ""
     errors = [material.measure.factor * run[key] for run in runs]
     lines, notes = [], {}
     for name in runs[0]["mask_fitness"]:

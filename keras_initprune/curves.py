@@ -1,4 +1,4 @@
-"""Schedules: how sparsity and the share of rewired weights change with progress."""
+"""Curves: how sparsity and the share of rewired weights change with progress."""
 
 import math
 
@@ -11,7 +11,7 @@ def cubic_sparsity(start: float, end: float, progress: float) -> float:
     Args:
         start: Sparsity at progress 0, in [0, 1).
         end: Sparsity at progress 1, in [0, 1).
-        progress: Share of the schedule that is over, in [0, 1].
+        progress: Share of the way that is over, in [0, 1].
 
     References:
         - Zhu and Gupta 2017, "To prune, or not to prune: exploring the efficacy of
@@ -32,7 +32,7 @@ def geometric_sparsity(start: float, end: float, progress: float) -> float:
     Args:
         start: Sparsity at progress 0, in [0, 1).
         end: Sparsity at progress 1, in [0, 1).
-        progress: Share of the schedule that is over, in [0, 1].
+        progress: Share of the way that is over, in [0, 1].
 
     Example:
         >>> [geometric_sparsity(0.0, 0.75, progress) for progress in (0.0, 0.5, 1.0)]
@@ -48,7 +48,7 @@ def cosine_fraction(fraction: float, progress: float) -> float:
 
     Args:
         fraction: Share at progress 0, in (0, 1].
-        progress: Share of the schedule that is over, in [0, 1].
+        progress: Share of the way that is over, in [0, 1].
 
     References:
         - Dettmers and Zettlemoyer 2019, "Sparse networks from scratch: faster training

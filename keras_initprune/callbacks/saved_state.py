@@ -1,4 +1,4 @@
-"""What the pruning callbacks of one `fit` share, and how a killed one goes on.
+"""What the pruning callbacks of one `fit` share and save, so that a killed one goes on.
 
 While `fit` runs, the schedule hangs on the model as one more thing that Keras saves
 with the weights. Whatever saves weights, `BackupAndRestore` above all, thus saves the
@@ -10,7 +10,7 @@ import inspect
 import json
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -70,6 +70,8 @@ class Schedule:
         self._model = model
         self._history = getattr(model, "history", None)
         self._masks_at_end: dict[str, np.ndarray] = {}
+        self._checkpoints = _best_only(_callbacks_of_fit())
+        self._kept_at_start: int | None = None
         vars(model)[_ATTRIBUTE] = _SavedSchedule(self)
 
     @classmethod
@@ -155,6 +157,22 @@ class Schedule:
             if trained == steps:
                 self._model._initial_epoch += 1
 
+    def epoch_begins(self) -> None:
+        """Have what saves the best epoch choose among those with the final masks.
+
+        The best of all epochs is likely one from before the pruning.
+        """
+        if not self._checkpoints or not self._has_begun(all):
+            return
+        kept = _kept(constraints.get_masks(self._model))
+        if self._kept_at_start is None:
+            self._kept_at_start = kept
+        if all(callback.is_over for callback in self.callbacks):
+            for checkpoint, best in self._checkpoints:
+                if kept < self._kept_at_start:
+                    checkpoint.best = best
+            self._checkpoints = []
+
     def guard_end(self) -> None:
         """Let no weights from before the last pruning come back from now on.
 
@@ -167,6 +185,7 @@ class Schedule:
 
     def close(self) -> None:
         """Leave the model as it was before `fit`."""
+        self._warn_of_checkpoints()
         self.epochs_taken = 0
         for attribute in (_ATTRIBUTE, "set_weights"):
             vars(self._model).pop(attribute, None)
@@ -175,14 +194,26 @@ class Schedule:
 
     def _identities(self) -> list[str]:
         layers = f"{len(self._random_states())} random layers"
-        return [*(_identity(callback) for callback in self.callbacks), layers]
+        return [*(callback.identity() for callback in self.callbacks), layers]
 
     def _random_states(self) -> list[keras.Variable]:
         weights = {id(weight) for weight in self._model.weights}
         return [v for v in self._model.variables if id(v) not in weights]
 
-    def _has_begun(self) -> bool:
-        return any(callback.has_begun for callback in self.callbacks)
+    def _has_begun(self, which: Callable[[Iterable[bool]], bool] = any) -> bool:
+        return which(callback.has_begun for callback in self.callbacks)
+
+    def _warn_of_checkpoints(self) -> None:
+        kept = _kept(constraints.get_masks(self._model))
+        for checkpoint, best in self._checkpoints:
+            if checkpoint.best != best and kept < (self._kept_at_start or 0):
+                warnings.warn(
+                    f"{checkpoint.filepath!r} holds a model from before the network "
+                    "had its final masks: no epoch was left to choose among after the "
+                    "pruning. Give `fit` more epochs than the pruning takes, or save "
+                    "the model that it leaves.",
+                    stacklevel=2,
+                )
 
     def _is_over(self, history: Any) -> bool:
         return self._history is not history or self._has_begun()
@@ -216,6 +247,24 @@ class _SavedSchedule(keras.layers.Layer):
     def load_own_variables(self, store: Any) -> None:
         """Hand the state of all callbacks back."""
         self.schedule.restore(store)
+
+
+def _callbacks_of_fit() -> list[Any]:
+    """Return all callbacks of the list that is being set up: Keras tells nobody."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), keras.callbacks.CallbackList):
+            return frame.f_locals["self"].callbacks
+        frame = frame.f_back
+    return []
+
+
+def _best_only(callbacks: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Return the checkpoints of the best epoch, and what each has to beat."""
+    checkpoints = [
+        c for c in callbacks if isinstance(c, keras.callbacks.ModelCheckpoint)
+    ]
+    return [(c, c.best) for c in checkpoints if c.save_best_only]
 
 
 def write_states(store: Any, states: list[State], identities: list[str]) -> None:
@@ -264,14 +313,3 @@ def read_states(store: Mapping[str, np.ndarray]) -> tuple[list[State], list[str]
 
 def _kept(masks: Mapping[str, np.ndarray]) -> int:
     return sum(int(np.count_nonzero(mask)) for mask in masks.values())
-
-
-def _identity(callback: Any) -> str:
-    """Return the callback with its arguments, but for those that change no mask."""
-    arguments = {
-        name: getattr(callback, name)
-        for name in inspect.signature(type(callback)).parameters
-        if name not in ("layers", "verbose")
-    }
-    text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    return f"{type(callback).__name__}({text})"

@@ -1,0 +1,96 @@
+"""Checks of what callbacks are given, and of what they gather."""
+
+import random
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_initprune import validation
+from keras_initprune.masks import Mask
+
+# Steps, None for the ends of epochs, or what suits the length of an epoch.
+Interval = int | Literal["auto"] | None
+
+
+def check_finite(values: dict[str, NDArray], what: str) -> dict[str, NDArray]:
+    """Return arrays, or raise if one holds NaN or infinity.
+
+    Raises:
+        FloatingPointError: Names the tensor.
+    """
+    for path, array in values.items():
+        if not np.isfinite(array).all():
+            raise FloatingPointError(
+                f"The {what} of {path!r} became NaN or infinite in the epochs in "
+                "which pruning gathers its scores. Lower the learning rate or check "
+                "the data."
+            )
+    return values
+
+
+def check_scores(
+    scores: Mapping[str, NDArray], alive: Mapping[str, Mask], name: str
+) -> dict[str, NDArray]:
+    """Return the scores that a function has made, or raise if they cannot rank weights.
+
+    Args:
+        scores: From tensor path to the scores of its weights.
+        alive: From tensor path to the weights among which they choose.
+        name: The argument that named the function.
+
+    Raises:
+        ValueError: If a tensor has no scores, or they are not one number per weight.
+
+    Warns:
+        UserWarning: If all scores of a tensor are equal, so that its weights are kept
+            in the order in which they stand there.
+    """
+    checked = {}
+    for path, mask in alive.items():
+        array = np.asarray(scores[path]) if path in scores else None
+        if array is None or array.shape != mask.shape:
+            shape = None if array is None else array.shape
+            raise ValueError(
+                f"`{name}` must return one score per weight: for {path!r} an array of "
+                f"the shape {mask.shape}. Received: shape={shape}"
+            )
+        checked[path] = array
+        if _all_equal(array, mask):
+            warnings.warn(
+                f"The scores of {path!r} are all equal, so `{name}` has nothing to "
+                "choose by there. Did the layer train, and with a learning rate above "
+                "0? Leave it out with `layers`, or score by something else.",
+                stacklevel=2,
+            )
+    return check_finite(checked, name)
+
+
+def resolve_seed(seed: int | None) -> int:
+    """Return `seed`, or one drawn as `keras.utils.set_random_seed` determines."""
+    return random.randint(0, 2**31 - 1) if seed is None else seed
+
+
+def check_epochs(epochs: Any) -> int:
+    """Return `epochs` as an int, or raise unless it is at least 1."""
+    return validation.check_positive_integer(epochs, "epochs")
+
+
+def check_interval(interval: Any) -> Interval:
+    """Return `interval`, or raise unless it is a number of steps, None or `"auto"`."""
+    if interval is None:
+        return None
+    if isinstance(interval, str) and interval == "auto":
+        return "auto"
+    return validation.check_positive_integer(interval, "interval")
+
+
+def _all_equal(scores: NDArray, alive: Mask) -> bool:
+    """Return whether there are two alive weights or more, all of the same score."""
+    first, last = np.argmax(alive), alive.size - 1 - np.argmax(alive.ravel()[::-1])
+    # Most often two of them differ, which is known without a look at the others.
+    if first == last or scores.flat[first] != scores.flat[last]:
+        return False
+    return bool((scores[alive] == scores.flat[first]).all())

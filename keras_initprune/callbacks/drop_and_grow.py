@@ -1,0 +1,260 @@
+"""RigL and SET: a sparse start, then drop and grow at constant sparsity."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_initprune import validation
+from keras_initprune.callbacks.checks import check_epochs, check_finite, resolve_seed
+from keras_initprune.callbacks.phases import Masks, PruningCallback
+from keras_initprune.callbacks.saved_state import State
+from keras_initprune.curves import cosine_fraction
+from keras_initprune.dense_gradients import DenseGradients
+from keras_initprune.distributions import Distribution, check_distribution
+from keras_initprune.masks import candidate_key, candidate_scores
+from keras_initprune.prunable import LayerSelector
+from keras_initprune.rewiring import drop_and_grow
+from keras_initprune.selection import random_masks
+
+
+class _SparseTraining(PruningCallback):
+    """Base of the two: they differ in `growth_scores`."""
+
+    sparsity: float
+    fraction: float
+    distribution: Distribution
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        self.sparsity = validation.check_sparsity(self.sparsity)
+        self.epochs = _check_phase(self.epochs)
+        self.fraction = validation.check_fraction(self.fraction)
+        self.distribution = check_distribution(self.distribution, ranked=False)
+        self.seed = validation.check_seed(self.seed)
+
+    def begin(self, state: State) -> None:
+        """Draw the seed."""
+        fresh = (resolve_seed(self.seed), 0) if not state else state["rewired"]
+        self._seed, self._replaced = map(int, fresh)
+
+    def start(self) -> Masks:
+        """Keep random weights among those that are there."""
+        super().start()
+        return random_masks(
+            self.masks(), self.sparsity, self.distribution, self._seed, self.keys()
+        )
+
+    def select(self, progress: float) -> Masks | None:
+        """Drop the smallest weights of every tensor and grow as many."""
+        weights, masks = self.values(), self.masks()
+        if self.interval is None:
+            # An epoch's change counts from its beginning, or the last would be none.
+            progress -= 1 / self.phase_epochs
+        share = cosine_fraction(self.fraction, progress)
+        counts = {p: int(share * np.count_nonzero(mask)) for p, mask in masks.items()}
+        growth = self.growth_scores(masks) if any(counts.values()) else {}
+        if not growth:
+            return growth
+        rewired = {
+            path: drop_and_grow(weights[path], growth[path], mask, counts[path])
+            for path, mask in masks.items()
+        }
+        self._replaced += sum(
+            int(np.count_nonzero(rewired[path] & ~mask)) for path, mask in masks.items()
+        )
+        return rewired
+
+    def growth_scores(self, masks: Masks) -> dict[str, NDArray] | None:
+        """Return by what removed weights compete to grow, or None if not known yet."""
+        raise NotImplementedError
+
+    def describe(self, phase_epoch: int) -> str:
+        """Return how much was rewired so far."""
+        return (
+            f"rewired {self._changes} times, {self._replaced:,} weights in all "
+            f"(sparsity {self.sparsity_of_masks():.4f})"
+        )
+
+    def gathered(self) -> State:
+        """Return the seed and how much was rewired so far."""
+        return {"rewired": np.array((self._seed, self._replaced), np.int64)}
+
+
+@dataclass(eq=False, repr=False)
+class RigL(_SparseTraining):
+    """Trains a network that is sparse from the first step, and rewires it on the way.
+
+    It starts from a random mask. Every `interval` steps each tensor of n kept weights
+    drops the `int(share * n)` smallest and grows as many among the others, where the
+    gradient |dL/dw| is largest. The share falls from `fraction` to 0 along a cosine:
+    `fraction / 2 * (1 + cos(pi * t / T))` at step t of the T steps of the phase; then
+    the mask stays. The number of weights that a tensor keeps never changes. What grows
+    begins at zero, and so do its optimizer slots; a weight that wins its place back at
+    once keeps its value.
+
+    The gradient is that of the last step before the change, over its whole batch, also
+    where the loss is scaled or several replicas share the batch. All other steps cost
+    what they cost without it. With `steps_per_execution` in `compile` Keras only comes
+    back after so many steps, and a change waits until then.
+
+    After other pruning callbacks, or on a model that is sparse already (by SNIP, say),
+    it starts from random weights among those that are there: all of them if the
+    sparsity is reached.
+
+    Args:
+        sparsity: Fraction of weights that is removed at every moment, in [0, 1).
+        epochs: Length of the phase: a number of epochs, or a share of the epochs of
+            `fit`, which is rounded down. Defaults to 0.75.
+        interval: Steps between two changes. Defaults to 100.
+        fraction: Share of the kept weights that the first change would replace at step
+            0, in (0, 1]. Defaults to 0.3.
+        distribution: How many weights every tensor keeps: `"erk"`, `"uniform"` or a
+            dictionary from tensor path to sparsity. Defaults to `"erk"`.
+        seed: Seed of the first mask. Defaults to None: drawn from Python's generator,
+            which `keras.utils.set_random_seed` seeds.
+        verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
+        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
+        skip_output: Whether to leave out the output layers. Defaults to False.
+        embeddings: Whether to prune embedding tables too. Defaults to False.
+
+    Raises:
+        ValueError: If an argument is invalid, the model is sparser than asked for
+            already, the data does not tell its length, a tensor or every path through
+            the network would vanish, or the model's optimizer was given no gradient.
+        FloatingPointError: If the loss, a weight or a gradient becomes NaN or infinite
+            during the phase.
+
+    References:
+        - Evci et al. 2020, "Rigging the lottery: making all tickets winners" (arXiv
+          1911.11134), algorithm 1
+
+    Example:
+        >>> RigL(sparsity=0.95, seed=0).interval
+        100
+    """
+
+    sparsity: float
+    epochs: int | float = 0.75
+    interval: int = 100
+    fraction: float = 0.3
+    distribution: Distribution = "erk"
+    seed: int | None = None
+    verbose: int = 0
+    layers: LayerSelector = None
+    skip_output: bool = False
+    embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        validation.check_positive_integer(self.interval, "interval")
+        super().__post_init__()
+
+    def begin(self, state: State) -> None:
+        """Prepare to see gradients."""
+        super().begin(state)
+        self._gradients = DenseGradients(self.model, self._weights)
+        self._gradients.start(state.get("gradients"))
+
+    def prepare(self) -> None:
+        """Have the gradient of the coming step kept."""
+        self._gradients.arm()
+
+    def growth_scores(self, masks: Masks) -> dict[str, NDArray] | None:
+        """Return |dL/dw| of the last step."""
+        self._gradients.check_seen()
+        gradients = self._gradients.latest()
+        if gradients is None:
+            return None
+        self._gradients.disarm()
+        check_finite(gradients, "gradient")
+        return {path: np.abs(gradient) for path, gradient in gradients.items()}
+
+    def gathered(self) -> State:
+        """Return the gradient too if the next step begins with a change."""
+        return {**super().gathered(), "gradients": self._gradients.latest() or {}}
+
+    def end(self) -> None:
+        """Free the gradients."""
+        self._gradients.stop()
+
+
+@dataclass(eq=False, repr=False)
+class SET(_SparseTraining):
+    """Trains a network that is sparse from the first step, and rewires it at random.
+
+    Sparse evolutionary training. It starts from a random mask. Whenever a change is due
+    each tensor of n kept weights drops the `int(share * n)` smallest and grows as many
+    at random among the others. The share falls from `fraction` to 0 along a cosine,
+    `fraction / 2 * (1 + cos(pi * t / T))` at step t of the T steps of the phase, as
+    Evci et al. have it (constant in Mocanu et al., who also grow at random values).
+    The number of weights that a tensor keeps never changes. What grows begins at zero,
+    and so do its optimizer slots.
+
+    Args:
+        sparsity: Fraction of weights that is removed at every moment, in [0, 1).
+        epochs: Length of the phase: a number of epochs, or a share of the epochs of
+            `fit`, which is rounded down. Defaults to 0.75.
+        interval: Steps between two changes. Defaults to None: one at the end of every
+            epoch of the phase, whose t is the step at which the epoch began.
+        fraction: Share of the kept weights that a change at step 0 would replace, in
+            (0, 1]. Defaults to 0.3.
+        distribution: How many weights every tensor keeps: `"erk"`, `"uniform"` or a
+            dictionary from tensor path to sparsity. Defaults to `"erk"`.
+        seed: Seed of the first mask and of what grows. Defaults to None: drawn from
+            Python's generator, which `keras.utils.set_random_seed` seeds.
+        verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
+        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
+        skip_output: Whether to leave out the output layers. Defaults to False.
+        embeddings: Whether to prune embedding tables too. Defaults to False.
+
+    Raises:
+        ValueError: If an argument is invalid, the model is sparser than asked for
+            already, `interval` meets data of unknown length, or a tensor or every path
+            through the network would vanish.
+        FloatingPointError: If the loss or a weight becomes NaN or infinite during the
+            phase.
+
+    References:
+        - Mocanu et al. 2018, "Scalable training of artificial neural networks with
+          adaptive sparse connectivity" (arXiv 1707.04780), algorithm 1
+
+    Example:
+        >>> SET(sparsity=0.95, seed=0).fraction
+        0.3
+    """
+
+    sparsity: float
+    epochs: int | float = 0.75
+    interval: int | None = None
+    fraction: float = 0.3
+    distribution: Distribution = "erk"
+    seed: int | None = None
+    verbose: int = 0
+    layers: LayerSelector = None
+    skip_output: bool = False
+    embeddings: bool = False
+
+    def growth_scores(self, masks: Masks) -> dict[str, NDArray]:
+        """Return random numbers."""
+        index = self._changes + 1  # The first mask took the draws of index 0.
+        return {
+            path: candidate_scores(
+                masks[path].shape, candidate_key(self._seed, key, index)
+            )
+            for path, key in self.keys().items()
+        }
+
+
+def _check_phase(epochs: Any) -> int | float:
+    if isinstance(epochs, float):
+        if not 0 < epochs < 1:
+            raise ValueError(
+                "`epochs` must be a number of epochs or a share of the epochs of "
+                f"`fit`, in (0, 1). Received: epochs={epochs!r}"
+            )
+        return epochs
+    return check_epochs(epochs)

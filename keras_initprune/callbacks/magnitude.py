@@ -1,0 +1,143 @@
+"""The smallest weights go: more and more of them, or all at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_initprune import validation
+from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
+from keras_initprune.callbacks.phases import Masks, PruningCallback
+from keras_initprune.curves import cubic_sparsity
+from keras_initprune.distributions import Distribution, check_distribution
+from keras_initprune.prunable import LayerSelector
+from keras_initprune.ranking import gradual_masks
+
+
+class _Magnitude(PruningCallback):
+    """Base of the two: they differ in when they act."""
+
+    sparsity: float
+    distribution: Distribution
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        self.epochs = check_epochs(self.epochs)
+        self.sparsity = validation.check_sparsity(self.sparsity)
+        self.distribution = check_distribution(self.distribution, ranked=True)
+
+    def select(self, progress: float) -> Masks | None:
+        """Keep the largest weights, on the cubic curve."""
+        alive = self.masks()
+        scores: dict[str, NDArray] = {p: np.abs(w) for p, w in self.values().items()}
+        return gradual_masks(
+            check_scores(scores, alive, type(self).__name__),
+            alive,
+            self.start_sparsities,
+            self.sparsity,
+            progress,
+            cubic_sparsity,
+            self.distribution,
+        )
+
+
+@dataclass(eq=False, repr=False)
+class GradualMagnitude(_Magnitude):
+    """Removes the smallest weights while the network trains, on a cubic schedule.
+
+    With the sparsity s0 of the model when the phase begins, the sparsity at progress t
+    is `sparsity + (s0 - sparsity) * (1 - t) ** 3`, and exactly `sparsity` when the
+    phase ends. What has been removed stays removed.
+
+    Args:
+        sparsity: Fraction of weights removed when the phase ends, in [0, 1).
+        epochs: Length of the phase in epochs. Defaults to 6.
+        interval: Steps between two removals, or None for the ends of epochs. Defaults
+            to `"auto"`: ten removals in every epoch, the last one at its end, or only
+            that one where Keras does not know how many steps an epoch has. With
+            `steps_per_execution` in `compile` Keras only comes back after so many
+            steps, and a removal waits until then.
+        distribution: How weights compete: all with each other (`"global"`) or within
+            the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
+            path to sparsity). Defaults to `"erk"`.
+        verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
+        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
+        skip_output: Whether to leave out the output layers. Defaults to False.
+        embeddings: Whether to prune embedding tables too. Defaults to False.
+
+    Raises:
+        ValueError: If an argument is invalid, the model is sparser than asked for
+            already, `interval` meets data of unknown length, or a tensor or every path
+            through the network would vanish.
+        FloatingPointError: If the loss or a weight becomes NaN or infinite during the
+            phase.
+
+    References:
+        - Zhu and Gupta 2017, "To prune, or not to prune: exploring the efficacy of
+          pruning for model compression" (arXiv 1710.01878), equation 1
+
+    Example:
+        >>> GradualMagnitude(sparsity=0.95, epochs=4, interval=100).distribution
+        'erk'
+    """
+
+    sparsity: float
+    epochs: int = 6
+    interval: Interval = "auto"
+    distribution: Distribution = "erk"
+    verbose: int = 0
+    layers: LayerSelector = None
+    skip_output: bool = False
+    embeddings: bool = False
+
+
+@dataclass(eq=False, repr=False)
+class OneShotMagnitude(_Magnitude):
+    """Trains densely for the first epochs, then removes the smallest weights at once.
+
+    It is what K-starts with recombination tends to as k grows, and so the reference
+    that says what its random starts are worth.
+
+    Args:
+        sparsity: Fraction of weights to remove, in [0, 1).
+        epochs: Epochs after which they are removed. Defaults to 2.
+        distribution: How weights compete: all with each other (`"global"`) or within
+            the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
+            path to sparsity). Defaults to `"erk"`.
+        verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
+        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
+        skip_output: Whether to leave out the output layers. Defaults to False.
+        embeddings: Whether to prune embedding tables too. Defaults to False.
+
+    Raises:
+        ValueError: If an argument is invalid, the model is sparser than asked for
+            already, or a tensor or every path through the network would vanish.
+        FloatingPointError: If the loss or a weight becomes NaN or infinite before.
+
+    References:
+        - Han et al. 2015, "Learning both weights and connections for efficient neural
+          networks" (arXiv 1506.02626)
+
+    Example:
+        >>> OneShotMagnitude(sparsity=0.95, epochs=2).distribution
+        'erk'
+    """
+
+    sparsity: float
+    epochs: int = 2
+    distribution: Distribution = "erk"
+    verbose: int = 0
+    layers: LayerSelector = None
+    skip_output: bool = False
+    embeddings: bool = False
+
+    def select(self, progress: float) -> Masks | None:
+        """Keep the largest weights once the last epoch of the phase has ended."""
+        return super().select(progress) if progress == 1 else None
+
+    def describe(self, phase_epoch: int) -> str:
+        """Return that it waits, or what was removed."""
+        if phase_epoch < self.epochs:
+            return f"waits ({phase_epoch} of {self.epochs} epochs)"
+        return super().describe(phase_epoch)

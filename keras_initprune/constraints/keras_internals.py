@@ -1,0 +1,74 @@
+"""Everything that this package changes in Keras, in one place.
+
+Keras offers no hook for what masks need, so a few of its functions are wrapped when the
+package is imported, once per process. Models without masks never notice. `tests`
+would: a version of Keras in which one of them is missing cannot be pruned with.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras.src.saving import saving_lib
+
+from keras_initprune.constraints import loading, retracing
+from keras_initprune.constraints.gradient_masking import apply_masked
+from keras_initprune.constraints.guard import release_weight
+from keras_initprune.constraints.mask_constraint import MaskConstraint
+
+_WRAPPED = "_wrapped_by_keras_initprune"
+
+# What is wrapped: its owner, its name, and what is called with the original instead.
+WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    # Pruned weights get no gradient where it would reach others.
+    (keras.optimizers.Optimizer, "apply", apply_masked),
+    # Masks are applied by whichever model trains a weight, traced before or after.
+    (keras.Model, "make_train_function", retracing.make_train_function),
+    # Weights and masks are written in any order, all or none, and come back together.
+    (keras.Model, "load_weights", loading.load_weights),
+    (keras.layers.Layer, "set_weights", loading.set_weights),
+    (saving_lib, "_load_state", loading.load_state),
+)
+
+
+def wrap_keras() -> None:
+    """Wrap Keras' functions, if that has not been done in this process."""
+    for owner, name, wrapper in WRAPPERS:
+        original = getattr(owner, name, None)
+        if original is None:
+            raise ImportError(
+                f"keras_initprune does not know Keras {keras.__version__}: it has no "
+                f"`{name}` where other versions have it. Use a version of Keras that "
+                "keras_initprune was tested with."
+            )
+        if not hasattr(original, _WRAPPED):
+            setattr(owner, name, _wrapped(original, wrapper))
+    _guard_with_the_constraint()
+
+
+def _wrapped(original: Any, wrapper: Callable[..., Any]) -> Any:
+    @functools.wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    setattr(wrapped, _WRAPPED, True)
+    return wrapped
+
+
+def _guard_with_the_constraint() -> None:
+    """A weight is guarded from the moment at which a mask is its constraint."""
+    inherited = keras.Variable.constraint
+    if hasattr(inherited.fset, _WRAPPED):
+        return
+
+    def set_constraint(variable: Any, constraint: Any) -> None:
+        inherited.fset(variable, constraint)
+        if isinstance(constraint, MaskConstraint):
+            constraint.guard(variable)
+        else:
+            release_weight(variable)
+
+    setattr(set_constraint, _WRAPPED, True)
+    guarded = property(inherited.fget, set_constraint, doc=inherited.__doc__)
+    setattr(keras.Variable, "constraint", guarded)  # noqa: B010
