@@ -40,6 +40,8 @@ def test_compare_resumes_and_ends_in_a_table_and_a_figure(tmp_path):
     assert [run["method"] for run in runs] == ["dense", "random", "combination"]
     table = second.output[second.output.index("digits, perceptron") :]
     table = table[: table.index("Wrote")]
+    for shown in (table, (out / "results.md").read_text()):
+        assert "360 test images, too few to rank methods" in " ".join(shown.split())
     assert "combination" in table
     assert max(map(len, table.splitlines())) <= 80
     assert "| combination |" in re.sub(" +", " ", (out / "results.md").read_text())

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from keras_initprune.cli.console import PLAIN, Console
+from keras_initprune.experiments.progress import make_bar
 
 
 def shown(renderable, width=80, encoding="utf-8"):
@@ -72,3 +73,16 @@ def test_what_no_encoding_has_is_written_as_python_escapes_it():
         "Wrote \\udcff ± [bold]\n"
     )
     assert shown("Wrote ü", encoding="ascii") == "Wrote \\xfc\n"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_long_description_leaves_room_for_the_bar_and_the_time(width):
+    bar = make_bar(Console(width=width), speed_estimate_period=600)
+    bar.add_task("combination " * 20, total=20, completed=10, counted="10/20 trials")
+    lines = shown(bar.get_renderable(), width).splitlines()
+    assert len(lines) == 1
+    assert "10/20 trials" in lines[0]
+    assert "50%" in lines[0]
+    assert "-:--:--" in lines[0]
+    assert "\u2501" * 5 in lines[0]
+    assert "combination" in lines[0]

@@ -29,10 +29,13 @@ def benchmark(
     ] = None,
     pairs: Annotated[
         int | None,
-        typer.Option(min=1, help="Interleaved pairs of every timing; 15, quick 3."),
+        typer.Option(
+            min=1, max=1_000_000, help="Interleaved pairs of every timing; 15, quick 3."
+        ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=0, help="Threads of an operation; 0 for all cores.")
+        int,
+        typer.Option(min=0, max=1024, help="Threads of an operation; 0 for all cores."),
     ] = 1,
 ) -> None:
     """Measure what pruning costs and saves, as ratios of two sides in one run."""

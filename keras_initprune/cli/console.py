@@ -52,6 +52,7 @@ class Console(RichConsole):
         options = options or self.options
         if (
             isinstance(renderable, Table)
+            and renderable.show_header  # Progress bars are tables without.
             and self._needed(renderable) > options.max_width
         ):
             renderable = Group(*self._lines(renderable))

@@ -40,6 +40,8 @@ Distribution = Annotated[
     ),
 ]
 
+_FOREVER = 1e9
+
 
 def split(texts: Sequence[str]) -> list[str]:
     """Return the items of an option that takes commas and repetition."""
@@ -59,3 +61,17 @@ def _number(text: str, name: str) -> float:
         raise ValueError(
             f"`{name}` must be numbers in [0, 1). Received: {text!r}"
         ) from None
+
+
+def duration(value: float, name: str) -> float:
+    """Return a time in any unit, or raise unless it is above zero and comes to an end.
+
+    Example:
+        >>> duration(60.0, "patience")
+        60.0
+    """
+    if not 0 < value < _FOREVER:
+        raise ValueError(
+            f"`{name}` must be above 0 and below {_FOREVER:g}. Received: {name}={value}"
+        )
+    return value

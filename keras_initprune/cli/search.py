@@ -117,6 +117,9 @@ def search(
         weight_decay=weight_decay,
     )
     fractions = options.numbers(sparsities, "sparsities")
+    options.duration(patience, "patience")
+    if minutes is not None:
+        options.duration(minutes, "minutes")
     _check_use("sparsity", sparsity, objective, ("accuracy_at_sparsity",))
     _check_use("tolerance", tolerance, objective, ("sparsity_within_tolerance",))
     _check_use("address", address, role, ("chief", "worker"))

@@ -51,6 +51,7 @@ def study(
         from keras_initprune.validation import check_positive_integer
     from keras_initprune.cli.console import Console
 
+    check_positive_integer(workers, "workers")
     count = None if seeds is None else check_positive_integer(seeds, "seeds")
     console = Console()
     folder = out or file.parent

@@ -84,6 +84,9 @@ CONTROLS = (
     "random_fitness",
 )
 
+# The positive numbers that float32 has, but for subnormal ones.
+_SMALLEST, _LARGEST = 2.0**-126, 2.0**127
+
 # The names of arguments of the callbacks, which cannot be imported without TensorFlow.
 FITNESS = ("magnitude", "gradient", "combined")
 SELECTIONS = ("network", "layer", "unit", "recombine")
@@ -172,6 +175,11 @@ class Configuration:
             raise ValueError(
                 f"`prune_epochs` must not exceed `epochs`={self.epochs}. "
                 f"Received: prune_epochs={self.prune_epochs}"
+            )
+        if not _SMALLEST <= self.learning_rate <= _LARGEST:
+            raise ValueError(
+                f"`learning_rate` must be from {_SMALLEST:g} to {_LARGEST:g}, as 32 "
+                f"bits have it. Received: learning_rate={self.learning_rate!r}"
             )
 
     @property

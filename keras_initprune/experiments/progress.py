@@ -8,6 +8,7 @@ from typing import Any, Self
 import keras
 import rich.progress
 from rich.console import Console
+from rich.table import Column
 
 from keras_initprune.experiments.configuration import Configuration
 from keras_initprune.experiments.methods import trainings
@@ -151,11 +152,17 @@ def make_bar(console: Console, speed_estimate_period: float) -> rich.progress.Pr
         speed_estimate_period: Seconds that the estimate of the time left looks back.
     """
     return rich.progress.Progress(
-        rich.progress.TextColumn("{task.fields[counted]}"),
-        rich.progress.BarColumn(bar_width=None),
-        rich.progress.TaskProgressColumn(),
-        rich.progress.TimeRemainingColumn(),
-        rich.progress.TextColumn("{task.description}"),
+        rich.progress.TextColumn(
+            "{task.fields[counted]}", table_column=Column(no_wrap=True)
+        ),
+        rich.progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        rich.progress.TaskProgressColumn(table_column=Column(no_wrap=True)),
+        rich.progress.TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        # A long description gives way, so that the bar and the time left stay.
+        rich.progress.TextColumn(
+            "{task.description}",
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2),
+        ),
         console=console,
         transient=True,
         expand=True,
