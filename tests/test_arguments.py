@@ -153,8 +153,8 @@ VALID = {
         "rounds": 1,
         "verbose": 0,
     },
-    "prune": lambda folder: {"method": "force", "data": (X, Y)},
-    "pruning_masks": lambda folder: {"method": "force", "data": (X, Y)},
+    "prune": lambda folder: {"method": "snip", "data": (X, Y)},
+    "pruning_masks": lambda folder: {"method": "snip", "data": (X, Y)},
     "score_weights": lambda folder: {"method": "snip", "data": (X, Y)},
     "register_prunable": lambda folder: {"layer_class": Own, "weights": ("w",)},
     "remove_masks": lambda folder: {"model": masked_model()},
@@ -218,7 +218,7 @@ SHAPES = {("score_weights", "data"), ("prune", "data"), ("pruning_masks", "data"
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("name", "argument"), cases())
+@pytest.mark.parametrize(("name", "argument"), list(cases()))
 def test_a_wrong_argument_is_named(name, argument, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_initprune.prunable._REGISTERED", {})
     monkeypatch.chdir(tmp_path)

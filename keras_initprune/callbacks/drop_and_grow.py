@@ -250,11 +250,11 @@ class SET(_SparseTraining):
 
 
 def _check_phase(epochs: Any) -> int | float:
-    if isinstance(epochs, float):
+    if isinstance(epochs, float | np.floating):
         if not 0 < epochs < 1:
             raise ValueError(
                 "`epochs` must be a number of epochs or a share of the epochs of "
                 f"`fit`, in (0, 1). Received: epochs={epochs!r}"
             )
-        return epochs
+        return float(epochs)
     return check_epochs(epochs)
