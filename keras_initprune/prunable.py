@@ -116,8 +116,10 @@ class PrunableWeight:
 
     @property
     def is_computed(self) -> bool:
-        """Whether the layer computes the tensor from others, as LoRA does."""
-        return not isinstance(self.variable, keras.Variable)
+        """Whether the layer computes the tensor from others, as LoRA and int8 do."""
+        if not isinstance(self.variable, keras.Variable):
+            return True
+        return not keras.backend.is_float_dtype(self.variable.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -379,16 +381,16 @@ def weights_of_layer(layer: keras.Layer) -> Iterator[PrunableWeight]:
     Their paths begin with the layer's name, for nothing is known of a model around it.
     """
     for attribute, constraint_attribute in _weight_attributes(layer):
-        variable = getattr(layer, attribute)
-        if isinstance(variable, keras.Variable):
-            yield PrunableWeight(
-                path=f"{layer.name}/{variable.name}",
-                key=attribute,
-                layer=layer,
-                attribute=attribute,
-                constraint_attribute=constraint_attribute,
-                unit_axes=_unit_axes(layer, attribute),
-            )
+        weight = PrunableWeight(
+            path=f"{layer.name}/{attribute}",
+            key=attribute,
+            layer=layer,
+            attribute=attribute,
+            constraint_attribute=constraint_attribute,
+            unit_axes=_unit_axes(layer, attribute),
+        )
+        if not weight.is_computed:
+            yield weight
 
 
 def _walk(parent: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
