@@ -4,6 +4,7 @@ What they remove is up to the methods. From `fit` to a mask it is two files: the
 below, in the order in which Keras calls them, ask `select` of the method for masks.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields
@@ -164,16 +165,15 @@ class PruningCallback(keras.callbacks.Callback):
         if self._every is None or not 0 <= phase_epoch < self.phase_epochs:
             return
         step = phase_epoch * self.params["steps"] + batch
-        if self._is_due(step):
+        if step >= self._next_step:
             masks = self.select(step / (self.phase_epochs * self.params["steps"]))
             if masks is not None:
-                self._last_step = step
-                self._changes += 1
+                self._note_change(step)
             if masks:
                 # Whether paths remain is checked once per epoch: it takes longer.
-                constraints.set_masks(self.model, masks)
+                constraints.change_masks(self.model, self._weights, masks)
                 self._is_checked = False
-        if self._is_due(step + self.model.steps_per_execution):
+        if step + self.model.steps_per_execution >= self._next_step:
             self.prepare()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -248,8 +248,7 @@ class PruningCallback(keras.callbacks.Callback):
 
     def masks(self) -> Masks:
         """Return the current masks of the weights that this callback prunes."""
-        masks = constraints.get_masks(self.model)
-        return {path: masks[path] for path in self._weights}
+        return constraints.masks_of(self._weights)
 
     def values(self) -> dict[str, NDArray]:
         """Return the values of the weights that this callback prunes.
@@ -320,7 +319,8 @@ class PruningCallback(keras.callbacks.Callback):
                 f"`fit`. Received: interval={self.interval}"
             )
         counts = [int(number) for number in state.get("counts", (0, 0, False))]
-        self._last_step, self._changes, self._has_started = *counts[:2], bool(counts[2])
+        self._changes, self._has_started = counts[1], bool(counts[2])
+        self._set_last_step(counts[0])
         starts = state.get("start_sparsities", {})
         self.start_sparsities = {path: s.item() for path, s in starts.items()}
         self.begin(state)
@@ -347,8 +347,7 @@ class PruningCallback(keras.callbacks.Callback):
         if is_due or is_last:
             masks = self.select(phase_epoch / self.phase_epochs)
         if is_due and masks is not None:
-            self._last_step = phase_epoch * (self.params.get("steps") or 0)
-            self._changes += 1
+            self._note_change(phase_epoch * (self.params.get("steps") or 0))
         if masks:
             self._apply(masks)
         elif not self._is_checked:
@@ -380,9 +379,9 @@ class PruningCallback(keras.callbacks.Callback):
                 "put `BackupAndRestore` before the pruning callbacks."
             )
 
-    def _apply(self, masks: Mapping[str, Mask]) -> None:
+    def _apply(self, masks: Masks) -> None:
         self._check_masks({**self.masks(), **masks})
-        constraints.set_masks(self.model, masks)
+        constraints.change_masks(self.model, self._weights, masks)
 
     def _removed(self, before: int) -> str:
         after, size = self.kept(), self._size()
@@ -391,8 +390,15 @@ class PruningCallback(keras.callbacks.Callback):
             f"(sparsity {1.0 - after / size:.4f})"
         )
 
-    def _is_due(self, step: int) -> bool:
-        return step // self._every > self._last_step // self._every
+    def _note_change(self, step: int) -> None:
+        self._changes += 1
+        self._set_last_step(step)
+
+    def _set_last_step(self, step: int) -> None:
+        self._last_step = step
+        if self._every is not None:
+            # Once per change: it is compared with in every step.
+            self._next_step = math.ceil((step // self._every + 1) * self._every)
 
     def _steps_between_changes(self) -> Any:
         if self.interval != "auto":

@@ -19,10 +19,12 @@ from keras_initprune.constraints.optimizers import (
     updating_optimizers,
 )
 from keras_initprune.constraints.projection import (
+    change_masks,
     find_leaks,
     get_masks,
     mask_variable,
     masked_weights,
+    masks_of,
     project,
     set_masks,
 )
@@ -31,6 +33,7 @@ wrap_keras()
 
 __all__ = [
     "MaskConstraint",
+    "change_masks",
     "check_training_is_supported",
     "copy_weights",
     "find_leaks",
@@ -41,6 +44,7 @@ __all__ = [
     "install_masks",
     "mask_variable",
     "masked_weights",
+    "masks_of",
     "project",
     "remove_masks",
     "restore_masks",

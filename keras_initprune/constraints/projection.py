@@ -42,10 +42,12 @@ def get_masks(model: keras.Model) -> Masks:
         >>> get_masks(model)
         {}
     """
-    return {
-        path: ops.convert_to_numpy(mask_variable(weight)).astype(bool)
-        for path, weight in masked_weights(model).items()
-    }
+    return masks_of(masked_weights(model))
+
+
+def masks_of(weights: Mapping[str, PrunableWeight]) -> Masks:
+    """Return the masks of weights that carry some, by path."""
+    return {path: _mask_of(weight) for path, weight in weights.items()}
 
 
 def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
@@ -79,11 +81,28 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
             f"returns. Received: masks={masks!r}"
         )
     checked = {path: _check_mask(path, mask, weights) for path, mask in masks.items()}
-    # What a removed weight's slots have gathered must not come back with it.
-    project(model)
-    for path, mask in checked.items():
+    change_masks(model, weights, checked)
+
+
+def change_masks(
+    model: keras.Model, weights: Mapping[str, PrunableWeight], masks: Masks
+) -> None:
+    """Do what `set_masks` does, for weights that are known and masks that are checked.
+
+    Args:
+        model: The model.
+        weights: By tensor path, the weights that `masks` names, or more.
+        masks: From tensor path to mask.
+    """
+    slots = optimizer_slots(model)
+    for path, mask in masks.items():
+        variable = weights[path].variable
+        # What a removed weight's slots have gathered must not come back with it, and
+        # its value cannot: a guarded weight is zero wherever its mask removes it.
+        stays = ops.convert_to_tensor(mask & _mask_of(weights[path]))
         mask_variable(weights[path]).assign(mask)
-    project(model)
+        for slot, pruned in slots.get(id(variable), ()):
+            slot.assign(ops.where(stays, slot, ops.cast(pruned, slot.dtype)))
 
 
 def project(model: keras.Model) -> None:
@@ -137,6 +156,10 @@ def find_leaks(model: keras.Model) -> dict[str, int]:
         )
     }
     return {path: count for path, count in leaks.items() if count}
+
+
+def _mask_of(weight: PrunableWeight) -> Mask:
+    return ops.convert_to_numpy(mask_variable(weight)).astype(bool)
 
 
 def _check_mask(

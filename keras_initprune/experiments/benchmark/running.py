@@ -17,6 +17,7 @@ from keras_initprune.experiments.benchmark import (
     end_to_end,
     exports,
     masks,
+    removing,
     selection,
     showing,
     sparse_execution,
@@ -35,6 +36,7 @@ Measure = Callable[[Sizes], Iterator[Measurement]]
 
 MEASURES: Mapping[str, Measure] = {
     "masks": masks.measure,
+    "removing": removing.measure,
     "selection": selection.measure,
     "compaction": compaction.measure,
     "exports": exports.measure,
