@@ -41,7 +41,6 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
         RandomPruning,
         RigL,
     )
-    from keras_initprune.compaction import compact, compaction_report
     from keras_initprune.constraints import (
         MaskConstraint,
         find_leaks,
@@ -52,13 +51,15 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
         restore_masks,
         set_masks,
     )
-    from keras_initprune.export import export
-    from keras_initprune.lottery import lottery_ticket
-    from keras_initprune.prunable import register_prunable
+    from keras_initprune.constraints.weights import register_prunable
+    from keras_initprune.deploy.compaction import compact, compaction_report
+    from keras_initprune.deploy.export import export
+    from keras_initprune.deploy.fit_sparse import fit_sparse
+    from keras_initprune.deploy.sparse.conversion import to_dense, to_sparse
+    from keras_initprune.deploy.sparse.layer import SparseDense
+    from keras_initprune.paths.report import report, sparsity
     from keras_initprune.pruning import prune, pruning_masks, score_weights
-    from keras_initprune.report import report, sparsity
-    from keras_initprune.sparse import SparseDense, to_dense, to_sparse
-    from keras_initprune.sparse_training import fit_sparse
+    from keras_initprune.research.lottery import lottery_ticket
 
 
 __all__ = [

@@ -66,7 +66,7 @@ sys.modules["keras"] = None
 import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name: None if name == "keras" else find(name)
-import keras_initprune.numpy_runtime
+import keras_initprune.deploy.numpy_runtime
 """
     process = run(code, KERAS_BACKEND="jax")
     assert process.returncode == 0, process.stderr

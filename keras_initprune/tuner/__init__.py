@@ -1,5 +1,6 @@
 """KerasTuner searches k and p, for networks that become sparse while they train."""
 
+from keras_initprune.tuner.front import plot_front
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import (
     AccuracyAtSparsity,
@@ -8,7 +9,6 @@ from keras_initprune.tuner.objectives import (
 )
 from keras_initprune.tuner.results import SearchResults
 from keras_initprune.tuner.space import PruningSpace
-from keras_initprune.tuner.summary import plot_front
 from keras_initprune.tuner.tuners import PruningTuner
 
 __all__ = [
