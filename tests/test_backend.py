@@ -47,7 +47,7 @@ def test_another_backend_is_refused_if_keras_is_imported_already():
 @needs_jax
 def test_another_backend_is_refused_if_a_file_names_it(tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "numpy"}))
-    process = run("import keras_initprune", KERAS_HOME=str(tmp_path))
+    process = run("import keras_initprune, keras", KERAS_HOME=str(tmp_path))
     assert_refused(process, "numpy")
 
 

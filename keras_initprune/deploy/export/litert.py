@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from keras_initprune.deploy.compaction.rebuild import copy, make_plan
 from keras_initprune.deploy.compaction.rule import Change
 from keras_initprune.deploy.export.quiet import quiet
+from keras_initprune.extras import needs
 from keras_initprune.graphs.graph import call_counts, is_graph
 from keras_initprune.paths.inputs import example_call
 
@@ -169,11 +170,6 @@ def _in_order(names: Any) -> list[str]:
 
 
 def _interpreter_module() -> Any:
-    try:
-        from ai_edge_litert import interpreter as module
-    except ImportError as error:
-        raise ImportError(
-            "LiteRT files are run before they are kept, for which `ai-edge-litert` is "
-            "missing: pip install 'keras_initprune[litert]'"
-        ) from error
-    return module
+    with needs("litert"):
+        from ai_edge_litert import interpreter
+    return interpreter

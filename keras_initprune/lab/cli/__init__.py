@@ -4,16 +4,19 @@ One file per command. TensorFlow takes seconds to load, so only the commands tha
 it import it, and only after their arguments have been read.
 """
 
-from keras_initprune.lab.cli import (
-    compare,
-    export,
-    prepare_data,
-    report,
-    search,
-    study,
-    train,
-)
-from keras_initprune.lab.cli.app import app
+from keras_initprune.extras import needs
+
+with needs("lab"):
+    from keras_initprune.lab.cli import (
+        compare,
+        export,
+        prepare_data,
+        report,
+        search,
+        study,
+        train,
+    )
+    from keras_initprune.lab.cli.app import app
 
 __all__ = ["app", "main"]
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from keras_initprune.extras import needs
 from keras_initprune.lab.cli.console import PLAIN
 from keras_initprune.lab.cli.terminal import BAD_INPUT, INTERRUPTED, fail
 
@@ -23,10 +24,17 @@ class _Group(TyperGroup):
                 # A letter that a terminal does not have is no reason to stop.
                 stream.reconfigure(errors=PLAIN)
         try:
-            code = super().main(*args, **{**kwargs, "standalone_mode": False})
+            with needs("lab"):
+                code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (KeyboardInterrupt, typer.Abort):
             fail("Interrupted.", INTERRUPTED)
-        except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        except (
+            ValueError,
+            OSError,
+            RuntimeError,
+            FloatingPointError,
+            ImportError,
+        ) as error:
             if os.environ.get("INITPRUNE_TRACEBACK"):
                 raise
             fail(f"Error: {error}", BAD_INPUT)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_initprune.extras import needs
 from keras_initprune.lab.datasets.dataset import Split
 
 MAXIMUM = 16.0
@@ -24,8 +25,9 @@ def read() -> tuple[Split, Split]:
         Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI
         machine learning repository, 1998.
     """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    with needs("lab"):
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
     digits = load_digits()
     images = digits.images[..., np.newaxis]

@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from keras_initprune.extras import needs
 from keras_initprune.lab.datasets import idx
 from keras_initprune.lab.datasets.dataset import Split
 from keras_initprune.validation import check_choice
@@ -101,7 +102,8 @@ def _prepared_builder(
     data_dir: str | PathLike[str] | None,
     tfds_dir: str | PathLike[str] | None,
 ) -> Any:
-    import tensorflow_datasets as tfds
+    with needs("lab"):
+        import tensorflow_datasets as tfds
 
     # TFDS itself reads TFDS_DATA_DIR only once, when it is first imported.
     directory = tfds_dir or os.environ.get("TFDS_DATA_DIR")

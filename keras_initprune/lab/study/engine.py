@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 from rich.console import Console
 
+from keras_initprune.extras import needs
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.interrupts import end_with, kill_as_interrupt
 from keras_initprune.lab.runs.progress import Progress, make_progress
@@ -155,11 +156,7 @@ def _backend(scheduler: str | None) -> Iterator[None]:
     if scheduler is None:
         yield
         return
-    try:
+    with needs("cluster"):
         from distributed import Client
-    except ImportError as error:
-        raise ImportError(
-            "A Dask scheduler needs `pip install 'keras_initprune[cluster]'`."
-        ) from error
     with Client(scheduler), joblib.parallel_config("dask"):
         yield
