@@ -93,7 +93,7 @@ def option_table(name: str) -> str:
     """Return what a command takes, as a Markdown table."""
     import typer
 
-    from keras_initprune.cli import app
+    from keras_initprune.lab.cli import app
 
     command = typer.main.get_command(app).commands[name]
     rows = ["| option | what it is | default |", "| --- | --- | --- |"]

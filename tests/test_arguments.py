@@ -220,7 +220,7 @@ SHAPES = {("score_weights", "data"), ("prune", "data"), ("pruning_masks", "data"
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "argument"), list(cases()))
 def test_a_wrong_argument_is_named(name, argument, tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_initprune.prunable._REGISTERED", {})
+    monkeypatch.setattr("keras_initprune.constraints.weights._REGISTERED", {})
     monkeypatch.chdir(tmp_path)
     for label, make in VALUES.items():
         if label == "array" and (name, argument) in SHAPES:

@@ -47,7 +47,7 @@ def test_another_backend_is_refused_if_keras_is_imported_already():
 @needs_jax
 def test_another_backend_is_refused_if_a_file_names_it(tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "numpy"}))
-    process = run("import keras_initprune", KERAS_HOME=str(tmp_path))
+    process = run("import keras_initprune, keras", KERAS_HOME=str(tmp_path))
     assert_refused(process, "numpy")
 
 
@@ -66,7 +66,7 @@ sys.modules["keras"] = None
 import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name: None if name == "keras" else find(name)
-import keras_initprune.numpy_runtime
+import keras_initprune.deploy.numpy_runtime
 """
     process = run(code, KERAS_BACKEND="jax")
     assert process.returncode == 0, process.stderr

@@ -16,16 +16,16 @@ from keras_initprune import (
     export,
     get_masks,
     install_masks,
-    numpy_runtime,
     prune,
     set_masks,
     to_sparse,
 )
-from keras_initprune.datasets import idx
-from keras_initprune.experiments import training
-from keras_initprune.lottery.rewinding import Snapshot
-from keras_initprune.lottery.storage import Storage
-from keras_initprune.sparse import SparseDense
+from keras_initprune.deploy import numpy_runtime
+from keras_initprune.deploy.sparse.layer import SparseDense
+from keras_initprune.lab.datasets import idx
+from keras_initprune.lab.runs import training
+from keras_initprune.research.lottery.rewinding import Snapshot
+from keras_initprune.research.lottery.storage import Storage
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
-from keras_initprune.masks import Mask
+from keras_initprune.arrays.masks import Mask
 
 # Steps, None for the ends of epochs, or what suits the length of an epoch.
 Interval = int | Literal["auto"] | None

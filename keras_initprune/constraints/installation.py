@@ -13,7 +13,7 @@ from keras_initprune.constraints.projection import (
     set_masks,
 )
 from keras_initprune.constraints.retracing import masks_changed
-from keras_initprune.prunable import (
+from keras_initprune.constraints.weights import (
     LayerSelector,
     PrunableWeight,
     prunable_weights,

@@ -15,7 +15,7 @@ from keras_initprune.constraints.guard import GuardedMask, all_or_nothing
 from keras_initprune.constraints.installation import install_mask, strategy_scope
 from keras_initprune.constraints.mask_constraint import CHECKSUM, MaskConstraint
 from keras_initprune.constraints.projection import mask_variable
-from keras_initprune.prunable import PrunableWeight, weights_of_layer
+from keras_initprune.constraints.weights import PrunableWeight, weights_of_layer
 
 
 def load_weights(

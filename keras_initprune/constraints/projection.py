@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints.mask_constraint import MaskConstraint
 from keras_initprune.constraints.optimizers import optimizer_slots
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import PrunableWeight, maskable_weights
+from keras_initprune.constraints.weights import PrunableWeight, maskable_weights
 
 Masks = dict[str, Mask]
 

@@ -11,15 +11,15 @@ import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 
-from keras_initprune.criteria.objective import computing_in
-from keras_initprune.liveness.inputs import example_call
-from keras_initprune.liveness.substitutes import (
+from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.criteria.training_loss import computing_in
+from keras_initprune.paths.inputs import example_call
+from keras_initprune.paths.substitutes import (
     EXTREMA,
     SOURCES,
     replaced,
     returns_indices,
 )
-from keras_initprune.prunable import PrunableWeight
 
 _DTYPE = "float64"
 # What these return never exceeds 1, whatever flows into them.

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 from tensorflow.python.ops import nn_impl
 
-from keras_initprune.liveness.substitutes import replaced
+from keras_initprune.paths.substitutes import replaced
 
 _TF_MOMENTS = nn_impl.moments
 _lock = threading.Lock()

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_initprune import criteria, patterns, validation
-from keras_initprune.distributions import Distribution, check_distribution
-from keras_initprune.prunable import PrunableWeight
+from keras_initprune import criteria, validation
+from keras_initprune.arrays import patterns
+from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.constraints.weights import PrunableWeight
 
 _ENDS = ("first", "last")
 

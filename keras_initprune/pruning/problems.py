@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import constraints, criteria, validation
-from keras_initprune.criteria.batches import Batch, collect_batches
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import LayerSelector, PrunableWeight, prunable_weights
+from keras_initprune.arrays.masks import Mask
+from keras_initprune.constraints.weights import (
+    LayerSelector,
+    PrunableWeight,
+    prunable_weights,
+)
+from keras_initprune.criteria.data import Batch, collect_batches
 
 Masks = dict[str, Mask]
 

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune import constraints, criteria, patterns, validation
-from keras_initprune.distributions import Distribution
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import LayerSelector, warn_of_left_out
+from keras_initprune import constraints, criteria, validation
+from keras_initprune.arrays import patterns
+from keras_initprune.arrays.distributions import Distribution
+from keras_initprune.arrays.masks import Mask
+from keras_initprune.constraints.weights import LayerSelector, warn_of_left_out
 from keras_initprune.pruning import arguments
 from keras_initprune.pruning.groups import make_groups, select_masks
 from keras_initprune.pruning.guards import check_paths

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import criteria
-from keras_initprune.masks import Mask
+from keras_initprune.arrays.masks import Mask
 from keras_initprune.pruning.groups import Group
 
 Arrays = Mapping[str, NDArray]

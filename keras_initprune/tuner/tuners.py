@@ -13,7 +13,7 @@ from keras_tuner import errors
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_initprune.files import write_atomically
-from keras_initprune.tuner import distribution, objectives, oracles, roles, serving
+from keras_initprune.tuner import objectives, oracles, roles, serving, strategies
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import SearchObjective
 from keras_initprune.tuner.watching import Watcher
@@ -104,7 +104,7 @@ class PruningTuner(keras_tuner.Tuner):
         self.patience = _check_positive(patience, "patience") or 60.0
         self.algorithm = algorithm
         self.watcher = watcher or Watcher()
-        strategy = distribution.get("none" if strategy is None else strategy)
+        strategy = strategies.get("none" if strategy is None else strategy)
         arguments: dict[str, Any] = {
             "objective": objectives.get(objective),
             "max_trials": check_positive_integer(max_trials, "max_trials"),
@@ -248,7 +248,7 @@ class PruningTuner(keras_tuner.Tuner):
         return model
 
     def _load_checkpoint(self, model: keras.Model, trial_id: str) -> keras.Model:
-        with distribution.scope(self.distribution_strategy):
+        with strategies.scope(self.distribution_strategy):
             # Keras leaves out the state of an optimizer that has none yet, and with it
             # the place in the learning rate's schedule.
             model.optimizer.build(model.trainable_variables)
