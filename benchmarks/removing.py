@@ -7,10 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune import callbacks, constraints, models
-from keras_initprune.datasets import pipeline
-from benchmarks.measurement import Measurement, paired
 from benchmarks.sizes import Sizes
+from keras_initprune import callbacks, constraints
+from keras_initprune.lab import models
+from keras_initprune.lab.datasets import pipeline
+from keras_initprune.lab.measurement import Measurement, paired
 
 BATCH_SIZE = 100
 IMAGE_SHAPE = (28, 28, 1)
