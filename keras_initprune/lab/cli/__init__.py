@@ -18,7 +18,7 @@ with needs("lab"):
     )
     from keras_initprune.lab.cli.app import app
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app.command(help=compare.HELP)(compare.compare)
 app.command()(train.train)
@@ -27,8 +27,3 @@ app.command(help=study.HELP)(study.study)
 app.command()(report.report)
 app.command(help=export.HELP)(export.export)
 app.command()(prepare_data.prepare_data)
-
-
-def main() -> None:
-    """Run the command line."""
-    app()
