@@ -15,6 +15,7 @@ from pathlib import Path
 if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("keras"):
     from keras_initprune.callbacks import (
         SET,
+        Combination,
         DissipatingGradients,
         GradualMagnitude,
         KStarts,
@@ -42,6 +43,7 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
 
 __all__ = [
     "SET",
+    "Combination",
     "DissipatingGradients",
     "GradualMagnitude",
     "KStarts",

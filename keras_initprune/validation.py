@@ -39,6 +39,20 @@ def check_fraction(fraction: Any, name: str = "fraction") -> float:
     return float(fraction)
 
 
+def check_share(share: Any, name: str) -> float:
+    """Return `share` as a float, or raise unless it lies in [0, 1].
+
+    Example:
+        >>> check_share(0.0, "restarts")
+        0.0
+    """
+    if not _is_real(share) or not 0 <= share <= 1:
+        raise ValueError(
+            f"`{name}` must be a number in [0, 1]. Received: {name}={share!r}"
+        )
+    return float(share)
+
+
 def check_positive_integer(value: Any, name: str) -> int:
     """Return `value` as an int, or raise unless it lies in [1, 2**31).
 
