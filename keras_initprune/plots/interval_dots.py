@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from keras_initprune.plots.error_lines import (
+from keras_initprune.plots.errors import (
     drawn_interval,
     label_logarithms,
     needs_logarithm,

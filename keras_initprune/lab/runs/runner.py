@@ -16,12 +16,14 @@ from keras_initprune import constraints
 from keras_initprune.callbacks import description
 from keras_initprune.lab import datasets, models
 from keras_initprune.lab.runs import methods
-from keras_initprune.lab.runs.audit import Audit
+from keras_initprune.lab.runs.callbacks import (
+    Audit,
+    InitialPruning,
+    LotteryRounds,
+    MaskFitness,
+)
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
 from keras_initprune.lab.runs.controls import control_masks
-from keras_initprune.lab.runs.initial_pruning import InitialPruning
-from keras_initprune.lab.runs.lottery_rounds import LotteryRounds
-from keras_initprune.lab.runs.mask_fitness import MaskFitness
 from keras_initprune.lab.runs.small_networks import small_widths
 from keras_initprune.paths.report import report
 from keras_initprune.research import sanity_checks

@@ -1,0 +1,293 @@
+"""Test errors of methods, as lines with intervals against sparsity or any setting."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from keras_initprune.plots.figure import new_axis
+from keras_initprune.plots.intervals import mean_and_half_width
+from keras_initprune.plots.style import (
+    BLACK,
+    DASHES,
+    MethodStyle,
+    add_legend,
+    in_order,
+    method_styles,
+    tidy,
+)
+
+# Of two values the interval is more than six times as wide as they are apart to either
+# side: it would press all else on the axis flat.
+_FEWEST_WITH_INTERVAL = 3
+
+
+def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
+    """Return a measure that all runs have: its key, what to multiply with, its name.
+
+    Args:
+        records: Runs.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for key, factor, label in (
+        ("test_error", 100.0, "Test error (%)"),
+        ("test_mse", 1000.0, r"Test mean squared error ($\times$ 1000)"),
+    ):
+        if records and all(key in record for record in records):
+            return key, factor, label
+    raise ValueError(
+        "`records` must be runs that all have 'test_error' or all have 'test_mse'. "
+        f"Received: {len(records)} records"
+    )
+
+
+def drawn_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the half-width to draw: 0 where there are too few values.
+
+    Args:
+        values: The measurements, one per seed.
+
+    Example:
+        >>> drawn_interval([1.0, 2.0])
+        (1.5, 0.0)
+    """
+    mean, half_width = mean_and_half_width(values)
+    return mean, half_width if len(values) >= _FEWEST_WITH_INTERVAL else 0.0
+
+
+def draw_line(
+    axis: Axes,
+    places: Sequence[float],
+    values: Sequence[Sequence[float]],
+    style: MethodStyle,
+) -> None:
+    """Draw means with their 95 % t-intervals, from three values on.
+
+    Args:
+        axis: The axis.
+        places: Where the points are, along the axis.
+        values: The values of each point, one per seed.
+        style: How to draw them.
+    """
+    means, half_widths = zip(*map(drawn_interval, values), strict=True)
+    solid = style.line == "-"
+    axis.errorbar(
+        places,
+        means,
+        half_widths,
+        label=style.label,
+        color=style.colour,
+        marker=style.marker,
+        linestyle=style.line,
+        markersize=7,
+        markeredgecolor=style.colour if style.is_stroke else "white",
+        markeredgewidth=1.4 if style.is_stroke else 0.7,
+        linewidth=1.6 if solid else 1.2,
+        elinewidth=1.2,
+        capsize=2.5,
+        zorder=4 if solid else 3,
+    )
+
+
+def needs_logarithm(means: Sequence[float]) -> bool:
+    """Return whether one value would press all others flat on a linear scale.
+
+    Example:
+        >>> needs_logarithm([2.0, 3.0]), needs_logarithm([2.0, 90.0])
+        (False, True)
+    """
+    return min(means) > 0 and max(means) > 4 * min(means)
+
+
+def label_logarithms(axis: Axis) -> None:
+    """Label an axis that is logarithmic with plain numbers.
+
+    Args:
+        axis: The horizontal or vertical axis of a figure.
+    """
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def space_by_density(axis: Axes, sparsities: Collection[float]) -> None:
+    """Space sparsities by the logarithm of what is left, from dense to sparse.
+
+    The axis is one of densities: draw a sparsity at `1 - sparsity`.
+
+    Args:
+        axis: The axis.
+        sparsities: Which to label.
+    """
+    axis.set_xscale("log")
+    densities = sorted(1 - sparsity for sparsity in sparsities)
+    if densities:
+        # The limits come first: points of one sparsity alone have no extent.
+        axis.set_xlim(densities[-1] * 1.25, densities[0] / 1.25)
+    axis.xaxis.set_major_locator(FixedLocator(densities))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda density, _: f"{round(100 * (1 - density), 3):g} %")
+    )
+    axis.set_xlabel("Sparsity")
+
+
+def apart(sparsities: Collection[float]) -> list[float]:
+    """Return sparsities to label, so far apart that the labels do not overlap.
+
+    Example:
+        >>> apart([0.95, 0.951, 0.9])
+        [0.9, 0.95]
+    """
+    chosen: list[float] = []
+    for sparsity in sorted(sparsities):
+        if not chosen or math.log((1 - chosen[-1]) / (1 - sparsity)) > 0.12:
+            chosen.append(round(sparsity, 3))
+    return chosen
+
+
+def draw_dense(axis: Axes, values: Sequence[float]) -> None:
+    """Draw dense networks as a dashed line at their mean, with a 95 % band.
+
+    Args:
+        axis: The axis.
+        values: One value per seed; fewer than three have no band.
+    """
+    mean, half_width = drawn_interval(values)
+    look: dict[str, Any] = {"color": BLACK, "linewidth": 1.2, "linestyle": DASHES}
+    axis.axhline(mean, zorder=2, **look)
+    if half_width:
+        low, high = mean - half_width, mean + half_width
+        axis.axhspan(low, high, color=BLACK, alpha=0.1, linewidth=0, zorder=1)
+    axis.plot([], [], label="Dense", **look)
+
+
+def error_against(
+    groups: Mapping[str, Mapping[float, Sequence[Mapping[str, Any]]]],
+    label: str,
+    reference: Sequence[Mapping[str, Any]] = (),
+    logarithmic: bool = False,
+    axis: Axes | None = None,
+) -> Axes:
+    """Draw the test error of groups of runs against one setting.
+
+    Points are means over seeds with their 95 % t-intervals, from three on.
+
+    Args:
+        groups: From a line's name to the setting's value, to runs with either
+            `test_error` (a fraction, shown in %) or `test_mse`.
+        label: What the setting is called.
+        reference: Runs whose mean is drawn as a horizontal line, as dense ones.
+        logarithmic: Whether values that double are equally far apart. Defaults to
+            False.
+        axis: Where to draw. Defaults to a new figure.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ValueError: If the runs have no common measure.
+
+    Example:
+        >>> run = {"test_error": 0.04}
+        >>> axis = error_against({"recombine": {1: [run], 16: [run]}}, "k")
+        >>> axis.get_xlabel(), axis.get_ylabel()
+        ('k', 'Test error (%)')
+    """
+    every = [run for of in groups.values() for runs in of.values() for run in runs]
+    key, factor, name = measure([*every, *reference])
+    axis = new_axis(6.0, 4.0) if axis is None else axis
+    styles = method_styles(list(groups))
+    for group, values in groups.items():
+        places = sorted(value for value in values if values[value])
+        runs = [[factor * run[key] for run in values[place]] for place in places]
+        draw_line(axis, places, runs, styles[group])
+    if reference:
+        mean = float(np.mean([factor * run[key] for run in reference]))
+        axis.axhline(mean, color="black", linewidth=1, linestyle=":", label="Dense")
+    if logarithmic:
+        axis.set_xscale("log", base=2)
+    ticks = sorted({value for values in groups.values() for value in values})
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel(label)
+    axis.set_ylabel(name)
+    tidy(axis, grid=True)
+    add_legend(axis)
+    return axis
+
+
+# More methods than this do not leave room for a legend within the axis.
+_LEGEND_FITS = 6
+
+
+def error_against_sparsity(
+    records: Sequence[Mapping[str, Any]], axis: Axes | None = None
+) -> Axes:
+    """Draw the test error of every method against sparsity.
+
+    Points are means over seeds with their 95 % t-intervals, from three on; the dense
+    runs are a reference line with a band. Sparsities are spaced by the logarithm of
+    what is left, so that 90, 95 and 98 % do not crowd together, and errors on a
+    logarithmic scale where they lie far apart.
+
+    Args:
+        records: Runs with `method`, `sparsity`, `seed` and either `test_error` (a
+            fraction, shown in %) or `test_mse`.
+        axis: Where to draw. Defaults to a new figure.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ValueError: If the records have no common measure.
+
+    Example:
+        >>> run = {"method": "random", "sparsity": 0.9, "seed": 0, "test_error": 0.04}
+        >>> error_against_sparsity([run]).get_ylabel()
+        'Test error (%)'
+    """
+    key, factor, label = measure(records)
+    values: dict[str, dict[float, list[float]]] = {}
+    for record in records:
+        of_method = values.setdefault(record["method"], {})
+        of_method.setdefault(record["sparsity"], []).append(factor * record[key])
+    dense = values.pop("dense", {})
+    methods = in_order(list(values))
+    crowded = len(methods) > _LEGEND_FITS
+    axis = new_axis(7.6 if crowded else 6.0, 4.0) if axis is None else axis
+    space_by_density(
+        axis, {sparsity for group in values.values() for sparsity in group}
+    )
+    styles = method_styles(methods)
+    for index, method in enumerate(methods):
+        # Side by side, or the intervals of good methods hide each other.
+        step = min(0.035, 0.12 / len(methods))
+        dodge = 1 + step * (index - (len(methods) - 1) / 2)
+        sparsities = sorted(values[method])
+        places = [(1 - sparsity) * dodge for sparsity in sparsities]
+        groups = [values[method][sparsity] for sparsity in sparsities]
+        draw_line(axis, places, groups, styles[method])
+    if dense:
+        draw_dense(axis, [value for group in dense.values() for value in group])
+    every = [value for of in (*values.values(), dense) for value in of.values()]
+    _scale_errors(axis, [float(np.mean(group)) for group in every])
+    axis.set_ylabel(label)
+    tidy(axis, grid=True)
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
+    add_legend(axis, **beside)
+    return axis
+
+
+def _scale_errors(axis: Axes, means: Sequence[float]) -> None:
+    if needs_logarithm(means):
+        axis.set_yscale("log", nonpositive="clip")
+        low, high = min(means) / 1.6, max(max(means) * 1.3, axis.get_ylim()[1])
+        axis.set_ylim(low, high)
+        label_logarithms(axis.yaxis)
