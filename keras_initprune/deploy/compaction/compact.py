@@ -11,7 +11,7 @@ from keras_initprune.constraints import (
     remove_masks,
 )
 from keras_initprune.constraints.weights import weights_of_layer
-from keras_initprune.deploy.compaction.rebuild import Builder, Plan, make_plan
+from keras_initprune.deploy.compaction.rebuild import Plan, build, make_plan
 from keras_initprune.deploy.compaction.report import CompactionReport, report_of
 from keras_initprune.graphs.graph import call_counts, is_graph
 
@@ -74,13 +74,13 @@ def compact(
             f"`keep_masks` needs a model with masks, and {model.name!r} carries none. "
             "Received: keep_masks=True"
         )
-    builder = Builder()
-    compacted = builder.build(plan)
-    builder.set_weights(plan)
+    compacted, successors = build(plan)
     if keep_masks:
-        _carry_masks(plan, builder)
+        _carry_masks(plan, successors)
     elif is_masked and masked_weights(compacted):
         remove_masks(compacted)
+    if model.compiled:
+        compacted.compile_from_config(model.get_compile_config())
     return compacted
 
 
@@ -114,13 +114,13 @@ def plan_of(model: keras.Model, gather: float) -> Plan:
     return make_plan(model, gather, call_counts(model))
 
 
-def _carry_masks(plan: Plan, builder: Builder) -> None:
+def _carry_masks(plan: Plan, successors: dict[int, keras.Layer]) -> None:
     """Give layers that were built anew what is left of their masks."""
     for step in plan.all_steps():
         if step.change is None:
             continue
         old = step.call.operation
-        new = {w.attribute: w for w in weights_of_layer(builder.built[id(old)])}
+        new = {w.attribute: w for w in weights_of_layer(successors[id(old)])}
         for weight in weights_of_layer(old):
             mask = mask_variable(weight)
             if mask is not None:

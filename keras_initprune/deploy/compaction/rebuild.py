@@ -2,16 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import keras
 from numpy.typing import NDArray
 
-from keras_initprune.constraints import MaskConstraint, copy_weights
+from keras_initprune.constraints import MaskConstraint
 from keras_initprune.deploy.compaction.analysis import Analysis, analyse
 from keras_initprune.deploy.compaction.rule import Change, Facts, Rule
-from keras_initprune.graphs.graph import Call, call_counts, is_graph, trace
+from keras_initprune.graphs.copying import copy
+from keras_initprune.graphs.graph import Call, is_graph, trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +65,6 @@ class Plan:
                 if id(step.call.operation) not in part.nested:
                     yield step
 
-    @property
-    def prepares_inputs(self) -> bool:
-        """Whether a layer of the model itself reads but a selection of its input."""
-        return any(step.change and step.change.prepares for step in self.steps)
-
 
 def make_plan(
     model: keras.Model,
@@ -102,98 +97,36 @@ def make_plan(
     return plan
 
 
-def copy(
-    model: keras.Model, changes: Mapping[int, Change] | None = None
-) -> keras.Model:
-    """Return a copy of a model, with weights of its own.
+def build(plan: Plan) -> tuple[keras.Model, dict[int, keras.Layer]]:
+    """Return the new model, and by its id what each layer has become."""
+    changes = {
+        id(step.call.operation): step.change
+        for step in plan.all_steps()
+        if step.change is not None
+    }
 
-    Args:
-        model: A built model that is defined by its graph.
-        changes: How layers are built anew, by their id. Defaults to no changes.
-    """
-    plan = make_plan(model, 0.0, call_counts(model))
-    changes = changes or {}
-    for part in plan.parts():
-        part.steps = [
-            replace(step, change=changes.get(id(step.call.operation)))
-            for step in part.steps
-        ]
-    builder = Builder()
-    copied = builder.build(plan)
-    builder.set_weights(plan)
-    return copied
+    def replace(layer: keras.Layer) -> keras.Layer | None:
+        change = changes.get(id(layer))
+        return None if change is None else _changed(layer, change)
 
-
-class Builder:
-    """Builds what plans say; a layer that is met again is the same one again."""
-
-    def __init__(self) -> None:
-        self.built: dict[int, Any] = {}
-
-    def build(self, plan: Plan) -> keras.Model:
-        """Return a new model with new layers, whose weights are not set yet."""
-        steps = {id(step.call.operation): step for step in plan.steps}
-
-        def clone(operation: Any) -> Any:
-            if id(operation) not in self.built:
-                inner = plan.nested.get(id(operation))
-                self.built[id(operation)] = (
-                    self.build(inner)
-                    if inner is not None
-                    else copy_of(operation, steps.get(id(operation)))
-                )
-            return self.built[id(operation)]
-
-        if isinstance(plan.model, keras.Sequential) and not plan.prepares_inputs:
-            return keras.models.clone_model(plan.model, clone_function=clone)
-        changes = {
-            id(clone(step.call.operation)): step.change
-            for step in plan.steps
-            if step.change and step.change.prepares
-        }
-
-        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            change = changes.get(id(layer))
-            if change is not None:
-                args = (change.prepare(args[0]), *args[1:])
-            return layer(*args, **kwargs)
-
-        model = plan.model
-        if isinstance(model, keras.Sequential):
-            model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-        return keras.models.clone_model(model, clone_function=clone, call_function=call)
-
-    def set_weights(self, plan: Plan) -> None:
-        """Give all new layers their weights."""
-        for step in plan.all_steps():
-            old = step.call.operation
-            if not isinstance(old, keras.layers.Layer):
-                continue
-            new = self.built[id(old)]
-            if step.change is None:
-                _copy_weights(old, new)
-            else:
-                for name, value in changed_weights(old, step.change).items():
-                    getattr(new, name).assign(value)
+    prepare = {
+        key: change.prepare for key, change in changes.items() if change.prepares
+    }
+    model, pairs = copy(plan.model, replace, prepare)
+    for old, new in pairs:
+        if id(old) in changes:
+            for name, value in changed_weights(old, changes[id(old)]).items():
+                getattr(new, name).assign(value)
+    return model, {id(old): new for old, new in pairs}
 
 
-def copy_of(operation: Any, step: Step | None) -> Any:
-    """Return a new operation of the same configuration, or of a changed one."""
-    if getattr(operation, "quantization_mode", None) == "float8":
-        # Keras builds them with their weights in another order than it quantises them.
-        raise ValueError(
-            f"The layer {operation.name!r} is quantised with 'float8' and cannot be "
-            "copied: compact or export the model before it is quantised."
-        )
-    config = operation.get_config()
-    change = None if step is None else step.change
-    if change is not None:
-        config |= change.config
-        for name, value in vars(operation).items():
-            # Its mask has the old shape; masks are carried over afterwards.
-            if isinstance(value, MaskConstraint):
-                config[name] = keras.constraints.serialize(value.inner)
-    return type(operation).from_config(config)
+def _changed(layer: keras.Layer, change: Change) -> keras.Layer:
+    config = layer.get_config() | change.config
+    for name, value in vars(layer).items():
+        # Its mask has the old shape; masks are carried over afterwards.
+        if isinstance(value, MaskConstraint):
+            config[name] = keras.constraints.serialize(value.inner)
+    return type(layer).from_config(config)
 
 
 def changed_weights(layer: keras.Layer, change: Change) -> Mapping[str, NDArray]:
@@ -205,10 +138,3 @@ def changed_weights(layer: keras.Layer, change: Change) -> Mapping[str, NDArray]
         elif getattr(layer, name, None) is not None:
             weights[name] = part(keras.ops.convert_to_numpy(getattr(layer, name)))
     return {**weights, **change.values}
-
-
-def _copy_weights(old: keras.Layer, new: keras.Layer) -> None:
-    copy_weights(old, new)
-    for layer in new._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()

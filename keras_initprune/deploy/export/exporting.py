@@ -11,7 +11,6 @@ import keras
 
 from keras_initprune.deploy import compaction
 from keras_initprune.deploy.export import keras_files, litert, numpy_files
-from keras_initprune.deploy.export.plain import plain
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.files import check_replaceable, replacing
 from keras_initprune.validation import check_boolean, check_choice
@@ -139,7 +138,7 @@ def export(
         gather = 0.5 if found.stores_zeros else 0.0
         ready = compaction.compact(model, gather=gather)
     else:
-        ready = plain(model)
+        ready = keras_files.plain(model)
     with replacing(path, is_saved_model) as temporary:
         found.write(ready, temporary)
     return path

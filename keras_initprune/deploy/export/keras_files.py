@@ -1,12 +1,45 @@
-"""Writes plain Keras files and SavedModels."""
+"""Makes plain models, and writes them as Keras files and SavedModels."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import keras
 
-from keras_initprune.deploy.compaction.rebuild import copy
-from keras_initprune.deploy.export.quiet import quiet
+from keras_initprune.constraints import remove_masks
+from keras_initprune.graphs.copying import copy
 from keras_initprune.graphs.graph import is_graph
+from keras_initprune.quiet import quiet_exports
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """Return a model without masks: itself if it carries none, or else a copy.
+
+    Args:
+        model: A built Keras model.
+
+    Raises:
+        ValueError: If it is not built, or is a subclass that carries masks and cannot
+            be saved.
+    """
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(
+            f"`model` must be a built Keras model. Received: model={model!r}"
+        )
+    # Masks are the only boolean weights; not every model has something to prune.
+    if not any(weight.dtype == "bool" for weight in model.weights):
+        return model
+    return remove_masks(copy(model)[0] if is_graph(model) else _copy_of_subclass(model))
+
+
+def _copy_of_subclass(model: keras.Model) -> keras.Model:
+    try:
+        return deepcopy(model)
+    except Exception as error:
+        raise ValueError(
+            "A subclass of `keras.Model` is copied by what it saves, and this one "
+            "cannot be: register it and give it a `get_config`, or take its masks off "
+            f"with `remove_masks` before it is exported. Received: model={model!r}"
+        ) from error
 
 
 def write_keras(model: keras.Model, path: Path) -> None:
@@ -17,7 +50,8 @@ def write_keras(model: keras.Model, path: Path) -> None:
         path: Where to write.
     """
     if model.compiled and is_graph(model):
-        model = _uncompiled(model)
+        # What an optimizer keeps of every weight would triple the file.
+        model, _ = copy(model)
     model.save(path)
 
 
@@ -28,15 +62,5 @@ def write_saved_model(model: keras.Model, path: Path) -> None:
         model: A model without masks.
         path: The folder to write.
     """
-    with quiet():
+    with quiet_exports():
         model.export(path, format="tf_saved_model", verbose=False)
-
-
-def _uncompiled(model: keras.Model) -> keras.Model:
-    """Return a copy; what an optimizer keeps of every weight would triple the file."""
-    # Cloning would compile, too.
-    model.compiled = False
-    try:
-        return copy(model)
-    finally:
-        model.compiled = True
