@@ -6,12 +6,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from rich import box
 from rich.table import Table
-from tabulate import tabulate
 
 from keras_initprune.files import replacing
 from keras_initprune.lab.measurement import Measurement, Part
+from keras_initprune.lab.runs.tables import markdown_table
+from keras_initprune.lab.terminal import make_table
 
 Parts = Mapping[str, Part]
 
@@ -30,6 +30,7 @@ TITLES = {
     ),
 }
 _HEADERS = ("what", "against", "median", "from", "to", "goal")
+_TEXTS = ("what", "against", "goal")
 _ROW_INCHES = 0.21
 _GOOD, _BAD = "#2a788e", "#c44e52"
 
@@ -40,15 +41,8 @@ def rich_table(parts: Parts) -> Table:
     Args:
         parts: What every measure has found, by its name.
     """
-    table = Table(
-        title=f"Costs and savings as ratios ({_machines(parts)})",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for header in _HEADERS:
-        number = header in ("median", "from", "to")
-        table.add_column(header, justify="right" if number else "left", no_wrap=number)
+    title = f"Costs and savings as ratios ({_machines(parts)})"
+    table = make_table(_HEADERS, folded=_TEXTS, title=title)
     for name, part in parts.items():
         table.add_row(TITLES[name][0], style="bold")
         for made in part.figures:
@@ -67,13 +61,8 @@ def markdown(parts: Parts) -> str:
         "thread they are of processor time, which other programs change little.\n"
     ]
     for name, part in parts.items():
-        align = ("left", "left", "right", "right", "right", "left")
-        table = tabulate(
-            [_cells(made) for made in part.figures],
-            _HEADERS,
-            tablefmt="github",
-            disable_numparse=True,
-            colalign=align,
+        table = markdown_table(
+            [_cells(made) for made in part.figures], _HEADERS, _TEXTS
         )
         pages.append(f"## {TITLES[name][0]}\n\n    {part.command}\n\n{table}\n")
     return "\n".join(pages)

@@ -120,6 +120,8 @@ class PruningTuner(keras_tuner.Tuner):
         oracle = oracles.get(algorithm)(**arguments)
         oracle.watcher = self.watcher
         self.role = roles.current()
+        # What to do before the first trial, once the chief can be reached.
+        self.prepare: Callable[[], object] = lambda: None
         self._waits = False
         super().__init__(
             oracle,
@@ -162,9 +164,8 @@ class PruningTuner(keras_tuner.Tuner):
         self.save()
 
     def on_search_begin(self) -> None:
-        """Tell the watcher."""
-        if self.role != "worker":
-            self.watcher.search_begin()
+        """Do what has to be done before the first trial; nothing in workers."""
+        self.prepare()
 
     def pre_create_trial(self) -> None:
         """Wait a little if the last request was answered with "not yet"."""

@@ -1,8 +1,9 @@
-"""Options that several commands take, and how lists of values are read."""
+"""Options that several commands take, how lists are read, and how commands fail."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -40,7 +41,15 @@ Distribution = Annotated[
     ),
 ]
 
+INTERRUPTED = 130  # What shells expect of a program that Ctrl-C ended.
+BAD_INPUT = 2
 _FOREVER = 1e9
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print an error and end with an exit code."""
+    print(message, file=sys.stderr)
+    sys.exit(code)
 
 
 def split(texts: Sequence[str]) -> list[str]:

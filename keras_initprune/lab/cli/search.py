@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from keras_initprune.lab.cli import options
-from keras_initprune.lab.cli.terminal import INTERRUPTED, fail
 from keras_initprune.quiet import quiet_tensorflow
 
 HELP = (
@@ -155,10 +154,10 @@ def search(
                 settings, folder, data_dir, strategy, devices, patience, console
             ).run()
     except searching.Interrupted as interrupt:
-        fail(
+        options.fail(
             f"Interrupted: {interrupt.finished} of {trials} trials are kept in "
             f"{folder}. The same command goes on from there.",
-            INTERRUPTED,
+            options.INTERRUPTED,
         )
     if outcome is not None:
         _show(outcome, console)
@@ -173,6 +172,7 @@ def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) ->
 
 
 def _show(outcome: Any, console: Any) -> None:
+    from keras_initprune.lab import terminal
     from keras_initprune.lab.search import summary
 
     console.print(summary.rich_table(outcome.results, outcome.dense))
@@ -180,6 +180,5 @@ def _show(outcome: Any, console: Any) -> None:
     objective = outcome.results.objective
     verdict = summary.verdict(outcome.best, outcome.dense, objective)
     for line in (outcome.note, *verdict):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    for path in outcome.paths:
-        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+        terminal.say(console, line)
+    terminal.say_written(console, outcome.paths)

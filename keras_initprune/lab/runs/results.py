@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_initprune.files import check_writable, write_atomically
+from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs.configuration import VARIED, Configuration
-from keras_initprune.lab.runs.locks import locked
 
 FILE_NAME = "results.json"
 _LOCK_NAME = ".results.lock"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from keras_initprune.lab.runs.tables import markdown_table, percent
+from keras_initprune.lab.terminal import make_table
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
 from keras_initprune.tuner.results import Record, SearchResults
 
@@ -24,17 +24,8 @@ def rich_table(results: SearchResults, dense: Mapping[str, Any] | None = None) -
         dense: Metrics of the dense reference. Defaults to None.
     """
     objective = results.objective
-    table = Table(
-        title=f"{objective.metric} against sparsity, from sparse to dense",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        caption=_MARKS,
-        caption_justify="left",
-    )
-    for header in _HEADERS[:-1]:
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column(_HEADERS[-1], overflow="fold")
+    title = f"{objective.metric} against sparsity, from sparse to dense"
+    table = make_table(_HEADERS, folded=_HEADERS[-1:], title=title, caption=_MARKS)
     best = results.best()
     for record in ordered(results.completed):
         style = "bold" if record is best else None
