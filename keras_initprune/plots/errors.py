@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from keras_initprune.plots.figure import new_axis
-from keras_initprune.plots.intervals import mean_and_half_width
+from keras_initprune.plots.intervals import (
+    drawn_interval,
+    label_logarithms,
+    needs_logarithm,
+)
 from keras_initprune.plots.style import (
     BLACK,
     DASHES,
@@ -18,47 +21,78 @@ from keras_initprune.plots.style import (
     add_legend,
     in_order,
     method_styles,
+    new_axis,
     tidy,
 )
 
-# Of two values the interval is more than six times as wide as they are apart to either
-# side: it would press all else on the axis flat.
-_FEWEST_WITH_INTERVAL = 3
+
+@dataclass(frozen=True)
+class Measure:
+    """How the outcome of a run is read, named and shown.
+
+    Attributes:
+        factor: What to multiply it with for its unit.
+        digits: Decimals to show.
+        key: Entry of the record.
+        label: What to call it, with its unit.
+        title: What to call it beside an axis.
+    """
+
+    factor: float
+    digits: int = 2
+    key: str = ""
+    label: str = ""
+    title: str = ""
+
+    def show(self, value: float, half_width: float, sign: str = "") -> str:
+        """Return a value and its interval as text; empty where it is not known.
+
+        Example:
+            >>> MEASURES[0].show(0.0162, 0.0011)
+            '1.62 ± 0.11'
+            >>> MEASURES[0].show(-1e-9, float("nan"), sign="+")
+            '+0.00'
+        """
+        if math.isnan(value):
+            return ""
+        text = f"{value * self.factor:{sign}z.{self.digits}f}"
+        if math.isnan(half_width):
+            return text
+        return f"{text} ± {half_width * self.factor:.{self.digits}f}"
 
 
-def measure(records: Sequence[Mapping[str, Any]]) -> tuple[str, float, str]:
-    """Return a measure that all runs have: its key, what to multiply with, its name.
+MEASURES = (
+    Measure(100.0, 2, "test_error", "test error in %", "Test error (%)"),
+    Measure(
+        1000.0,
+        2,
+        "test_mse",
+        "test mean squared error x 1000",
+        r"Test mean squared error ($\times$ 1000)",
+    ),
+)
+
+
+def measure_of(records: Sequence[Mapping[str, Any]]) -> Measure:
+    """Return the measure that all of the runs have.
 
     Args:
         records: Runs.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no such measure.
+
+    Example:
+        >>> measure_of([{"test_mse": 0.016}]).key
+        'test_mse'
     """
-    for key, factor, label in (
-        ("test_error", 100.0, "Test error (%)"),
-        ("test_mse", 1000.0, r"Test mean squared error ($\times$ 1000)"),
-    ):
-        if records and all(key in record for record in records):
-            return key, factor, label
+    for measure in MEASURES:
+        if records and all(measure.key in record for record in records):
+            return measure
     raise ValueError(
         "`records` must be runs that all have 'test_error' or all have 'test_mse'. "
         f"Received: {len(records)} records"
     )
-
-
-def drawn_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and the half-width to draw: 0 where there are too few values.
-
-    Args:
-        values: The measurements, one per seed.
-
-    Example:
-        >>> drawn_interval([1.0, 2.0])
-        (1.5, 0.0)
-    """
-    mean, half_width = mean_and_half_width(values)
-    return mean, half_width if len(values) >= _FEWEST_WITH_INTERVAL else 0.0
 
 
 def draw_line(
@@ -93,27 +127,6 @@ def draw_line(
         capsize=2.5,
         zorder=4 if solid else 3,
     )
-
-
-def needs_logarithm(means: Sequence[float]) -> bool:
-    """Return whether one value would press all others flat on a linear scale.
-
-    Example:
-        >>> needs_logarithm([2.0, 3.0]), needs_logarithm([2.0, 90.0])
-        (False, True)
-    """
-    return min(means) > 0 and max(means) > 4 * min(means)
-
-
-def label_logarithms(axis: Axis) -> None:
-    """Label an axis that is logarithmic with plain numbers.
-
-    Args:
-        axis: The horizontal or vertical axis of a figure.
-    """
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
 
 
 def space_by_density(axis: Axes, sparsities: Collection[float]) -> None:
@@ -201,7 +214,8 @@ def error_against(
         ('k', 'Test error (%)')
     """
     every = [run for of in groups.values() for runs in of.values() for run in runs]
-    key, factor, name = measure([*every, *reference])
+    measure = measure_of([*every, *reference])
+    key, factor = measure.key, measure.factor
     axis = new_axis(6.0, 4.0) if axis is None else axis
     styles = method_styles(list(groups))
     for group, values in groups.items():
@@ -217,7 +231,7 @@ def error_against(
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel(label)
-    axis.set_ylabel(name)
+    axis.set_ylabel(measure.title)
     tidy(axis, grid=True)
     add_legend(axis)
     return axis
@@ -253,11 +267,13 @@ def error_against_sparsity(
         >>> error_against_sparsity([run]).get_ylabel()
         'Test error (%)'
     """
-    key, factor, label = measure(records)
+    measure = measure_of(records)
     values: dict[str, dict[float, list[float]]] = {}
     for record in records:
         of_method = values.setdefault(record["method"], {})
-        of_method.setdefault(record["sparsity"], []).append(factor * record[key])
+        of_method.setdefault(record["sparsity"], []).append(
+            measure.factor * record[measure.key]
+        )
     dense = values.pop("dense", {})
     methods = in_order(list(values))
     crowded = len(methods) > _LEGEND_FITS
@@ -278,7 +294,7 @@ def error_against_sparsity(
         draw_dense(axis, [value for group in dense.values() for value in group])
     every = [value for of in (*values.values(), dense) for value in of.values()]
     _scale_errors(axis, [float(np.mean(group)) for group in every])
-    axis.set_ylabel(label)
+    axis.set_ylabel(measure.title)
     tidy(axis, grid=True)
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
     add_legend(axis, **beside)

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.style import (
     BLACK,
     BLUE,
@@ -17,6 +16,7 @@ from keras_initprune.plots.style import (
     SMALL,
     VERMILION,
     legend_above,
+    new_axis,
     tidy,
 )
 

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from numpy.typing import ArrayLike, NDArray
 
-from keras_initprune.plots.figure import new_axis
-from keras_initprune.plots.style import BLUE, VERMILION
+from keras_initprune.plots.style import BLUE, VERMILION, new_axis
 from keras_initprune.validation import check_positive_integer
 
 

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.style import (
     BLACK,
     BLUE,
@@ -17,6 +16,7 @@ from keras_initprune.plots.style import (
     SKY,
     SMALL,
     legend_above,
+    new_axis,
     tidy,
 )
 from keras_initprune.validation import check_positive_integer

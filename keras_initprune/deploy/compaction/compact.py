@@ -11,7 +11,7 @@ from keras_initprune.constraints import (
     remove_masks,
 )
 from keras_initprune.constraints.weights import weights_of_layer
-from keras_initprune.deploy.compaction.rebuild import Plan, build, make_plan
+from keras_initprune.deploy.compaction.plan import Plan, build, make_plan
 from keras_initprune.deploy.compaction.report import CompactionReport, report_of
 from keras_initprune.graphs.graph import call_counts, is_graph
 

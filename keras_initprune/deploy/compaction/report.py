@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from tabulate import tabulate
 
-from keras_initprune.deploy.compaction.rebuild import Plan, Step, changed_weights
+from keras_initprune.deploy.compaction.plan import Plan, Step, changed_weights
 
 _HEADERS = ("layer", "units", "left", "parameters", "left", "note")
 

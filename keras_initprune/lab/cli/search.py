@@ -173,12 +173,12 @@ def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) ->
 
 def _show(outcome: Any, console: Any) -> None:
     from keras_initprune.lab import terminal
-    from keras_initprune.lab.search import summary
+    from keras_initprune.lab.search.outcome import rich_table, verdict
 
-    console.print(summary.rich_table(outcome.results, outcome.dense))
+    console.print(rich_table(outcome.results, outcome.dense))
     console.print()
     objective = outcome.results.objective
-    verdict = summary.verdict(outcome.best, outcome.dense, objective)
-    for line in (outcome.note, *verdict):
+    lines = verdict(outcome.best, outcome.dense, objective)
+    for line in (outcome.note, *lines):
         terminal.say(console, line)
     terminal.say_written(console, outcome.paths)

@@ -8,13 +8,12 @@ import tabulate
 from rich.table import Table
 
 from keras_initprune.lab.runs.summary import (
-    Measure,
     Summary,
     completed,
-    measure_of,
     summarise,
 )
 from keras_initprune.lab.terminal import make_table
+from keras_initprune.plots.errors import Measure, measure_of
 
 _HEADERS = ("sparse", "method", "mean ± 95 %", "vs dense", "counted", "time")
 

@@ -14,8 +14,8 @@ from keras_initprune.files import check_writable, write_atomically
 from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.interrupts import Interrupts
-from keras_initprune.lab.search import reference, summary
-from keras_initprune.lab.search.outcome import Outcome, conclude
+from keras_initprune.lab.search import reference
+from keras_initprune.lab.search.outcome import Outcome, conclude, show
 from keras_initprune.lab.search.progress import (
     SearchProgress,
     WorkerProgress,
@@ -169,7 +169,7 @@ class Search:
             self.folder, self.settings.run, data, self.strategy, progress.batch_end
         )
         metric, objective = self.settings.metric, tuner.oracle.objective
-        progress.say(f"dense: {metric} {summary.show(objective, dense[metric])}")
+        progress.say(f"dense: {metric} {show(objective, dense[metric])}")
         progress.begin(len(tuner.oracle.end_order))
 
     def _reference_value(self) -> float:
