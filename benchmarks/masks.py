@@ -21,9 +21,6 @@ IMAGE_SHAPE = (28, 28, 1)
 def measure(sizes: Sizes) -> Iterator[Measurement]:
     """Time training steps with masks and with gathered gradients.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         Ratios to a dense step of the same perceptron.
     """

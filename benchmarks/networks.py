@@ -45,11 +45,7 @@ def wide_perceptron(
 
 
 def random_images(batches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return random images and labels, `batches` times `BATCH_SIZE` of them.
-
-    Args:
-        batches: How many batches they fill.
-    """
+    """Return random images and labels, `batches` times `BATCH_SIZE` of them."""
     generator = np.random.default_rng(0)
     images = generator.random((batches * BATCH_SIZE, *IMAGE_SHAPE), np.float32)
     return images, generator.integers(0, 10, len(images), np.int32)

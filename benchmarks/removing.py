@@ -23,9 +23,6 @@ CASES = (("784-300-100-10", (300, 100), 550 / 200, 1.15),
 def measure(sizes: Sizes) -> Iterator[Measurement]:
     """Time epochs with ten removals and epochs with final masks.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         Ratios to an epoch of the same perceptron whose masks stay.
     """

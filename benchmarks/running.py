@@ -75,9 +75,6 @@ def run(
 def check_names(names: Sequence[str]) -> None:
     """Raise unless all names are measures'.
 
-    Args:
-        names: What to check.
-
     Raises:
         ValueError: If one is not.
     """

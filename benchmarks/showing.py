@@ -36,11 +36,7 @@ _GOOD, _BAD = "#2a788e", "#c44e52"
 
 
 def rich_table(parts: Parts) -> Table:
-    """Return the figures as a table for the terminal.
-
-    Args:
-        parts: What every measure has found, by its name.
-    """
+    """Return the figures as a table for the terminal."""
     title = f"Costs and savings as ratios ({_machines(parts)})"
     table = make_table(_HEADERS, folded=_TEXTS, title=title)
     for name, part in parts.items():
@@ -51,11 +47,7 @@ def rich_table(parts: Parts) -> Table:
 
 
 def markdown(parts: Parts) -> str:
-    """Return the figures as a page.
-
-    Args:
-        parts: What every measure has found, by its name.
-    """
+    """Return the figures as a page."""
     pages = [
         f"# Benchmark\n\n{_machines(parts)}. Medians of interleaved pairs; with one\n"
         "thread they are of processor time, which other programs change little.\n"
@@ -69,12 +61,7 @@ def markdown(parts: Parts) -> str:
 
 
 def save_figure(parts: Parts, path: Path) -> None:
-    """Draw every ratio with its range and its goal, one panel for each measure.
-
-    Args:
-        parts: What every measure has found, by its name.
-        path: Image file to write.
-    """
+    """Draw every ratio with its range and its goal, one panel for each measure."""
     rows = [len(part.figures) + 2.2 for part in parts.values()]
     figure = Figure(figsize=(9, 0.5 + _ROW_INCHES * sum(rows)), layout="constrained")
     panels = figure.subplots(

@@ -53,12 +53,7 @@ def make_table(
 
 
 def make_bar(console: Console, speed_estimate_period: float) -> rich.progress.Progress:
-    """Return a bar with the time left, whose tasks have a field `counted`.
-
-    Args:
-        console: The terminal.
-        speed_estimate_period: Seconds that the estimate of the time left looks back.
-    """
+    """Return a bar with the time left, whose tasks have a field `counted`."""
     return rich.progress.Progress(
         rich.progress.TextColumn(
             "{task.fields[counted]}", table_column=Column(no_wrap=True)

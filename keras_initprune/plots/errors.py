@@ -76,9 +76,6 @@ MEASURES = (
 def measure_of(records: Sequence[Mapping[str, Any]]) -> Measure:
     """Return the measure that all of the runs have.
 
-    Args:
-        records: Runs.
-
     Raises:
         ValueError: If there is no such measure.
 

@@ -53,11 +53,7 @@ class Analysis:
 
 
 def analyse(graph: Graph) -> Analysis:
-    """Find constant units and those that have to stay.
-
-    Args:
-        graph: The graph of a model.
-    """
+    """Find constant units and those that have to stay."""
     sizes = [graph.units(tensor) for tensor in range(len(graph.shapes))]
     rules = tuple(rule_for(graph, call) for call in graph.calls)
     constants = [varying(size) for size in sizes]

@@ -175,11 +175,7 @@ def check_target(path: str | Path, format: str) -> Path:
 
 
 def is_saved_model(folder: Path) -> bool:
-    """Return whether a folder holds a SavedModel, and nothing else.
-
-    Args:
-        folder: The folder.
-    """
+    """Return whether a folder holds a SavedModel, and nothing else."""
     names = [
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")

@@ -14,9 +14,6 @@ from keras_initprune.quiet import quiet_exports
 def plain(model: keras.Model) -> keras.Model:
     """Return a model without masks: itself if it carries none, or else a copy.
 
-    Args:
-        model: A built Keras model.
-
     Raises:
         ValueError: If it is not built, or is a subclass that carries masks and cannot
             be saved.
@@ -43,12 +40,7 @@ def _copy_of_subclass(model: keras.Model) -> keras.Model:
 
 
 def write_keras(model: keras.Model, path: Path) -> None:
-    """Write a `.keras` file, without an optimizer where the model can be copied.
-
-    Args:
-        model: A model without masks.
-        path: Where to write.
-    """
+    """Write a `.keras` file, without an optimizer where the model can be copied."""
     if model.compiled and is_graph(model):
         # What an optimizer keeps of every weight would triple the file.
         model, _ = copy(model)
@@ -56,11 +48,6 @@ def write_keras(model: keras.Model, path: Path) -> None:
 
 
 def write_saved_model(model: keras.Model, path: Path) -> None:
-    """Write a SavedModel for inference: its `serve` takes batches of any size.
-
-    Args:
-        model: A model without masks.
-        path: The folder to write.
-    """
+    """Write a SavedModel for inference: its `serve` takes batches of any size."""
     with quiet_exports():
         model.export(path, format="tf_saved_model", verbose=False)

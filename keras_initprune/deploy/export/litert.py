@@ -62,14 +62,7 @@ def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> N
 
 
 def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
-    """Convert a model to LiteRT as it is.
-
-    Args:
-        model: A model without masks.
-        path: Where to write.
-        sparse: Whether to leave out zeros.
-        int8: Whether to store weights in 8 bits.
-    """
+    """Convert a model to LiteRT as it is."""
     optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
     optimizations += [tf.lite.Optimize.DEFAULT] * int8
     try:
@@ -135,9 +128,6 @@ def align(model: keras.Model) -> keras.Model:
 
     The converter goes wrong where the last block of a sparse kernel is not full: LiteRT
     then reads other weights. Zeros are appended to what such a layer reads.
-
-    Args:
-        model: A model that is defined by its graph.
     """
     missing = {
         id(layer): -layer.kernel.shape[0] % _BLOCK

@@ -57,9 +57,6 @@ class MaskFitness(keras.callbacks.Callback):
     It comes after `KStarts` in the list. Masks that were drawn for the same training
     compare by the sums over what they keep.
 
-    Args:
-        epochs: Epochs of the selection.
-
     Attributes:
         fitness: From name to the mask's fitness: `"magnitude"`, `"gradient"` and the
             distance moved, `"movement"`. Empty before the selection.
@@ -141,14 +138,7 @@ class InitialPruning(keras.callbacks.Callback):
 
 
 class LotteryRounds:
-    """Trains a model round by round and leaves it as the trained ticket.
-
-    Args:
-        sparsity: Fraction of the weights to remove, in [0, 1).
-        rounds: How often to prune; there is one training more.
-        rewind_to: Step to rewind to.
-        distribution: How weights compete.
-    """
+    """Trains a model round by round and leaves it as the trained ticket."""
 
     def __init__(
         self, sparsity: float, rounds: int, rewind_to: int, distribution: Distribution
@@ -164,10 +154,6 @@ class LotteryRounds:
         fit: Callable[[keras.Model, list[keras.callbacks.Callback]], Any],
     ) -> Any:
         """Run all rounds.
-
-        Args:
-            model: A compiled model.
-            fit: Trains it once, with the callbacks that it is given.
 
         Returns:
             What `fit` returned in the last round.

@@ -91,11 +91,7 @@ def _export(
 
 
 def compaction_table(found: CompactionReport) -> Table:
-    """Return what compaction does to each layer as a table for 80 columns.
-
-    Args:
-        found: The report.
-    """
+    """Return what compaction does to each layer as a table for 80 columns."""
     headers = ("layer", "units", "left", "parameters", "left", "note")
     table = make_table(headers, folded=("layer", "note"))
     for row in found.rows:

@@ -158,9 +158,6 @@ METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
 def callbacks(run: "Configuration") -> list[Any]:
     """Return what prunes as the configuration says.
 
-    Args:
-        run: The configuration.
-
     Returns:
         A new list of Keras callbacks, empty for `"dense"`; for `"lottery_ticket"` one
         `LotteryRounds`, which trains by itself.

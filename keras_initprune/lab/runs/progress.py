@@ -16,13 +16,7 @@ from keras_initprune.plots.errors import measure_of
 
 
 class Progress:
-    """Progress as plain lines, for files, pipes and logs.
-
-    Args:
-        configurations: The runs that are to come.
-        done: Number of runs that were finished before.
-        console: Where to write.
-    """
+    """Progress as plain lines, for files, pipes and logs."""
 
     def __init__(
         self, configurations: Sequence[Configuration], done: int, console: Console
@@ -108,11 +102,6 @@ def make_progress(
     configurations: Sequence[Configuration], done: int, console: Console
 ) -> Iterator[Progress]:
     """Show a bar on a terminal, and lines everywhere else, for as long as runs go on.
-
-    Args:
-        configurations: The runs that are to come.
-        done: Number of runs that were finished before.
-        console: Where to write.
 
     Yields:
         What to tell of the runs.

@@ -50,12 +50,7 @@ class Outcome:
 
 
 def load_data(run: Configuration, data_dir: str | Path | None = None) -> Any:
-    """Return the data set of a run, split as its seed says.
-
-    Args:
-        run: The configuration.
-        data_dir: Folder with the data, see `datasets.load`.
-    """
+    """Return the data set of a run, split as its seed says."""
     return datasets.load(
         run.dataset,
         data_dir=data_dir,
@@ -174,11 +169,6 @@ def attempt(
 
     A network that collapses or diverges is an outcome: its record has the reason as its
     entry `failed`, and no measures.
-
-    Args:
-        run: The configuration.
-        data: The run's data set, as `load_data` returns it.
-        callbacks: As in `train`.
     """
     try:
         return train(run, data, callbacks).record
@@ -196,12 +186,7 @@ def attempt(
 
 
 def build(run: Configuration, data: Any) -> keras.Model:
-    """Return the compiled, untrained model of a run.
-
-    Args:
-        run: The configuration.
-        data: The run's data set.
-    """
+    """Return the compiled, untrained model of a run."""
     arguments = {"input_shape": data.image_shape, "seed": run.seed}
     if run.task == CLASSIFICATION:
         arguments["num_classes"] = data.num_classes

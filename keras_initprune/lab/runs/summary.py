@@ -51,9 +51,6 @@ def completed(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def summarise(runs: Sequence[dict[str, Any]]) -> list[Summary]:
     """Return one summary per method and sparsity.
 
-    Args:
-        runs: Records of one comparison.
-
     Returns:
         The summaries by rising sparsity, methods in the order of `METHODS`.
 

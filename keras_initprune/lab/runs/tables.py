@@ -45,11 +45,7 @@ def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
 
 
 def markdown(runs: Sequence[dict[str, Any]]) -> str:
-    """Return the summary as Markdown: a table, and a line for every run that failed.
-
-    Args:
-        runs: Records of one comparison.
-    """
+    """Return the summary as Markdown: a table, and a line for every run that failed."""
     found = completed(runs)
     table = [_markdown(found)] if found else []
     return "\n\n".join([*table, *failures(runs)]) + "\n"

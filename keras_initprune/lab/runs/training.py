@@ -68,12 +68,7 @@ def train_and_save(
 
 
 def save(outcome: runner.Outcome, claim: Claim) -> None:
-    """Write what a run left behind; no file is ever half written.
-
-    Args:
-        outcome: The finished run.
-        claim: Holds the files.
-    """
+    """Write what a run left behind; no file is ever half written."""
     texts = (
         history_csv(outcome.history),
         json.dumps(report(outcome.model).as_dict(), indent=1),
@@ -107,9 +102,6 @@ def history_csv(history: Mapping[str, Sequence[float]]) -> str:
 def load(path: str | Path) -> keras.Model:
     """Load a model that was saved with its masks.
 
-    Args:
-        path: A `.keras` file.
-
     Raises:
         ValueError: If it is not one.
     """
@@ -122,11 +114,7 @@ def load(path: str | Path) -> keras.Model:
 
 
 def report_table(model: keras.Model) -> Table:
-    """Return the report of a model as a table for 80 columns.
-
-    Args:
-        model: A built model.
-    """
+    """Return the report of a model as a table for 80 columns."""
     found = report(model)
     table = make_table(("weights", *_NUMBERS), folded=("weights",), caption=_CAPTION)
     for row in found.rows:

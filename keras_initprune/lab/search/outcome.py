@@ -26,12 +26,7 @@ _MARKS = (
 
 
 def rich_table(results: SearchResults, dense: Mapping[str, Any] | None = None) -> Table:
-    """Return the trials as a table for 80 columns, the best in bold.
-
-    Args:
-        results: The results; at least one trial was completed.
-        dense: Metrics of the dense reference. Defaults to None.
-    """
+    """Return the trials as a table for 80 columns, the best in bold."""
     objective = results.objective
     title = f"{objective.metric} against sparsity, from sparse to dense"
     table = make_table(_HEADERS, folded=_HEADERS[-1:], title=title, caption=_MARKS)
@@ -45,12 +40,7 @@ def rich_table(results: SearchResults, dense: Mapping[str, Any] | None = None) -
 
 
 def markdown(results: SearchResults, dense: Mapping[str, Any] | None = None) -> str:
-    """Return the same table as a Markdown document.
-
-    Args:
-        results: The results; at least one trial was completed.
-        dense: Metrics of the dense reference. Defaults to None.
-    """
+    """Return the same table as a Markdown document."""
     objective, best = results.objective, results.best()
     rows = [
         _cells(record, best, objective, dense) for record in ordered(results.completed)
@@ -66,13 +56,7 @@ def ordered(records: Sequence[Record]) -> list[Record]:
 
 
 def show(objective: SearchObjective, value: float, signed: bool = False) -> str:
-    """Return a value of the metric as text.
-
-    Args:
-        objective: Whose metric it is.
-        value: The value, or a difference of two.
-        signed: Whether to show a plus.
-    """
+    """Return a value of the metric as text."""
     sign = "+" if signed else ""
     if objective.metric_direction == "max":
         return f"{100 * value:{sign}.2f} %"
@@ -82,13 +66,7 @@ def show(objective: SearchObjective, value: float, signed: bool = False) -> str:
 def verdict(
     best: Mapping[str, Any], dense: Mapping[str, Any], objective: SearchObjective
 ) -> list[str]:
-    """Return what was found, in lines of text: the test result and the callbacks.
-
-    Args:
-        best: The best trial, as it is stored in `best.json`.
-        dense: Metrics of the dense reference.
-        objective: What the search looked for.
-    """
+    """Return what was found, in lines of text: the test result and the callbacks."""
     measure = measure_of([best, dense])
     test, factor = measure.key, measure.factor
     unit = " %" if test == "test_error" else " x 1e-3"
@@ -166,13 +144,6 @@ def conclude(
     dense: Mapping[str, Any],
 ) -> Outcome:
     """Test the best network and write everything; no file is ever half written.
-
-    Args:
-        tuner: The tuner, whose search is over.
-        settings: What was searched.
-        folder: Where to write.
-        data: The data set.
-        dense: Metrics of the dense reference.
 
     Raises:
         ValueError: If no trial was completed.

@@ -17,15 +17,7 @@ from keras_initprune.tuner.watching import Watcher
 
 
 class SearchProgress(Watcher):
-    """Progress as plain lines, for files, pipes and logs.
-
-    Args:
-        objective: What the search looks for.
-        trials: Budget of trials.
-        epochs: Epochs of one trial.
-        console: Where to write.
-        interrupts: Notices Ctrl-C.
-    """
+    """Progress as plain lines, for files, pipes and logs."""
 
     def __init__(
         self,
@@ -92,12 +84,7 @@ class SearchProgress(Watcher):
 
 
 class WorkerProgress(Watcher):
-    """What a worker says: which trials it was given.
-
-    Args:
-        console: Where to write.
-        interrupts: Notices Ctrl-C.
-    """
+    """What a worker says: which trials it was given."""
 
     def __init__(self, console: Console, interrupts: Interrupts):
         self.console = console

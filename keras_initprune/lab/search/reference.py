@@ -61,12 +61,7 @@ def train(
 
 
 def build(run: Configuration, data: Any) -> keras.Model:
-    """Return the compiled model of a run, for the strategy whose scope this is in.
-
-    Args:
-        run: The configuration.
-        data: Its data set.
-    """
+    """Return the compiled model of a run, for the strategy whose scope this is in."""
     model = runner.build(run, data)
     if model.distribute_strategy and model.distribute_strategy.num_replicas_in_sync > 1:
         model.steps_per_execution = 1  # See `distribution.check_model`.
@@ -78,10 +73,6 @@ class RunHyperModel(keras_tuner.HyperModel):
 
     Every trial begins with the same weights and sees the same batches in the same
     order, whatever came before it in its process.
-
-    Args:
-        run: The configuration.
-        data: Its data set.
     """
 
     def __init__(self, run: Configuration, data: Any):
@@ -105,10 +96,6 @@ def fit_arguments(run: Configuration, data: Any) -> dict[str, Any]:
 
     The order of the batches is the same each time that this is called after
     `keras.utils.set_random_seed` with the same seed.
-
-    Args:
-        run: The configuration.
-        data: Its data set.
     """
 
     def pipeline(split: str, batch_size: int) -> Any:
