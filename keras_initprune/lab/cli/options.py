@@ -43,7 +43,8 @@ Distribution = Annotated[
 
 INTERRUPTED = 130  # What shells expect of a program that Ctrl-C ended.
 BAD_INPUT = 2
-_FOREVER = 1e9
+FOREVER = 1e9
+"""More seconds, or minutes, than any search takes."""
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -70,17 +71,3 @@ def _number(text: str, name: str) -> float:
         raise ValueError(
             f"`{name}` must be numbers in [0, 1). Received: {text!r}"
         ) from None
-
-
-def duration(value: float, name: str) -> float:
-    """Return a time in any unit, or raise unless it is above zero and comes to an end.
-
-    Example:
-        >>> duration(60.0, "patience")
-        60.0
-    """
-    if not 0 < value < _FOREVER:
-        raise ValueError(
-            f"`{name}` must be above 0 and below {_FOREVER:g}. Received: {name}={value}"
-        )
-    return value

@@ -104,6 +104,7 @@ def search(
 ) -> None:
     """Search how to prune; `HELP` says more, where no line is broken."""
     from keras_initprune.lab.runs.configuration import configure
+    from keras_initprune.validation import check_positive
 
     run = configure(
         dataset,
@@ -116,9 +117,9 @@ def search(
         weight_decay=weight_decay,
     )
     fractions = options.numbers(sparsities, "sparsities")
-    options.duration(patience, "patience")
+    check_positive(patience, "patience", below=options.FOREVER)
     if minutes is not None:
-        options.duration(minutes, "minutes")
+        check_positive(minutes, "minutes", below=options.FOREVER)
     _check_use("sparsity", sparsity, objective, ("accuracy_at_sparsity",))
     _check_use("tolerance", tolerance, objective, ("sparsity_within_tolerance",))
     _check_use("address", address, role, ("chief", "worker"))
