@@ -99,7 +99,7 @@ def train(
     x, y = data.x_train, _targets(run, data.x_train, data.y_train)
     validation = None
     if validate_epochs:
-        validation = _pipeline(run, data.x_validation, data.y_validation)
+        validation = pipeline(run, data, "validation", EVALUATION_BATCH_SIZE)
     for callback in pruning:
         if isinstance(callback, InitialPruning):
             callback.data = (x, y)
@@ -241,10 +241,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def _pipeline(run: Configuration, x: Any, y: Any) -> Any:
-    return datasets.pipeline(
-        x, _targets(run, x, y), EVALUATION_BATCH_SIZE, shuffle=False, seed=run.seed
-    )
+def pipeline(run: Configuration, data: Any, split: str, batch_size: int) -> Any:
+    """Return the batches of a part of a run's data set, shuffled for training alone."""
+    x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
+    is_training = split == "train"
+    return datasets.pipeline(x, _targets(run, x, y), batch_size, is_training, run.seed)
 
 
 def _targets(run: Configuration, x: Any, y: Any) -> Any:

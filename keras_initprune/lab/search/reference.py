@@ -10,9 +10,8 @@ import keras
 import keras_tuner
 
 from keras_initprune.files import write_atomically
-from keras_initprune.lab import datasets
 from keras_initprune.lab.runs import runner
-from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
+from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.tuner import strategies
 
 NAME = "dense.json"
@@ -97,16 +96,10 @@ def fit_arguments(run: Configuration, data: Any) -> dict[str, Any]:
     The order of the batches is the same each time that this is called after
     `keras.utils.set_random_seed` with the same seed.
     """
-
-    def pipeline(split: str, batch_size: int) -> Any:
-        x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
-        targets = y if run.task == CLASSIFICATION else x
-        training = split == "train"
-        return datasets.pipeline(x, targets, batch_size, training, run.seed)
-
+    size = runner.EVALUATION_BATCH_SIZE
     return {
-        "x": pipeline("train", run.batch_size),
-        "validation_data": pipeline("validation", runner.EVALUATION_BATCH_SIZE),
+        "x": runner.pipeline(run, data, "train", run.batch_size),
+        "validation_data": runner.pipeline(run, data, "validation", size),
         "epochs": run.epochs,
         "shuffle": False,  # The pipeline shuffles.
         "verbose": 0,
