@@ -18,6 +18,7 @@ Parts = Mapping[str, Part]
 # What each measure is about, and whether its ratios should be small or large.
 TITLES = {
     "masks": ("Training with masks, against dense: lower is better", False),
+    "removing": ("Epochs with removals, against without: lower is better", False),
     "selection": ("Selecting among k masks: lower is better", False),
     "compaction": ("Compacted, against before: lower is better", False),
     "exports": ("Exported files, against dense ones: lower is better", False),

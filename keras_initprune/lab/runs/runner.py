@@ -23,8 +23,7 @@ from keras_initprune.lab.runs.callbacks import (
     MaskFitness,
 )
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
-from keras_initprune.lab.runs.controls import control_masks
-from keras_initprune.lab.runs.small_networks import small_widths
+from keras_initprune.lab.runs.controls import control_masks, small_widths
 from keras_initprune.paths.report import report
 from keras_initprune.research import sanity_checks
 
