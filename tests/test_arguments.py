@@ -15,6 +15,8 @@ import pytest
 import keras_initprune
 from keras_initprune import RandomPruning, install_masks, set_masks, to_sparse
 
+pytestmark = pytest.mark.slow
+
 layers = keras.layers
 
 VALUES = {

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Keras' NumPy backend needs it too, so without it no other backend can be imported.
 needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 

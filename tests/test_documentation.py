@@ -66,6 +66,7 @@ def print_warning(message, category, *place):
     print(f"{category.__name__}: {message}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,8 @@ from keras_initprune import prune, to_sparse
 from keras_initprune.backend.imports import after_import
 from keras_initprune.extras import needs
 
+pytestmark = pytest.mark.slow
+
 # What extras bring. Keras itself brings rich.
 EXTRAS = {
     "tuner": ["keras_tuner", "tensorboard"],

@@ -153,6 +153,7 @@ def run_script(folder, order, moment=None):
 
 
 @pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.slow
 def test_killed_processes_end_like_one_that_was_not(order, tmp_path):
     run_script(tmp_path, "none")
     for moment in KILLS:
@@ -195,6 +196,7 @@ def test_a_process_killed_between_the_two_files_of_a_backup(
     assert_same_model(resumed, expected)
 
 
+@pytest.mark.slow
 def test_a_backup_of_other_callbacks_is_refused(make_model, regression_data, tmp_path):
     backup = backed_up(
         make_model, regression_data, tmp_path, [KStarts(4, 0.8, epochs=2, seed=0)]

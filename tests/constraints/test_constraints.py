@@ -122,6 +122,7 @@ def test_masks_hold_in_a_subclassed_model(rng):
     assert_same(zeros(model), {path: ~mask for path, mask in masks.items()})
 
 
+@pytest.mark.slow
 def test_a_loaded_model_stays_sparse_in_another_process(rng, tmp_path, make_model):
     model = make_model()
     prune_at_random(model, rng)

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import keras, numpy as np, tensorflow as tf
 from keras_initprune import Combination, DissipatingGradients, KStarts, get_masks

@@ -44,6 +44,7 @@ def outputs(model, x):
     return ops.convert_to_numpy(model(x, training=False))
 
 
+@pytest.mark.slow
 class TestEveryFormat:
     def read(self, name, path, x):
         """Compute outputs from what was written, with what reads it."""
@@ -164,6 +165,7 @@ class TestTarget:
         assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.slow
 class TestLiteRT:
     def test_zeros_take_no_room(self, rng, tmp_path):
         model = masked(models.perceptron((8, 8, 1), (64, 32), 4), rng, 0.05)

@@ -550,6 +550,7 @@ for variable in (*model.weights, *model.optimizer.variables):
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_rewire_as_one_device_does():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],

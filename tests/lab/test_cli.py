@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from keras_initprune.lab.cli import app
 
+pytestmark = pytest.mark.slow
+
 COMMAND = shutil.which("initprune", path=str(Path(sys.executable).parent))
 TINY = ["--seeds", "1", "--sparsities", "0.9", "--epochs", "2", "--prune-epochs", "2"]
 WIDE = {"COLUMNS": "80", "TERM": "dumb"}

@@ -218,6 +218,7 @@ def test_what_stands_in_the_way_is_not_taken_for_data(tmp_path):
         prepare("mnist", DATA_DIR, tmp_path)
 
 
+@pytest.mark.slow
 @real_data
 def test_prepare_survives_being_killed_and_then_loads(
     tmp_path, monkeypatch, capfd, idx_dir

@@ -5,6 +5,9 @@ import os
 import re
 import subprocess
 import sys
+import pytest
+
+pytestmark = pytest.mark.slow
 
 PLAIN = {"PYTHONIOENCODING": "ascii", "COLUMNS": "40", "TERM": "dumb"}
 SHORT = ["--epochs", "2", "--prune-epochs", "2"]

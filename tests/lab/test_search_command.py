@@ -20,6 +20,8 @@ from keras_initprune.lab.runs.configuration import configure
 from keras_initprune.lab.search.settings import SearchSettings
 from keras_initprune.tuner.strategies import STRATEGIES
 
+pytestmark = pytest.mark.slow
+
 COMMAND = shutil.which("initprune", path=str(Path(sys.executable).parent))
 WIDE = {"COLUMNS": "80", "TERM": "dumb"}
 SMALL = ["--epochs", "3", "--tuner", "random", "--methods", "dissipating_gradients"]

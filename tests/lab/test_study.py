@@ -20,6 +20,8 @@ from keras_initprune.lab.runs.configuration import CHECKS, CONTROLS, configure
 from keras_initprune.lab.runs.controls import small_widths
 from keras_initprune.lab.study import StudyResults, read_study, run_study, write_reports
 
+pytestmark = pytest.mark.slow
+
 HEAD = """
 title = "A small study"
 

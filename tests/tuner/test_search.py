@@ -17,6 +17,8 @@ from keras_initprune.tuner import (
     SearchResults,
 )
 
+pytestmark = pytest.mark.slow
+
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 12)).astype("float32")
 Y = (X[:, 0] > 0).astype("int32")
