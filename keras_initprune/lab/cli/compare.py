@@ -84,11 +84,8 @@ def compare(
             console,
         )
     except comparison.Interrupted as interrupt:
-        options.fail(
-            f"Interrupted: {interrupt.finished} of {interrupt.planned} runs are kept "
-            f"in {folder}. The same command goes on from there.",
-            options.INTERRUPTED,
-        )
+        finished, planned = interrupt.finished, interrupt.planned
+        options.fail_interrupted(finished, planned, "runs", folder)
     if summary.completed(result.runs):
         console.print(tables.rich_table(result.runs))
     for line in tables.failures(result.runs):
