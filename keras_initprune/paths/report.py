@@ -287,8 +287,9 @@ def _rows(
 
 
 def _with_dense_layers(model: keras.Model) -> keras.Model:
-    is_sparse = isinstance(model, keras.Model) and has_sparse_layers(model)
-    return to_dense(model) if is_sparse else model
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
+    return to_dense(model) if has_sparse_layers(model) else model
 
 
 def _total_parameters(model: keras.Model) -> int:
