@@ -14,6 +14,7 @@ from keras_initprune.backend.imports import after_import
 if TYPE_CHECKING:
     from keras_initprune.callbacks import (
         SET,
+        Combination,
         DissipatingGradients,
         GradualMagnitude,
         KStarts,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SET",
+    "Combination",
     "DissipatingGradients",
     "GradualMagnitude",
     "KStarts",
@@ -79,6 +81,7 @@ __version__ = "0.1.0"
 # `numpy_runtime` runs where there is none.
 _NAMES = {
     "callbacks": [
+        "Combination",
         "DissipatingGradients",
         "GradualMagnitude",
         "KStarts",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from keras_initprune import (
     SET,
+    Combination,
     DissipatingGradients,
     GradualMagnitude,
     KStarts,
@@ -85,6 +86,18 @@ CALLBACKS: dict[str, Setting] = {
         )
         for criterion in DISSIPATION
     },
+    "restarts": Setting(
+        lambda seed: [Combination(0.8, epochs=2, k=1, seed=seed)],
+        gradual=True,
+        keeps_zeros=True,
+    ),
+    "restarts_never_dense": Setting(
+        lambda seed: [
+            Combination(0.8, epochs=2, start_sparsity=0.6, interval=3, seed=seed)
+        ],
+        gradual=True,
+        keeps_zeros=True,
+    ),
     "one_shot_magnitude": Setting(
         lambda seed: [OneShotMagnitude(0.8, epochs=2)], seeded=False
     ),

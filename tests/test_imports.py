@@ -191,3 +191,13 @@ def test_acting_after_an_import(tmp_path, monkeypatch):
     assert not any(
         getattr(each, "name", 0) == module.__name__ for each in sys.meta_path
     )
+
+
+def test_the_command_names_its_extra_in_one_line():
+    code = f"{WITHOUT_EXTRAS}\nfrom keras_initprune.lab.command import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'keras_initprune[lab]'" in done.stderr

@@ -41,6 +41,24 @@ def geometric_sparsity(start: float, end: float, progress: float) -> float:
     return 1.0 - (1.0 - start) ** (1.0 - progress) * (1.0 - end) ** progress
 
 
+def power_sparsity(start: float, end: float, progress: float, power: float) -> float:
+    """Return the sparsity that is higher early on than on the geometric way from 0.
+
+    `max(start, 1 - (1 - end) ** (progress ** power))`.
+
+    Args:
+        start: Sparsity at progress 0, in [0, 1), below which it never falls.
+        end: Sparsity at progress 1, in [0, 1).
+        progress: Share of the way that is over, in [0, 1].
+        power: How early weights go: 1 is the geometric way, less is earlier.
+
+    Example:
+        >>> [power_sparsity(0.6, 0.75, progress, 0.5) for progress in (0.0, 0.25, 1.0)]
+        [0.6, 0.6, 0.75]
+    """
+    return max(start, 1.0 - (1.0 - end) ** (progress**power))
+
+
 def cosine_fraction(fraction: float, progress: float) -> float:
     """Return the share of kept weights that is rewired, falling to 0 along a cosine.
 

@@ -58,9 +58,12 @@ def top_k_mask(scores: NDArray, count: int, eligible: Mask | None = None) -> Mas
     _check_finite(scores)
     if eligible is None:
         return _top_k_rows(scores.reshape(1, -1), [count]).reshape(scores.shape)
-    mask = np.zeros(scores.shape, bool)
-    mask[eligible] = _top_k_rows(scores[eligible].reshape(1, -1), [count])[0]
-    return mask
+    # By positions: picking out and putting back by a mask takes three times as long.
+    positions = np.flatnonzero(eligible)
+    contenders = scores.ravel()[positions].reshape(1, -1)
+    mask = np.zeros(scores.size, bool)
+    mask[positions[_top_k_rows(contenders, [count])[0]]] = True
+    return mask.reshape(scores.shape)
 
 
 def top_k_unit_mask(

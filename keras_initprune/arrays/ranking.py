@@ -89,17 +89,40 @@ def gradual_masks(
         >>> half_way["a"].astype(int).tolist()
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    size = sum(mask.size for mask in alive.values())
-    start = sum(alive[path].size * removed for path, removed in starts.items()) / size
+    sizes = {path: mask.size for path, mask in alive.items()}
+    now, distribution = on_the_way(
+        sizes, starts, sparsity, progress, curve, distribution
+    )
     kept = sum(int(np.count_nonzero(mask)) for mask in alive.values())
     # Counts of tensors are rounded: what is there may be a weight too sparse.
-    now = max(curve(start, sparsity, progress), 1.0 - kept / size)
+    now = max(now, 1.0 - kept / sum(sizes.values()))
+    return rank_masks(scores, now, distribution, alive)
+
+
+def on_the_way(
+    sizes: Mapping[str, int],
+    starts: Mapping[str, float],
+    sparsity: float,
+    progress: float,
+    curve: Callable[[float, float, float], float],
+    distribution: distributions.Distribution,
+) -> tuple[float, distributions.Distribution]:
+    """Return the sparsity and the distribution on the way; see `gradual_masks`.
+
+    Example:
+        >>> from keras_initprune.arrays.curves import geometric_sparsity
+        >>> sizes, starts = {"a": 10, "b": 30}, {"a": 0.0, "b": 0.0}
+        >>> on_the_way(sizes, starts, 0.75, 0.5, geometric_sparsity, {"a": 0.0})
+        (0.5, {'a': 0.0})
+    """
+    size = sum(sizes.values())
+    start = sum(sizes[path] * removed for path, removed in starts.items()) / size
     if not isinstance(distribution, str):
         distribution = {
             path: curve(starts.get(path, 0.0), end, progress)
             for path, end in distribution.items()
         }
-    return rank_masks(scores, now, distribution, alive)
+    return curve(start, sparsity, progress), distribution
 
 
 def global_top_k(

@@ -1,5 +1,6 @@
 """Keras callbacks that make a network sparse while it trains."""
 
+from keras_initprune.callbacks.combination import Combination
 from keras_initprune.callbacks.dissipating_gradients import DissipatingGradients
 from keras_initprune.callbacks.drop_and_grow import SET, RigL
 from keras_initprune.callbacks.k_starts import KStarts
@@ -8,6 +9,7 @@ from keras_initprune.callbacks.random_pruning import RandomPruning
 
 __all__ = [
     "SET",
+    "Combination",
     "DissipatingGradients",
     "GradualMagnitude",
     "KStarts",

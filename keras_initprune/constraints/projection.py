@@ -102,7 +102,7 @@ def change_masks(
         stays = ops.convert_to_tensor(mask & _mask_of(weights[path]))
         mask_variable(weights[path]).assign(mask)
         for slot, pruned in slots.get(id(variable), ()):
-            slot.assign(ops.where(stays, slot, ops.cast(pruned, slot.dtype)))
+            slot.assign(ops.where(stays, slot, pruned))
 
 
 def project(model: keras.Model) -> None:

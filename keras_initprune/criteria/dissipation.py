@@ -93,7 +93,11 @@ def _network_mean(arrays: Arrays) -> float:
 
 def _ratio(distance: NDArray, scale: NDArray | float) -> NDArray:
     """Divide; from a scale of zero any distance is as far as numbers go."""
-    far = np.where(distance > 0, np.finfo(distance.dtype).max, 0)
+    largest, ratio = np.finfo(distance.dtype).max, np.empty_like(distance)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratio = np.where(np.asarray(scale) > 0, distance / scale, far)
-    return np.minimum(ratio, np.finfo(distance.dtype).max).astype(distance.dtype)
+        # Block by block in double precision, which makes no large array of doubles.
+        np.divide(distance, scale, out=ratio, dtype=np.float64, casting="same_kind")
+    if not np.all(scale > 0):
+        far = np.where(distance > 0, largest, 0)
+        ratio = np.where(np.asarray(scale) > 0, ratio, far).astype(distance.dtype)
+    return np.minimum(ratio, largest, out=ratio)

@@ -25,12 +25,13 @@ _RECORDERS = "_initprune_recorders"
 
 
 class GradientRecorder:
-    """Sums |dL/dw| over training steps, and follows decoupled weight decay.
+    """Sums gradients over training steps, and follows decoupled weight decay.
 
     Args:
         model: A compiled model.
         weights: The weights to follow, by tensor path.
         gradients: Whether to sum gradients. Weight decay is followed in any case.
+        magnitudes: Whether to sum |dL/dw|, or dL/dw itself. Defaults to True.
     """
 
     # `record` is called with the gradients of all replicas together, unscaled.
@@ -41,10 +42,12 @@ class GradientRecorder:
         model: keras.Model,
         weights: Mapping[str, PrunableWeight],
         gradients: bool = True,
+        magnitudes: bool = True,
     ) -> None:
         self._model = model
         self._weights = dict(weights)
         self._gathers = gradients
+        self._magnitudes = magnitudes
         self._totals: dict[str, keras.Variable] = {}
         self._decays: dict[str, keras.Variable] = {}
         self._seen: set[str] = set()
@@ -85,7 +88,7 @@ class GradientRecorder:
         self._totals, self._decays = {}, {}
 
     def totals(self) -> dict[str, np.ndarray]:
-        """Return the summed |dL/dw| by tensor path; zeros if none is gathered.
+        """Return the summed gradients by tensor path; zeros if none are gathered.
 
         Raises:
             ValueError: If the optimizer was given no gradient of a weight.
@@ -96,6 +99,11 @@ class GradientRecorder:
         seen = self._seen | {path for path, total in totals.items() if total.any()}
         check_seen(self._weights, seen)
         return totals
+
+    def reset(self) -> None:
+        """Begin the sums anew."""
+        for total in self._totals.values():
+            total.assign(ops.zeros_like(total))
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """Return what has been gathered so far, for `start`."""
@@ -119,7 +127,7 @@ class GradientRecorder:
             gradient = by_variable.get(id(self._weights[path].variable))
             if gradient is not None:
                 self._seen.add(path)  # While the step is traced.
-                total.assign_add(ops.abs(gradient))
+                total.assign_add(ops.abs(gradient) if self._magnitudes else gradient)
         for path, decay in self._decays.items():
             decaying = self._decaying(self._weights[path])
             decay.assign(decay * _decay_factor(decaying))

@@ -540,6 +540,7 @@ def test_models_that_are_not_built_are_refused(regression_data):
 # What callbacks are given
 
 CALLBACKS = {
+    "Combination": {},
     "KStarts": {},
     "DissipatingGradients": {"sparsity": 0.5},
     "GradualMagnitude": {"sparsity": 0.5},
@@ -560,6 +561,7 @@ VALID = {
 ALSO_NONE = {
     "DissipatingGradients": ["interval", "distribution", "fraction"],
     "GradualMagnitude": ["interval"],
+    "Combination": ["interval"],
     "SET": ["interval"],
 }
 

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import keras, numpy as np, tensorflow as tf
-from keras_initprune import DissipatingGradients, KStarts, get_masks
+from keras_initprune import Combination, DissipatingGradients, KStarts, get_masks
 
 # Logical devices can only be made before TensorFlow starts, hence a process of its own.
 processor = tf.config.list_physical_devices("CPU")[0]
@@ -30,8 +30,7 @@ def train(strategy):
     model.fit(
         x, x[:, :3], batch_size=16, epochs=3, verbose=0, shuffle=False,
         callbacks=[
-            KStarts(4, 0.5, 1, "gradient", seed=0),
-            DissipatingGradients(0.8, epochs=2, criterion="gradient"),
+            {pruning}
         ],
     )
     return model
@@ -49,10 +48,24 @@ for weight in two.trainable_weights:
 """
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-def test_two_replicas_prune_as_one_device_does(policy):
+HAND_OVER = """
+            KStarts(4, 0.5, 1, "gradient", seed=0),
+            DissipatingGradients(0.8, epochs=2, criterion="gradient"),
+"""
+RESTARTS = "Combination(0.8, epochs=2, interval=2, start_sparsity=0.3, seed=0)"
+
+
+@pytest.mark.parametrize(
+    ("policy", "pruning"),
+    [
+        ("float32", HAND_OVER),
+        ("mixed_float16", HAND_OVER),
+        ("float32", RESTARTS),
+    ],
+)
+def test_two_replicas_prune_as_one_device_does(policy, pruning):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(policy=policy)],
+        [sys.executable, "-c", SCRIPT.format(policy=policy, pruning=pruning)],
         capture_output=True,
         text=True,
         timeout=240,

@@ -240,7 +240,7 @@ def hook(event, arguments):
     if event == "os.rename" and str(arguments[1]) == name:
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
-from keras_initprune.lab.cli import main
+from keras_initprune.lab.command import main
 main()
 """
 

@@ -10,7 +10,7 @@ with needs("lab"):
     from keras_initprune.lab.cli import compare, files, search, study, train
     from keras_initprune.lab.cli.app import app
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app.command(help=compare.HELP)(compare.compare)
 app.command()(train.train)
@@ -19,8 +19,3 @@ app.command(help=study.HELP)(study.study)
 app.command()(files.report)
 app.command(help=files.HELP)(files.export)
 app.command()(files.prepare_data)
-
-
-def main() -> None:
-    """Run the command line."""
-    app()

@@ -1,0 +1,226 @@
+"""The combination: K-starts restarts what dissipates."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_initprune import validation
+from keras_initprune.arrays.curves import power_sparsity
+from keras_initprune.arrays.distributions import (
+    Distribution,
+    allocate,
+    check_distribution,
+)
+from keras_initprune.arrays.drop_and_grow import dissipate_and_restart
+from keras_initprune.arrays.masks import candidate_key
+from keras_initprune.arrays.ranking import on_the_way
+from keras_initprune.arrays.selection import random_masks
+from keras_initprune.callbacks.checks import (
+    Interval,
+    check_epochs,
+    check_finite,
+    check_scores,
+    resolve_seed,
+)
+from keras_initprune.callbacks.phases import Masks, PruningCallback
+from keras_initprune.callbacks.saved_state import State
+from keras_initprune.constraints.weights import LayerSelector
+from keras_initprune.gradients.sums import GradientRecorder
+
+
+@dataclass(eq=False, repr=False)
+class Combination(PruningCallback):
+    """Removes what dissipates, and gives what was removed another start.
+
+    Dissipating gradients says which weights go, K-starts says which of the removed ones
+    start again. Masks change `interval` by `interval`; at progress p, from 0 to 1:
+
+    1. The density is `(1 - sparsity) ** (p ** curve)`. Of the n weights that a tensor
+       keeps at it, `int(restarts * (1 - p) * n)` are fresh starts: none at the end.
+    2. Of the weights alive those survive that moved most for their age: `|w - w_start|
+       / a ** age`, where a weight starts at its initial value, or at 0 if it was
+       restarted, and a counts the changes since then.
+    3. Among the weights that were removed before, k random masks are drawn, and the
+       fittest of their union start again: by the magnitude of the gradient that has
+       accumulated since the last change, so that noise cancels and a steady pull
+       remains. They begin at 0, with fresh optimizer slots.
+
+    With k = 1 weights restart at random, with a large k where the gradient says.
+    Decoupled weight decay is no movement, see `DissipatingGradients`. Gradients are
+    summed while the phase runs; neither memory nor time grows with k.
+
+    Args:
+        sparsity: Fraction of weights removed when the phase ends, in [0, 1). Defaults
+            to 0.95.
+        epochs: Epochs in which masks change. Defaults to 6.
+        k: Number of random masks. Defaults to 16.
+        restarts: Share of fresh starts when the phase begins, in [0, 1]. It falls to 0
+            along a line. Networks that overfit may want fewer, 0.3 or 0.5. Defaults to
+            0.8.
+        age: How much is asked of older weights, in [0, 1]: 0 compares distances, with
+            which fresh starts have no chance, and 1 distances per change. Defaults to
+            0.75.
+        curve: How early weights go, in (0, 1]: 1 is geometric in density, less is
+            earlier. Defaults to 0.6.
+        start_sparsity: Sparsity of a random mask to begin with, so that training is
+            never denser: at most `sparsity`. Defaults to 0: it begins with the network
+            as it is.
+        interval: Steps between two changes, None for the ends of epochs, or `"auto"`:
+            ten in every epoch. Defaults to `"auto"`; see `DissipatingGradients`.
+        distribution: How many weights every tensor keeps: `"erk"`, `"uniform"` or a
+            dictionary from tensor path to sparsity. Defaults to `"erk"`.
+        seed: Seed of the random masks. Defaults to None: drawn from Python's generator,
+            which `keras.utils.set_random_seed` seeds.
+        verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
+        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
+        skip_output: Whether to leave out the output layers. Defaults to False.
+        embeddings: Whether to prune embedding tables too. Defaults to False.
+
+    Raises:
+        ValueError: If an argument is invalid, the model is sparser than asked for
+            already, a tensor or every path through the network would vanish, or the
+            model's optimizer was given no gradient.
+        FloatingPointError: If the loss, a weight or a gradient becomes NaN or infinite
+            during the phase.
+
+    References:
+        - "What to prune and what not to prune at initialization" (arXiv 2209.02201)
+
+    Example:
+        >>> Combination(sparsity=0.98, epochs=6, seed=0).restarts
+        0.8
+    """
+
+    sparsity: float = 0.95
+    epochs: int = 6
+    k: int = 16
+    restarts: float = 0.8
+    age: float = 0.75
+    curve: float = 0.6
+    start_sparsity: float = 0.0
+    interval: Interval = "auto"
+    distribution: Distribution = "erk"
+    seed: int | None = None
+    verbose: int = 0
+    layers: LayerSelector = None
+    skip_output: bool = False
+    embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        self.sparsity = validation.check_sparsity(self.sparsity)
+        self.epochs = check_epochs(self.epochs)
+        self.k = validation.check_positive_integer(self.k, "k")
+        self.restarts = validation.check_share(self.restarts, "restarts")
+        self.age = validation.check_share(self.age, "age")
+        self.curve = validation.check_fraction(self.curve, "curve")
+        self.start_sparsity = validation.check_sparsity(
+            self.start_sparsity, "start_sparsity"
+        )
+        if self.start_sparsity > self.sparsity:
+            raise ValueError(
+                "`start_sparsity` must not exceed `sparsity`. Received: "
+                f"start_sparsity={self.start_sparsity}, sparsity={self.sparsity}"
+            )
+        self.distribution = check_distribution(self.distribution, ranked=False)
+        self.seed = validation.check_seed(self.seed)
+
+    def begin(self, state: State) -> None:
+        """Remember where the weights start."""
+        if not state:
+            initial = self.values()
+            born = {path: np.zeros(w.shape, np.int32) for path, w in initial.items()}
+            seed = resolve_seed(self.seed)
+            state = {"drawn": (seed, 0), "initial": initial, "born": born}
+        self._seed, self._restarted = map(int, state["drawn"])
+        self._initial: dict[str, np.ndarray] = state["initial"]
+        self._born: dict[str, np.ndarray] = state["born"]
+        self._decay = GradientRecorder(self.model, self._weights, gradients=False)
+        self._decay.start({"decays": state.get("decays", {})})
+        self._sums = GradientRecorder(self.model, self._weights, magnitudes=False)
+        if self._has_started:
+            self._sums.start({"gradients": state["gradients"]})
+
+    def start(self) -> Masks | None:
+        """Begin to sum gradients, and with a random mask if one is asked for."""
+        super().start()
+        self._sums.start()
+        if self.sparsity_of_masks() >= self.start_sparsity:
+            return None
+        masks = random_masks(
+            self.masks(),
+            self.start_sparsity,
+            self.distribution,
+            self._seed,
+            self.keys(),
+        )
+        self.start_sparsities = {p: 1.0 - mask.mean() for p, mask in masks.items()}
+        return masks
+
+    def select(self, progress: float) -> Masks:
+        """Keep what moved most, and restart the fittest of what was removed."""
+        alive = self.masks()
+        counts = self._counts(alive, progress)
+        ages = {p: 1 + self._changes - born for p, born in self._born.items()}
+        scores = check_scores(self._movement(ages), alive, type(self).__name__)
+        pull = check_finite(self._sums.totals(), "gradient")
+        masks = {}
+        for path, key in self.keys().items():
+            survivors, restarted = dissipate_and_restart(
+                scores[path],
+                np.abs(pull[path]),
+                alive[path],
+                counts[path],
+                int(self.restarts * (1.0 - progress) * counts[path]),
+                self.k,
+                candidate_key(self._seed, key, 1 + self._changes),
+            )
+            masks[path] = survivors | restarted
+            self._initial[path][restarted] = 0.0
+            self._born[path][restarted] = 1 + self._changes
+            self._restarted += int(np.count_nonzero(restarted))
+        self._sums.reset()
+        return masks
+
+    def describe(self, phase_epoch: int) -> str:
+        """Return what was removed, and how many weights have started again so far."""
+        return f"{super().describe(phase_epoch)}, {self._restarted:,} restarts so far"
+
+    def gathered(self) -> State:
+        """Return where and when the weights started, and the sums of gradients."""
+        return {
+            "drawn": np.array((self._seed, self._restarted), np.int64),
+            "initial": self._initial,
+            "born": self._born,
+            "decays": self._decay.state()["decays"],
+            "gradients": self._sums.state()["gradients"],
+        }
+
+    def end(self) -> None:
+        """Free what was gathered."""
+        self._decay.stop()
+        self._sums.stop()
+        self._initial, self._born = {}, {}
+
+    def _movement(self, ages: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return how far weights moved, for their age."""
+        worth = np.arange(1, 3 + self._changes, dtype=np.float32) ** -self.age
+        return {
+            path: np.abs(value - self._initial[path] * self._decay.decay(path))
+            * worth[ages[path] - 1]
+            for path, value in self.values().items()
+        }
+
+    def _counts(self, alive: Masks, progress: float) -> dict[str, int]:
+        sparsity, distribution = on_the_way(
+            {path: mask.size for path, mask in alive.items()},
+            self.start_sparsities,
+            self.sparsity,
+            progress,
+            functools.partial(power_sparsity, power=self.curve),
+            self.distribution,
+        )
+        shapes = {path: mask.shape for path, mask in alive.items()}
+        return allocate(shapes, sparsity, distribution)
