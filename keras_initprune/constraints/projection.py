@@ -118,7 +118,9 @@ def project(model: keras.Model) -> None:
 
     Example:
         >>> from keras_initprune import install_masks
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(2, name="dense")]
+        ... )
         >>> set_masks(install_masks(model), {"dense/kernel": [[1, 0], [0, 1]]})
         >>> _ = model.layers[0].kernel.value.assign([[1.0, 2.0], [3.0, 4.0]])
         >>> find_leaks(model)
@@ -147,7 +149,10 @@ def find_leaks(model: keras.Model) -> dict[str, int]:
         have any. Empty if the masks hold.
 
     Example:
-        See `project`.
+        >>> from keras_initprune import install_masks
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> find_leaks(install_masks(model))
+        {}
     """
     leaks = {
         path: int(np.count_nonzero(weight.numpy()[~mask]))

@@ -311,7 +311,8 @@ def warn_of_left_out(model: keras.Model, stacklevel: int = 2) -> None:
     )
 
 
-def _check_built(model: keras.Model) -> None:
+def check_built(model: keras.Model) -> None:
+    """Raise unless a model is one of Keras' and built."""
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"`model` must be a Keras model. Received: model={model!r} "
@@ -326,7 +327,7 @@ def _check_built(model: keras.Model) -> None:
 
 def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
     """Return all weights, those too that a layer computes from others."""
-    _check_built(model)
+    check_built(model)
     found: dict[str, PrunableWeight] = {}
     seen: set[int] = set()
     for name, layer in _walk(model):

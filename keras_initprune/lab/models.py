@@ -9,6 +9,8 @@ import numpy as np
 
 from keras_initprune.validation import check_choice, check_positive_integer, check_seed
 
+__all__ = ["autoencoder", "convnet", "get", "perceptron"]
+
 
 def check_integers(values: Any, name: str) -> tuple[int, ...]:
     """Return `values` as a tuple, or raise unless they are positive integers.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_initprune.constraints.weights import check_built
 from keras_initprune.paths.substitutes import replaced
 
 _READABLE = (None, "int8", "int4", "float8")
@@ -44,6 +45,7 @@ def as_floats(model: keras.Model) -> Iterator[int]:
 
 
 def _computed(model: keras.Model) -> list[Any]:
+    check_built(model)
     found = []
     for layer in model._flatten_layers(include_self=False):
         if layer.quantization_mode not in _READABLE:

@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks import running, showing
+from benchmarks.__main__ import benchmark
 from benchmarks.networks import random_images, wide_perceptron
 from benchmarks.sizes import QUICK, Sizes
 from benchmarks.sparse_execution import bare_operations
@@ -104,3 +107,14 @@ def test_what_is_not_installed_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("INITPRUNE_TFMOT_PYTHON", "/bin/false")
     with pytest.raises(RuntimeError, match="extra `tfmot`"):
         list(running.run(["tfmot"], QUICK))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--pairs", "0"), ("--pairs", "nan"), ("--threads", "-1")]
+)
+def test_numbers_that_cannot_be_meant_are_refused(option, value):
+    app = typer.Typer()
+    app.command()(benchmark)
+    refused = CliRunner().invoke(app, [option, value])
+    assert refused.exit_code == 2
+    assert option in refused.stderr

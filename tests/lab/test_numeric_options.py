@@ -36,10 +36,6 @@ WRONG = {
         "--patience": REAL,
     },
     "study": {"--seeds": WHOLE, "--workers": WHOLE},
-    "benchmark": {
-        "--pairs": WHOLE,
-        "--threads": [value for value in WHOLE if value != "0"],
-    },
 }
 # What it takes for an option to be looked at.
 NEEDED = {

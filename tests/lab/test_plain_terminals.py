@@ -23,10 +23,10 @@ reports = ["error_against_sparsity", "paired"]
 """
 
 
-def run(*arguments):
+def run(*arguments, module="keras_initprune.lab.cli"):
     """Run a command in a process of its own, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "keras_initprune.lab.cli", *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         capture_output=True,
         encoding="ascii",
         check=False,
@@ -83,7 +83,7 @@ def test_study(tmp_path):
 def test_benchmark(tmp_path):
     out = tmp_path / "figures.json"
     arguments = ["--quick", "--measures", "exports", "--pairs", 1]
-    printed = run("benchmark", *arguments, "--out", out)
+    printed = run(*arguments, "--out", out, module="benchmarks")
     for figure in json.loads(out.read_text())["exports"]["figures"]:
         assert f"{figure['ratio']:.2f}" in printed
 

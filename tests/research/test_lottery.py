@@ -163,7 +163,7 @@ def test_a_fifth_goes_in_every_round_by_default(model, make_fit):
     [
         ({"sparsity": 1.0}, "`sparsity` is the fraction"),
         ({"rounds": 0}, "`rounds` must be an integer"),
-        ({"rounds": 2**63}, f"`rounds` must not exceed the {SIZE} weights"),
+        ({"rounds": SIZE + 1}, f"`rounds` must not exceed the {SIZE} weights"),
         ({"fit": None}, "`fit` must be a function"),
         ({"rewind_to": -1}, "`rewind_to` must be an integer"),
         ({"rewind_unit": "batch"}, "`rewind_unit` must be one of 'epoch', 'step'"),

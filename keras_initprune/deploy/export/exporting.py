@@ -42,11 +42,13 @@ def _copy_of_subclass(model: keras.Model) -> keras.Model:
     try:
         return deepcopy(model)
     except Exception as error:
+        reason = str(error).partition(". ")[0]
         raise ValueError(
             "A subclass of `keras.Model` is copied by what it saves, and this one "
             "cannot be: register it and give it a `get_config`, or take its masks off "
-            f"with `remove_masks` before it is exported. Received: model={model!r}"
-        ) from error
+            f"with `remove_masks` before it is exported. Received: model={model!r} "
+            f"({reason})"
+        ) from None
 
 
 def write_keras(model: keras.Model, path: Path) -> None:

@@ -10,7 +10,11 @@ from keras import ops
 
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint, get_masks
-from keras_initprune.constraints.weights import LayerSelector, prunable_weights
+from keras_initprune.constraints.weights import (
+    LayerSelector,
+    maskable_weights,
+    prunable_weights,
+)
 from keras_initprune.deploy.sparse import worthwhile
 from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.deploy.sparse.optimizer_state import Successors, successor
@@ -173,9 +177,13 @@ def has_sparse_layers(model: keras.Model) -> bool:
 def _patterns(model: keras.Model, layers: LayerSelector) -> dict[int, Mask]:
     """Return the kept weights of every plain `Dense` layer, by the layer's id."""
     masks = get_masks(model)
+    # Quantised layers stay as they are, unless they are named.
+    chosen = (
+        maskable_weights(model) if layers is None else prunable_weights(model, layers)
+    )
     return {
         id(weight.layer): masks[path] if path in masks else weight.numpy() != 0
-        for path, weight in prunable_weights(model, layers).items()
+        for path, weight in chosen.items()
         # Subclasses may compute something else.
         if type(weight.layer) is keras.layers.Dense
     }
@@ -192,6 +200,8 @@ def _device(variable: keras.Variable) -> str:
 
 
 def _not_taken(layer: keras.Layer) -> str:
+    if getattr(layer, "quantization_mode", None):
+        return "it is quantised"
     if type(layer) is keras.layers.Dense:
         return "it is not among `layers`"
     return f"there are no sparse products for {type(layer).__name__}"

@@ -46,8 +46,6 @@ def obstacle(layer: keras.layers.Dense, pattern: Mask) -> str | None:
     regularizer, constraint = layer.kernel_regularizer, layer.kernel_constraint
     if isinstance(constraint, MaskConstraint):
         constraint = constraint.inner
-    if layer.quantization_mode:
-        return "it is quantised"
     if not pattern.any():
         return "it keeps no weights"
     if regularizer is not None and type(regularizer) not in _REGULARIZERS:
