@@ -43,7 +43,7 @@ class Search:
         settings: What to search.
         folder: Folder of the search; chief and workers share it.
         data_dir: Folder with the data, see `datasets.load`.
-        strategy: Name of the strategy of trials, see `distribution.get`.
+        strategy: Name of the strategy of trials, see `strategies.get`.
         devices: Number of devices of `"mirrored"`.
         patience: See `PruningTuner`.
         console: Where to show the progress. Defaults to the terminal.
