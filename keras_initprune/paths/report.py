@@ -8,7 +8,11 @@ import numpy as np
 from tabulate import tabulate
 
 from keras_initprune import validation
-from keras_initprune.constraints.weights import LayerSelector, prunable_weights
+from keras_initprune.constraints.weights import (
+    LayerSelector,
+    check_built,
+    prunable_weights,
+)
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
 
@@ -287,8 +291,7 @@ def _rows(
 
 
 def _with_dense_layers(model: keras.Model) -> keras.Model:
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
+    check_built(model)
     return to_dense(model) if has_sparse_layers(model) else model
 
 
