@@ -10,8 +10,7 @@ from rich.table import Table
 
 from keras_initprune.files import replacing
 from keras_initprune.lab.measurement import Measurement, Part
-from keras_initprune.lab.runs.tables import markdown_table
-from keras_initprune.lab.terminal import make_table
+from keras_initprune.lab.terminal import make_table, markdown_table
 
 Parts = Mapping[str, Part]
 

@@ -54,36 +54,22 @@ def _compare(width: int, sparsity: float, sizes: Sizes) -> Iterator[Measurement]
     masked = wide_perceptron(width, sparsity, STEPS)
     sparse, dense = to_sparse(masked), wide_perceptron(width, 0, STEPS)
     name = f"784-{width}-{width}-10 at {100 * sparsity:g} %"
-    yield paired(
-        f"dense prediction, {name}",
-        "sparse",
-        (_predicts(dense, count), _predicts(sparse, count)),
-        sizes.pairs,
-        at_least=_PREDICTION_GOALS.get((width, sparsity)),
-        details={"calls": count, "steps_per_execution": STEPS},
-    )
-    yield paired(
-        f"dense prediction, {name}",
-        "bare TensorFlow operations",
-        (_predicts(dense, count), _predicts_barely(sparse, count)),
-        sizes.pairs,
-        details={"calls": count},
-    )
-    yield paired(
-        f"dense tf.function, {name}",
-        "sparse",
-        (_calls(dense, count), _calls(sparse, count)),
-        sizes.pairs,
-        details={"calls": count},
-    )
-    yield paired(
-        f"dense training step, {name}",
-        "sparse",
-        (_trains(dense, count), _trains(sparse, count)),
-        sizes.pairs,
-        at_least=_TRAINING_GOALS.get((width, sparsity)),
-        details={"calls": count},
-    )
+    steps = {"steps_per_execution": STEPS}
+    bare = "bare TensorFlow operations"
+    for what, unit, of_dense, of_sparse, goals, more in (
+        ("prediction", "sparse", _predicts, _predicts, _PREDICTION_GOALS, steps),
+        ("prediction", bare, _predicts, _predicts_barely, {}, {}),
+        ("tf.function", "sparse", _calls, _calls, {}, {}),
+        ("training step", "sparse", _trains, _trains, _TRAINING_GOALS, {}),
+    ):
+        yield paired(
+            f"dense {what}, {name}",
+            unit,
+            (of_dense(dense, count), of_sparse(sparse, count)),
+            sizes.pairs,
+            at_least=goals.get((width, sparsity)),
+            details={"calls": count, **more},
+        )
     held = {
         kind: _bytes(model) for kind, model in (("dense", dense), ("sparse", sparse))
     }

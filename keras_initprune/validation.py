@@ -33,10 +33,9 @@ def check_fraction(fraction: Any, name: str = "fraction") -> float:
         >>> check_fraction(0.2)
         0.2
     """
-    if not _is_real(fraction) or not 0 < fraction <= 1:
-        raise ValueError(
-            f"`{name}` must be a number in (0, 1]. Received: {name}={fraction!r}"
-        )
+    _require(
+        _is_real(fraction) and 0 < fraction <= 1, fraction, name, "a number in (0, 1]"
+    )
     return float(fraction)
 
 
@@ -47,10 +46,7 @@ def check_share(share: Any, name: str) -> float:
         >>> check_share(0, "gather")
         0.0
     """
-    if not _is_real(share) or not 0 <= share <= 1:
-        raise ValueError(
-            f"`{name}` must be a number in [0, 1]. Received: {name}={share!r}"
-        )
+    _require(_is_real(share) and 0 <= share <= 1, share, name, "a number in [0, 1]")
     return float(share)
 
 
@@ -61,12 +57,9 @@ def check_positive(value: Any, name: str, below: float = math.inf) -> float:
         >>> check_positive(60, "patience")
         60.0
     """
-    if not _is_real(value) or not 0 < value < below:
-        bound = "" if below == math.inf else f" and below {below:g}"
-        raise ValueError(
-            f"`{name}` must be a finite number above 0{bound}. "
-            f"Received: {name}={value!r}"
-        )
+    bound = "" if below == math.inf else f" and below {below:g}"
+    rule = f"a finite number above 0{bound}"
+    _require(_is_real(value) and 0 < value < below, value, name, rule)
     return float(value)
 
 
@@ -77,11 +70,8 @@ def check_natural_number(value: Any, name: str) -> int:
         >>> check_natural_number(0, "rewind_to")
         0
     """
-    if not _is_integer(value) or not 0 <= value < _TOO_LARGE:
-        raise ValueError(
-            f"`{name}` must be an integer from 0 to 2**31 - 1. "
-            f"Received: {name}={value!r}"
-        )
+    is_natural = _is_integer(value) and 0 <= value < _TOO_LARGE
+    _require(is_natural, value, name, "an integer from 0 to 2**31 - 1")
     return int(value)
 
 
@@ -92,12 +82,9 @@ def check_positive_integer(value: Any, name: str) -> int:
         >>> check_positive_integer(16, "k")
         16
     """
-    if not _is_integer(value) or value < 1:
-        raise ValueError(
-            f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"
-        )
-    if value >= _TOO_LARGE:
-        raise ValueError(f"`{name}` must be below 2**31. Received: {name}={value!r}")
+    is_positive = _is_integer(value) and value >= 1
+    _require(is_positive, value, name, "an integer of at least 1")
+    _require(value < _TOO_LARGE, value, name, "below 2**31")
     return int(value)
 
 
@@ -108,8 +95,7 @@ def check_boolean(value: Any, name: str) -> bool:
         >>> check_boolean(True, "embeddings")
         True
     """
-    if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    _require(isinstance(value, bool | np.bool_), value, name, "True or False")
     return bool(value)
 
 
@@ -121,10 +107,8 @@ def check_integers(values: Any, name: str) -> tuple[int, ...]:
         (0, -1)
     """
     is_sequence = isinstance(values, list | tuple) and len(values) > 0
-    if not is_sequence or not all(map(_is_integer, values)):
-        raise ValueError(
-            f"`{name}` must be one or more integers. Received: {name}={values!r}"
-        )
+    are_integers = is_sequence and all(map(_is_integer, values))
+    _require(are_integers, values, name, "one or more integers")
     return tuple(map(int, values))
 
 
@@ -135,8 +119,8 @@ def check_verbose(verbose: Any) -> int:
         >>> check_verbose(1)
         1
     """
-    if not isinstance(verbose, Integral) or verbose not in (0, 1):
-        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
+    is_known = isinstance(verbose, Integral) and verbose in (0, 1)
+    _require(is_known, verbose, "verbose", "0 or 1")
     return int(verbose)
 
 
@@ -149,11 +133,8 @@ def check_seed(seed: Any, name: str = "seed") -> int | None:
     """
     if seed is None:
         return None
-    if not _is_integer(seed) or not 0 <= seed < 2**32:
-        raise ValueError(
-            f"`{name}` must be None or an integer from 0 to 2**32 - 1. "
-            f"Received: {name}={seed!r}"
-        )
+    is_seed = _is_integer(seed) and 0 <= seed < 2**32
+    _require(is_seed, seed, name, "None or an integer from 0 to 2**32 - 1")
     return int(seed)
 
 
@@ -164,11 +145,9 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
         >>> check_choice("unit", "selection", ["layer", "unit"])
         'unit'
     """
-    if not isinstance(value, str) or value not in choices:
-        listed = ", ".join(repr(choice) for choice in sorted(choices))
-        raise ValueError(
-            f"`{name}` must be one of {listed}. Received: {name}={value!r}"
-        )
+    listed = ", ".join(map(repr, sorted(choices)))
+    is_choice = isinstance(value, str) and value in choices
+    _require(is_choice, value, name, f"one of {listed}")
     return value
 
 
@@ -182,6 +161,11 @@ def check_function(value: Any, name: str, known: Mapping[str, Callable]) -> Call
     if callable(value) and not isinstance(value, type):
         return value
     return known[check_choice(value, name, known)]
+
+
+def _require(is_met: bool, value: Any, name: str, rule: str) -> None:
+    if not is_met:
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
 
 
 def _is_integer(value: Any) -> bool:

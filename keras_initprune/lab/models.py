@@ -79,6 +79,12 @@ class SeededInitializers:
             seed = int(self._sequence.spawn(1)[0].generate_state(1)[0] >> 1)
         return type(self.initializer).from_config({**self._config, "seed": seed})
 
+    def dense(self, units: int, activation: Any, name: str) -> keras.layers.Layer:
+        """Return a dense layer with the next initializer."""
+        return keras.layers.Dense(
+            units, activation, kernel_initializer=self.next(), name=name
+        )
+
 
 def _seeded_config(initializer: Any) -> dict[str, Any] | None:
     """Return the configuration of an initializer that takes an integer seed."""
@@ -134,20 +140,13 @@ def perceptron(
     shape = check_image_shape(input_shape)
     units = check_integers(hidden_units, "hidden_units")
     check_positive_integer(num_classes, "num_classes")
-    initializers = SeededInitializers(kernel_initializer, seed)
+    dense = SeededInitializers(kernel_initializer, seed).dense
 
     images = keras.Input(shape, name="images")
     x = keras.layers.Flatten(name="flatten")(images)
     for number, width in enumerate(units, start=1):
-        x = keras.layers.Dense(
-            width,
-            activation=activation,
-            kernel_initializer=initializers.next(),
-            name=f"hidden_{number}",
-        )(x)
-    logits = keras.layers.Dense(
-        num_classes, kernel_initializer=initializers.next(), name="output"
-    )(x)
+        x = dense(width, activation, f"hidden_{number}")(x)
+    logits = dense(num_classes, None, "output")(x)
     return keras.Model(images, logits, name=name)
 
 
@@ -197,15 +196,7 @@ def autoencoder(
     shape = check_image_shape(input_shape)
     units = check_integers(hidden_units, "hidden_units")
     check_positive_integer(bottleneck_units, "bottleneck_units")
-    initializers = SeededInitializers(kernel_initializer, seed)
-
-    def dense(width: int, activation: Any, name: str) -> keras.layers.Layer:
-        return keras.layers.Dense(
-            width,
-            activation=activation,
-            kernel_initializer=initializers.next(),
-            name=name,
-        )
+    dense = SeededInitializers(kernel_initializer, seed).dense
 
     images = keras.Input(shape, name="images")
     x = keras.layers.Flatten(name="flatten")(images)
@@ -281,9 +272,7 @@ def convnet(
         )(x)
         x = keras.layers.MaxPooling2D(2, name=f"pool_{number}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
-    logits = keras.layers.Dense(
-        num_classes, kernel_initializer=initializers.next(), name="output"
-    )(x)
+    logits = initializers.dense(num_classes, None, "output")(x)
     return keras.Model(images, logits, name=name)
 
 

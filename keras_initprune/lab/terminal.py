@@ -1,10 +1,11 @@
-"""What the laboratory shows on a terminal: lines, tables, bars with the time left."""
+"""What the laboratory shows: lines, tables, in Markdown too, and bars."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import rich.progress
+import tabulate
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
@@ -50,6 +51,43 @@ def make_table(
             overflow="fold" if header in folded else "ellipsis",
         )
     return table
+
+
+def markdown_table(
+    lines: Sequence[Sequence[str]], headers: Sequence[str], left: Collection[str]
+) -> str:
+    """Return lines of text as a Markdown table, columns of numbers to the right.
+
+    Args:
+        lines: The cells, line by line.
+        headers: The columns' names.
+        left: Those of them whose cells stand at the left.
+
+    Example:
+        >>> print(markdown_table([["snip", "4.34"]], ["method", "98 %"], ["method"]))
+        | method   |   98 % |
+        |----------|--------|
+        | snip     |   4.34 |
+    """
+    return tabulate.tabulate(
+        lines,
+        headers,
+        tablefmt="github",
+        colalign=["left" if header in left else "right" for header in headers],
+        disable_numparse=True,
+    )
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    """Return a fraction as a percentage without trailing zeros.
+
+    Example:
+        >>> percent(0.95), percent(0.995)
+        ('95 %', '99.5 %')
+        >>> percent(-1e-9)
+        '0 %'
+    """
+    return f"{round(100 * fraction, digits):zg} %"
 
 
 def make_bar(console: Console, speed_estimate_period: float) -> rich.progress.Progress:

@@ -8,7 +8,11 @@ import numpy as np
 from tabulate import tabulate
 
 from keras_initprune import validation
-from keras_initprune.constraints.weights import LayerSelector, prunable_weights
+from keras_initprune.constraints.weights import (
+    LayerSelector,
+    check_built,
+    prunable_weights,
+)
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
 
@@ -38,8 +42,32 @@ _FLOPS = (
 _PASSES_OF_TRAINING = 3
 
 
+class _Shares:
+    """What follows from the counts of a tensor, or of a model."""
+
+    @property
+    def sparsity(self: Any) -> float:
+        """Fraction of prunable weights that are zero."""
+        return 1 - self.kept / self.parameters
+
+    @property
+    def effective_sparsity(self: Any) -> float:
+        """Fraction of prunable weights that are zero or dead."""
+        return 1 - self.effective / self.parameters
+
+    @property
+    def training_flops_dense(self: Any) -> int | None:
+        """FLOPs of one example's training step with all weights, or None."""
+        return _training(self.flops_dense)
+
+    @property
+    def training_flops_sparse(self: Any) -> int | None:
+        """The same with the kept weights only, or None."""
+        return _training(self.flops_sparse)
+
+
 @dataclass(frozen=True)
-class Row:
+class Row(_Shares):
     """Counts of one prunable tensor.
 
     Attributes:
@@ -60,26 +88,6 @@ class Row:
     flops_dense: int | None
     flops_sparse: int | None
 
-    @property
-    def sparsity(self) -> float:
-        """Fraction of weights that are zero."""
-        return 1 - self.kept / self.parameters
-
-    @property
-    def effective_sparsity(self) -> float:
-        """Fraction of weights that are zero or dead."""
-        return 1 - self.effective / self.parameters
-
-    @property
-    def training_flops_dense(self) -> int | None:
-        """FLOPs of one example's training step with all weights, or None."""
-        return _training(self.flops_dense)
-
-    @property
-    def training_flops_sparse(self) -> int | None:
-        """The same with the kept weights only, or None."""
-        return _training(self.flops_sparse)
-
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings and lists."""
         return {
@@ -90,7 +98,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(_Shares):
     """Counts of a model. Printed, it is a table.
 
     Attributes:
@@ -118,16 +126,6 @@ class Report:
         return sum(row.effective for row in self.rows)
 
     @property
-    def sparsity(self) -> float:
-        """Fraction of prunable weights that are zero."""
-        return 1 - self.kept / self.parameters
-
-    @property
-    def effective_sparsity(self) -> float:
-        """Fraction of prunable weights that are zero or dead."""
-        return 1 - self.effective / self.parameters
-
-    @property
     def total_sparsity(self) -> float:
         """Zeros among the prunable weights, as a fraction of all parameters."""
         return (self.parameters - self.kept) / self.total_parameters
@@ -141,16 +139,6 @@ class Report:
     def flops_sparse(self) -> int | None:
         """FLOPs of one example's forward pass with the kept weights only, or None."""
         return _sum([row.flops_sparse for row in self.rows])
-
-    @property
-    def training_flops_dense(self) -> int | None:
-        """FLOPs of one example's training step with all weights, or None."""
-        return _training(self.flops_dense)
-
-    @property
-    def training_flops_sparse(self) -> int | None:
-        """The same with the kept weights only, or None."""
-        return _training(self.flops_sparse)
 
     def average_training_flops(self, dense_gradient_interval: int) -> float | None:
         """Return FLOPs of a training step on average if some need dense gradients.
@@ -303,8 +291,8 @@ def _rows(
 
 
 def _with_dense_layers(model: keras.Model) -> keras.Model:
-    is_sparse = isinstance(model, keras.Model) and has_sparse_layers(model)
-    return to_dense(model) if is_sparse else model
+    check_built(model)
+    return to_dense(model) if has_sparse_layers(model) else model
 
 
 def _total_parameters(model: keras.Model) -> int:

@@ -48,7 +48,7 @@ class PruningTuner(keras_tuner.Tuner):
             The other algorithms take it from `search`. Defaults to None.
         seed: Seed of the algorithm; None draws one. Defaults to 0.
         strategy: A `tf.distribute` strategy for the trials, or its name, see
-            `distribution.get`. Defaults to None.
+            `strategies.get`. Defaults to None.
         patience: In chief and workers, the seconds of silence after which the other
             side counts as lost. Defaults to 60.
         directory: Folder of the search. Defaults to None: the current one.

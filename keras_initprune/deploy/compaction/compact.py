@@ -15,7 +15,7 @@ from keras_initprune.constraints import (
     masked_weights,
     remove_masks,
 )
-from keras_initprune.constraints.weights import weights_of_layer
+from keras_initprune.constraints.weights import check_built, weights_of_layer
 from keras_initprune.deploy.compaction.plan import (
     Plan,
     Step,
@@ -230,10 +230,7 @@ def compaction_report(model: keras.Model, gather: float = 0.5) -> CompactionRepo
 def plan_of(model: keras.Model, gather: float) -> Plan:
     """Check a model and plan its compaction."""
     gather = validation.check_share(gather, "gather")
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(
-            f"`model` must be a built Keras model. Received: model={model!r}"
-        )
+    check_built(model)
     if not is_graph(model):
         raise ValueError(
             "`model` must be a Sequential or Functional model: what a subclass that "

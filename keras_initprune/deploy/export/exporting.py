@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 
 from keras_initprune.constraints import remove_masks
+from keras_initprune.constraints.weights import check_built
 from keras_initprune.deploy import compaction
 from keras_initprune.deploy.export import litert, numpy_files
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
@@ -28,10 +29,7 @@ def plain(model: keras.Model) -> keras.Model:
         ValueError: If it is not built, or is a subclass that carries masks and cannot
             be saved.
     """
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(
-            f"`model` must be a built Keras model. Received: model={model!r}"
-        )
+    check_built(model)
     # Masks are the only boolean weights; not every model has something to prune.
     if not any(weight.dtype == "bool" for weight in model.weights):
         return model

@@ -10,25 +10,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from keras_initprune.deploy import numpy_runtime
+from keras_initprune.deploy.compaction.rules import IDENTITIES
 from keras_initprune.deploy.export.numpy_layers import (
     DESCRIPTIONS,
     WITH_ARGUMENTS,
     Step,
 )
 from keras_initprune.graphs.graph import Call, Graph, call_counts, is_graph, trace
-
-layers = keras.layers
-
-_NOTHING = (
-    layers.Dropout,
-    layers.SpatialDropout1D,
-    layers.SpatialDropout2D,
-    layers.AlphaDropout,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    layers.ActivityRegularization,
-    layers.Identity,
-)
 
 
 def write(model: keras.Model, path: Path) -> None:
@@ -89,7 +77,7 @@ class _Writer:
             read = [numbers_of[tensor] for tensor in call.inputs]
             if is_graph(call.operation):
                 results = self._add(call.operation, read)
-            elif isinstance(call.operation, _NOTHING) and call.is_plain:
+            elif isinstance(call.operation, IDENTITIES) and call.is_plain:
                 results = read
             else:
                 results = [self._step(graph, call, read)]

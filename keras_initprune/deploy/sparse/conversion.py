@@ -12,6 +12,7 @@ from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint, get_masks
 from keras_initprune.constraints.weights import (
     LayerSelector,
+    check_built,
     maskable_weights,
     prunable_weights,
 )
@@ -156,8 +157,7 @@ def to_dense(model: keras.Model) -> keras.Model:
         >>> [tuple(weight.shape) for weight in to_dense(model).trainable_weights]
         [(3, 2), (2,)]
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
+    check_built(model)
     if not has_sparse_layers(model):
         raise ValueError(f"The model {model.name!r} has no sparse layers.")
     return _swapped(

@@ -68,7 +68,7 @@ def compare(
     count = check_positive_integer(seeds, "seeds")
     folder = out or Path("results") / f"{dataset}-{model}"
     with quiet_tensorflow():
-        from keras_initprune.lab.runs import comparison, summary, tables
+        from keras_initprune.lab.runs import comparison, summary
     from keras_initprune.lab import terminal
     from keras_initprune.lab.cli.console import Console
 
@@ -84,13 +84,10 @@ def compare(
             console,
         )
     except comparison.Interrupted as interrupt:
-        options.fail(
-            f"Interrupted: {interrupt.finished} of {interrupt.planned} runs are kept "
-            f"in {folder}. The same command goes on from there.",
-            options.INTERRUPTED,
-        )
+        finished, planned = interrupt.finished, interrupt.planned
+        options.fail_interrupted(finished, planned, "runs", folder)
     if summary.completed(result.runs):
-        console.print(tables.rich_table(result.runs))
-    for line in tables.failures(result.runs):
+        console.print(summary.rich_table(result.runs))
+    for line in summary.failures(result.runs):
         terminal.say(console, line)
     terminal.say_written(console, result.paths)

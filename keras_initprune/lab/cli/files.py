@@ -50,7 +50,6 @@ def export(
         compact,
         overwrite,
         Console(),
-        quiet_tensorflow,
     )
 
 

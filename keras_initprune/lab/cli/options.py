@@ -53,6 +53,15 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def fail_interrupted(finished: int, planned: int, what: str, folder: Path) -> NoReturn:
+    """Say after Ctrl-C what is kept, and end with an exit code."""
+    fail(
+        f"Interrupted: {finished} of {planned} {what} are kept in {folder}. "
+        "The same command goes on from there.",
+        INTERRUPTED,
+    )
+
+
 def split(texts: Sequence[str]) -> list[str]:
     """Return the items of an option that takes commas and repetition."""
     items = [item.strip() for text in texts for item in text.split(",")]

@@ -155,11 +155,7 @@ def search(
                 settings, folder, data_dir, strategy, devices, patience, console
             ).run()
     except searching.Interrupted as interrupt:
-        options.fail(
-            f"Interrupted: {interrupt.finished} of {trials} trials are kept in "
-            f"{folder}. The same command goes on from there.",
-            options.INTERRUPTED,
-        )
+        options.fail_interrupted(interrupt.finished, trials, "trials", folder)
     if outcome is not None:
         _show(outcome, console)
 

@@ -65,11 +65,7 @@ def study(
             )
     except KeyboardInterrupt:
         finished = sum(results.find(run) is not None for run in chosen.runs)
-        options.fail(
-            f"Interrupted: {finished} of {len(chosen.runs)} runs are kept in {folder}. "
-            "The same command goes on from there.",
-            options.INTERRUPTED,
-        )
+        options.fail_interrupted(finished, len(chosen.runs), "runs", folder)
     # The page shows all that the folder knows, whatever was chosen now.
     written = studies.write_reports(whole, results, folder, data_dir)
     terminal.say_written(console, written)

@@ -11,29 +11,15 @@ from rich.console import Console
 
 from keras_initprune import plots
 from keras_initprune.files import check_free, replacing, write_atomically
-from keras_initprune.lab.runs import methods, runner, tables
+from keras_initprune.lab.runs import methods, runner
 from keras_initprune.lab.runs.configuration import Configuration
-from keras_initprune.lab.runs.interrupts import Interrupts
+from keras_initprune.lab.runs.interrupts import Interrupted, Interrupts
 from keras_initprune.lab.runs.progress import Progress, make_progress
 from keras_initprune.lab.runs.results import Results
-from keras_initprune.lab.runs.summary import completed
+from keras_initprune.lab.runs.summary import completed, markdown
 
 FIGURE_NAME = "error_against_sparsity.png"
 TABLE_NAME = "results.md"
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a comparison.
-
-    Attributes:
-        finished: Number of runs that are stored.
-        planned: Number of runs of the whole comparison.
-    """
-
-    def __init__(self, finished: int, planned: int):
-        super().__init__(f"{finished} of {planned} runs are finished")
-        self.finished = finished
-        self.planned = planned
 
 
 @dataclass(frozen=True)
@@ -139,7 +125,7 @@ def write_summary(runs: Sequence[dict[str, Any]], folder: str | Path) -> list[Pa
         The paths of the files.
     """
     table, figure = Path(folder) / TABLE_NAME, Path(folder) / FIGURE_NAME
-    write_atomically(table, tables.markdown(runs))
+    write_atomically(table, markdown(runs))
     drawn = completed(runs)
     if not drawn:
         return [table]

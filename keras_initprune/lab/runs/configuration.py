@@ -212,8 +212,7 @@ class Configuration:
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """Return the configuration that `as_dict` has turned into these settings.
 
-        Args:
-            settings: One of each name. Whole numbers may be written as floats.
+        Whole numbers may be written as floats.
 
         Raises:
             ValueError: If a setting is missing, or unknown, or breaks its rule.

@@ -1,7 +1,6 @@
 """Exports a saved model for the command line, and shows what it takes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +14,7 @@ from keras_initprune.files import check_writable, size_of
 from keras_initprune.lab.claims import Claim
 from keras_initprune.lab.runs.training import load
 from keras_initprune.lab.terminal import make_table
+from keras_initprune.quiet import quiet_tensorflow
 
 ALL = "all"
 
@@ -26,7 +26,6 @@ def export_and_show(
     compact: bool,
     overwrite: bool,
     console: Console,
-    quiet: Callable[[], AbstractContextManager],
 ) -> None:
     """Write a model in several formats, and show the sizes.
 
@@ -37,7 +36,6 @@ def export_and_show(
         compact: Whether to compact the model first.
         overwrite: Whether to replace what is there.
         console: Where to show the sizes.
-        quiet: A context in which converters may print what they like.
 
     Raises:
         ValueError: If a format is unknown, or the model cannot be written in it.
@@ -59,7 +57,7 @@ def export_and_show(
         is_saved_model,
     )
     with claim:
-        _export(model_path, paths, compact, console, quiet, claim)
+        _export(model_path, paths, compact, console, claim)
 
 
 def _export(
@@ -67,10 +65,9 @@ def _export(
     paths: Mapping[str, Path],
     compact: bool,
     console: Console,
-    quiet: Callable[[], AbstractContextManager],
     claim: Claim,
 ) -> None:
-    with quiet():
+    with quiet_tensorflow():
         model = load(model_path)
     if compact:
         console.print(compaction_table(compaction_report(model)), "")
@@ -82,7 +79,7 @@ def _export(
         with (
             console.status(Text(f"writing {path}"), spinner="line"),
             claim.replacing(path) as temporary,
-            quiet(),
+            quiet_tensorflow(),
         ):
             export(model, temporary, name, compact)
         size = size_of(path)

@@ -14,6 +14,20 @@ import keras
 _WATCH_SECONDS = 0.5
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of many runs or trials.
+
+    Attributes:
+        finished: How many are stored.
+        planned: How many there are in all.
+    """
+
+    def __init__(self, finished: int, planned: int) -> None:
+        super().__init__(f"{finished} of {planned} are finished")
+        self.finished = finished
+        self.planned = planned
+
+
 class Interrupts:
     """While it is entered, turns Ctrl-C into an exception at the next safe place.
 

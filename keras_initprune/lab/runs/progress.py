@@ -10,8 +10,7 @@ from rich.console import Console
 
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.methods import trainings
-from keras_initprune.lab.runs.tables import percent
-from keras_initprune.lab.terminal import clock, make_bar, say
+from keras_initprune.lab.terminal import clock, make_bar, percent, say
 from keras_initprune.plots.errors import measure_of
 
 

@@ -19,8 +19,7 @@ from keras_initprune.lab.runs import methods, runner
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.interrupts import Interrupts
 from keras_initprune.lab.runs.progress import make_progress
-from keras_initprune.lab.runs.tables import percent
-from keras_initprune.lab.terminal import make_table, say_written
+from keras_initprune.lab.terminal import make_table, percent, say_written
 from keras_initprune.paths.report import Report, Row, report
 from keras_initprune.plots.errors import measure_of
 

@@ -11,9 +11,8 @@ from rich.table import Table
 
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab.runs import runner
-from keras_initprune.lab.runs.tables import markdown_table, percent
 from keras_initprune.lab.search.settings import SearchSettings
-from keras_initprune.lab.terminal import make_table
+from keras_initprune.lab.terminal import make_table, markdown_table, percent
 from keras_initprune.plots.errors import measure_of
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
 from keras_initprune.tuner.results import Record, SearchResults, plot_front

@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from keras_initprune.lab.runs.interrupts import Interrupts
-from keras_initprune.lab.runs.tables import percent
-from keras_initprune.lab.terminal import clock, make_bar, say
+from keras_initprune.lab.terminal import clock, make_bar, percent, say
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
 from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.results import describe

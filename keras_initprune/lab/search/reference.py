@@ -63,7 +63,7 @@ def build(run: Configuration, data: Any) -> keras.Model:
     """Return the compiled model of a run, for the strategy whose scope this is in."""
     model = runner.build(run, data)
     if model.distribute_strategy and model.distribute_strategy.num_replicas_in_sync > 1:
-        model.steps_per_execution = 1  # See `distribution.check_model`.
+        model.steps_per_execution = 1  # See `strategies.check_model`.
     return model
 
 

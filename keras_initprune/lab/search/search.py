@@ -13,7 +13,7 @@ from rich.console import Console
 from keras_initprune.files import check_writable, write_atomically
 from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs import runner
-from keras_initprune.lab.runs.interrupts import Interrupts
+from keras_initprune.lab.runs.interrupts import Interrupted, Interrupts
 from keras_initprune.lab.search import reference
 from keras_initprune.lab.search.outcome import Outcome, conclude, show
 from keras_initprune.lab.search.progress import (
@@ -33,18 +33,6 @@ _FOLDER = "tuner"
 _POLL = 0.2
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a search.
-
-    Attributes:
-        finished: Number of trials that are stored.
-    """
-
-    def __init__(self, finished: int):
-        super().__init__(f"{finished} trials are finished")
-        self.finished = finished
-
-
 class Search:
     """One process's part of a search: all of it, the chief's or a worker's.
 
@@ -55,7 +43,7 @@ class Search:
         settings: What to search.
         folder: Folder of the search; chief and workers share it.
         data_dir: Folder with the data, see `datasets.load`.
-        strategy: Name of the strategy of trials, see `distribution.get`.
+        strategy: Name of the strategy of trials, see `strategies.get`.
         devices: Number of devices of `"mirrored"`.
         patience: See `PruningTuner`.
         console: Where to show the progress. Defaults to the terminal.
@@ -124,7 +112,8 @@ class Search:
                 try:
                     tuner.search(epochs=run.epochs, verbose=0)
                 except KeyboardInterrupt as interrupt:
-                    raise Interrupted(len(tuner.oracle.end_order)) from interrupt
+                    finished = len(tuner.oracle.end_order)
+                    raise Interrupted(finished, trials) from interrupt
         dense = reference.read(self.folder)
         return conclude(tuner, self.settings, self.folder, data, dense)
 

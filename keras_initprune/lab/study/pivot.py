@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keras_initprune.lab.runs.tables import markdown_table, percent
 from keras_initprune.lab.study.plan import Part
+from keras_initprune.lab.terminal import markdown_table, percent
 from keras_initprune.plots.errors import Measure
 from keras_initprune.plots.intervals import mean_and_half_width
 

@@ -19,11 +19,11 @@ from keras_initprune import plots
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab import datasets
 from keras_initprune.lab.runs.configuration import RECONSTRUCTION
-from keras_initprune.lab.runs.summary import completed
-from keras_initprune.lab.runs.tables import failures, markdown_table, percent
+from keras_initprune.lab.runs.summary import completed, failures
 from keras_initprune.lab.study import pivot
 from keras_initprune.lab.study.engine import StudyResults
 from keras_initprune.lab.study.plan import Part, Study
+from keras_initprune.lab.terminal import markdown_table, percent
 from keras_initprune.plots.errors import Measure, measure_of
 from keras_initprune.plots.intervals import mean_and_half_width
 from keras_initprune.plots.style import GREY, add_legend, method_styles

@@ -25,30 +25,33 @@ _SEPARABLE = {layers.SeparableConv1D, layers.SeparableConv2D}
 _DEPTHWISE = {layers.DepthwiseConv1D, layers.DepthwiseConv2D}
 _WITH_KERNELS = {*_DENSE, *_CONVOLUTIONS, *_TRANSPOSED, *_SEPARABLE, *_DEPTHWISE}
 _FUNCTIONS = {layers.ReLU, layers.LeakyReLU, layers.ELU}
+IDENTITIES = (
+    layers.Identity,
+    layers.Dropout,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.ActivityRegularization,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+)
+"""Layers that do nothing but in training."""
 _UNCHANGING = {
-    getattr(layers, name)
-    for name in (
-        "Identity",
-        "Dropout",
-        "AlphaDropout",
-        "GaussianDropout",
-        "GaussianNoise",
-        "ActivityRegularization",
-        "RepeatVector",
-        *(
-            f"{kind}{rank}D"
-            for rank in (1, 2, 3)
-            for kind in (
-                "SpatialDropout",
-                "MaxPooling",
-                "AveragePooling",
-                "GlobalMaxPooling",
-                "GlobalAveragePooling",
-                "Cropping",
-                "UpSampling",
-            )
-        ),
-    )
+    *IDENTITIES,
+    layers.RepeatVector,
+    *(
+        getattr(layers, f"{kind}{rank}D")
+        for rank in (1, 2, 3)
+        for kind in (
+            "MaxPooling",
+            "AveragePooling",
+            "GlobalMaxPooling",
+            "GlobalAveragePooling",
+            "Cropping",
+            "UpSampling",
+        )
+    ),
 }
 _PADDING = {layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D}
 _MERGES: dict[type, reshaping.Merge] = {
