@@ -17,7 +17,7 @@ class Docstrings(griffe.Extension):
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Rewrite those of all modules, once it is known which names are public."""
         names = {name: f"{pkg.path}.{name}" for name in pkg.exports or ()}
-        names["prunable_weights"] = f"{pkg.path}.prunable.prunable_weights"
+        names["prunable_weights"] = f"{pkg.path}.constraints.weights.prunable_weights"
         for docstring in _docstrings(pkg):
             docstring.value = _rewrite(docstring.value, names)
 

@@ -15,21 +15,25 @@ ROOT = DOCS.parent
 PACKAGE = ROOT / "keras_initprune"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STUDIES = sorted(DOCS.glob("study/**/*.md"))
-FIGURES = sorted((ROOT / "images").glob("*.png"))
+# What the README shows or links to, and the site has too.
+BENCHMARK = ["benchmarks/benchmark.md", "benchmarks/benchmark.png"]
+README_FILES = [*sorted(ROOT.glob("images/*.png")), *map(ROOT.joinpath, BENCHMARK)]
+README = (ROOT / "README.md").read_text()
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """List the notebooks, and what studies found, in the navigation."""
     sections = {title: pages for entry in config.nav for title, pages in entry.items()}
     sections["Notebooks"] += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
-    sections["What it reaches"] += [str(path.relative_to(DOCS)) for path in STUDIES]
+    studies = [str(path.relative_to(DOCS)) for path in STUDIES]
+    sections["What it reaches"] += [*studies, BENCHMARK[0]]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the README's figures, and a page for every notebook."""
-    for path in FIGURES:
-        name = f"images/{path.name}"
+    """Add what the README links to, and a page for every notebook."""
+    for path in README_FILES:
+        name = str(path.relative_to(ROOT))
         files.append(File.generated(config, name, abs_src_path=str(path)))
     for path in NOTEBOOKS:
         for name, content in notebook_files(path).items():
@@ -39,12 +43,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, **kwargs: object) -> str:
     """Fill in what the pages leave to be made."""
+    markdown = re.sub(
+        '^--8<-- "README.md:(.+)"$',
+        lambda found: readme_section(found[1]),
+        markdown,
+        flags=re.MULTILINE,
+    )
     markdown = markdown.replace("<!-- notebooks -->", notebook_list())
     markdown = markdown.replace("<!-- layers -->", layer_diagram())
     markdown = markdown.replace("](../images/", "](images/")
     return re.sub(
         "<!-- options of (.+) -->", lambda found: option_table(found[1]), markdown
     )
+
+
+def readme_section(name: str) -> str:
+    """Return a part of the README, with links that hold on the site."""
+    begin, end = (f"<!-- --8<-- [{word}:{name}] -->\n" for word in ("start", "end"))
+    section = README.split(begin)[1].split(end)[0]
+    return re.sub(r"<!-- --8<-- .+ -->\n", "", section).replace("](docs/", "](")
 
 
 def notebook_files(path: Path) -> dict[str, str | bytes]:
@@ -93,7 +110,7 @@ def option_table(name: str) -> str:
     """Return what a command takes, as a Markdown table."""
     import typer
 
-    from keras_initprune.cli import app
+    from keras_initprune.lab.cli import app
 
     command = typer.main.get_command(app).commands[name]
     rows = ["| option | what it is | default |", "| --- | --- | --- |"]

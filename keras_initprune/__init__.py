@@ -4,15 +4,14 @@ K-starts and dissipating gradients, after "What to prune and what not to prune a
 initialization" (arXiv 2209.02201), as callbacks of `model.fit`.
 """
 
-import sys
+import os
+from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-# The command `initprune` imports what it needs itself, once it has read its arguments:
-# TensorFlow takes seconds to load and fills the terminal. Everywhere else this import
-# must register the masks with Keras, or saved models would not load. Where exported
-# models run there is no Keras: `numpy_runtime` is what can be imported then.
-if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("keras"):
+from keras_initprune.backend.imports import after_import
+
+if TYPE_CHECKING:
     from keras_initprune.callbacks import (
         SET,
         Combination,
@@ -23,7 +22,6 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
         RandomPruning,
         RigL,
     )
-    from keras_initprune.compaction import compact, compaction_report
     from keras_initprune.constraints import (
         MaskConstraint,
         find_leaks,
@@ -34,12 +32,16 @@ if Path(sys.argv[0]).name not in ("initprune", "initprune.exe") and find_spec("k
         restore_masks,
         set_masks,
     )
-    from keras_initprune.export import export
-    from keras_initprune.lottery import lottery_ticket
-    from keras_initprune.pruning import prune, pruning_masks, score_weights
-    from keras_initprune.report import report, sparsity
-    from keras_initprune.sparse import SparseDense, to_dense, to_sparse
-    from keras_initprune.sparse_training import fit_sparse
+    from keras_initprune.constraints.weights import register_prunable
+    from keras_initprune.deploy.compaction.compact import compact, compaction_report
+    from keras_initprune.deploy.export import export
+    from keras_initprune.deploy.fit_sparse import fit_sparse
+    from keras_initprune.deploy.sparse.conversion import to_dense, to_sparse
+    from keras_initprune.deploy.sparse.layer import SparseDense
+    from keras_initprune.paths.report import report, sparsity
+    from keras_initprune.pruning.problems import score_weights
+    from keras_initprune.pruning.prune import prune, pruning_masks
+    from keras_initprune.research.lottery import lottery_ticket
 
 __all__ = [
     "SET",
@@ -63,6 +65,7 @@ __all__ = [
     "project",
     "prune",
     "pruning_masks",
+    "register_prunable",
     "remove_masks",
     "report",
     "restore_masks",
@@ -73,3 +76,84 @@ __all__ = [
     "to_sparse",
 ]
 __version__ = "0.1.0"
+
+# Names are imported when they are first used: TensorFlow takes seconds to load, and
+# `numpy_runtime` runs where there is none.
+_NAMES = {
+    "callbacks": [
+        "Combination",
+        "DissipatingGradients",
+        "GradualMagnitude",
+        "KStarts",
+        "OneShotMagnitude",
+        "RandomPruning",
+        "RigL",
+        "SET",
+    ],
+    "constraints": [
+        "MaskConstraint",
+        "find_leaks",
+        "get_masks",
+        "install_masks",
+        "project",
+        "remove_masks",
+        "restore_masks",
+        "set_masks",
+    ],
+    "constraints.weights": ["register_prunable"],
+    "deploy.compaction.compact": ["compact", "compaction_report"],
+    "deploy.export": ["export"],
+    "deploy.fit_sparse": ["fit_sparse"],
+    "deploy.sparse.conversion": ["to_dense", "to_sparse"],
+    "deploy.sparse.layer": ["SparseDense"],
+    "paths.report": ["report", "sparsity"],
+    "pruning.problems": ["score_weights"],
+    "pruning.prune": ["prune", "pruning_masks"],
+    "research.lottery": ["lottery_ticket"],
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
+# Modules that are public here and live in a folder.
+_MODULES = {
+    "numpy_runtime": "deploy.numpy_runtime",
+    "sanity_checks": "research.sanity_checks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = f"{__name__}.{_HOMES.get(name) or _MODULES.get(name, name)}"
+    if name not in _HOMES and (name.startswith("_") or find_spec(home) is None):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(home)
+    value = getattr(module, name) if name in _HOMES else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
+
+
+def _register() -> None:
+    """Let Keras know the classes that saved models are made of."""
+    import keras
+
+    # A file in the home directory may name it.
+    _check_backend(keras.config.backend())
+    import_module(f"{__name__}.constraints")
+    import_module(f"{__name__}.deploy.sparse.layer")
+
+
+def _check_backend(name: str) -> None:
+    if name != "tensorflow":
+        raise ImportError(
+            "keras_initprune runs on Keras' TensorFlow backend. Set the environment "
+            "variable KERAS_BACKEND=tensorflow before Keras is imported. "
+            f"Received: the backend {name!r}"
+        )
+
+
+# Before Keras is imported, which would complain first where a backend is missing.
+if find_spec("keras"):
+    _check_backend(os.environ.get("KERAS_BACKEND") or "tensorflow")
+
+after_import("keras", _register)

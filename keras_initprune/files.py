@@ -1,24 +1,49 @@
 """Writes files and folders so that a reader never meets half of one."""
 
 import contextlib
+import ctypes
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+
+# What is written lies in such a folder first, beside where it is to be.
+_STAGING = ".initprune-tmp-"
+# Arguments of Linux' renameat2: paths are as for rename, and change places.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def _no_folder(folder: Path) -> bool:
+    return False
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(
+    path: str | Path,
+    is_ours: Callable[[Path], bool] = _no_folder,
+    ready: Callable[[Path], object] = lambda temporary: None,
+) -> Iterator[Path]:
     """Give a path to write to that takes the place of another when all went well.
+
+    Whenever the process is killed, the old file or folder is at `path`, or the new one.
+    What a killed process has begun is removed by the next that writes there. Links are
+    followed, so they stay.
 
     Args:
         path: The file or folder that is to be written, or written anew.
+        is_ours: Tells of a folder whether it may be replaced, with all that is in it.
+            Defaults to none.
+        ready: Called with what was written, just before it takes its place. Defaults to
+            nothing.
 
     Yields:
-        A path beside it, with its suffix, at which nothing is yet.
+        A path of the same name, at which nothing is yet.
 
     Raises:
-        OSError: If the folder around `path` cannot be made.
+        OSError: If the folder around `path` cannot be made; if a folder is there that
+            is not ours, or something that is neither file nor folder; if a folder
+            cannot be replaced in one step on this system.
 
     Example:
         >>> import tempfile
@@ -28,25 +53,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
         >>> (folder / "new" / "note.txt").read_text()
         'done'
     """
-    path = Path(path)
+    path = Path(path).resolve()
+    check_replaceable(path, is_ours)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_path(path)
-    try:
+    _sweep(path.parent)
+    with _staging(path.parent) as staging:
+        temporary = staging / path.name
         yield temporary
-        if path.is_dir():
-            # A folder cannot be replaced in one step: the old one is moved aside.
-            aside = path.with_name(f".{os.getpid()}-old-{path.name}")
-            path.rename(aside)
-            try:
-                temporary.rename(path)
-            except OSError:
-                aside.rename(path)
-                raise
-            shutil.rmtree(aside)
+        # Much may have happened since, so what is there is looked at once more.
+        check_replaceable(path, is_ours)
+        ready(temporary)
+        if path.is_dir() and any(path.iterdir()):
+            _exchange(temporary, path)
         else:
             temporary.replace(path)
-    finally:
-        remove(temporary)
 
 
 def write_atomically(path: str | Path, text: str) -> None:
@@ -55,6 +75,9 @@ def write_atomically(path: str | Path, text: str) -> None:
     Args:
         path: The file.
         text: Its new content.
+
+    Raises:
+        OSError: If it cannot be written, or something is there that is no file.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -62,9 +85,114 @@ def write_atomically(path: str | Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _temporary_path(path: Path) -> Path:
-    """Return a name beside `path`, with its suffix, that is this process's own."""
-    return path.with_name(f".{os.getpid()}-{path.name}")
+class Claim:
+    """The files that a command is going to write, held against other processes.
+
+    A command that is killed between two of its files leaves some. Their identities are
+    in a journal beside them until all are there, so the same command knows them for
+    its own and goes on; it is refused what anybody else has put there.
+
+    Args:
+        folder: Where the files are written. It exists.
+        name: Names the journal. Commands whose files have the same names share it.
+        command: Everything that decides what is written.
+        paths: The files, or folders.
+        overwrite: Whether files that are there already may be replaced.
+        is_ours: Tells of a folder whether it may be replaced, with all that is in it.
+            Defaults to none.
+
+    Raises:
+        OSError: On entering, if another process holds them, or one of them exists and
+            may not be replaced.
+
+    Example:
+        >>> import tempfile
+        >>> note = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> with Claim(note.parent, "notes", "v1", [note], overwrite=False) as claim:
+        ...     with claim.replacing(note) as temporary:
+        ...         _ = temporary.write_text("done")
+        >>> [path.name for path in note.parent.iterdir()]
+        ['note.txt']
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        command: str,
+        paths: Collection[Path],
+        overwrite: bool,
+        is_ours: Callable[[Path], bool] = _no_folder,
+    ) -> None:
+        self.journal = folder / f".initprune-{name}"
+        self.command = command
+        self.paths = paths
+        self.overwrite = overwrite
+        self.is_ours = is_ours
+
+    def __enter__(self) -> "Claim":
+        self._descriptor = self._open()
+        self._known: set[str] = set()
+        try:
+            self._known.update(self.journal.read_text(encoding="utf-8").splitlines())
+            for path in self.paths:
+                self._check(path)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What failed half-way may be repeated, so its journal stays.
+        if kind is None or not self._known:
+            self.journal.unlink()
+        os.close(self._descriptor)
+
+    @contextlib.contextmanager
+    def replacing(self, path: Path) -> Iterator[Path]:
+        """Give a path to write to, as the function of this name does.
+
+        Args:
+            path: One of the claimed paths.
+
+        Raises:
+            OSError: If `path` has come to exist and may not be replaced.
+        """
+        with replacing(path, self.is_ours, self._note) as temporary:
+            yield temporary
+            self._check(path)
+
+    def _open(self) -> int:
+        """Return the open journal, which no other process has."""
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+            descriptor = os.open(self.journal, flags, 0o666)
+            if _lock(descriptor) is False:
+                os.close(descriptor)
+                raise OSError(f"Another process is writing to {self.journal.parent}.")
+            # It may have been removed before it was locked.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), self.journal.stat()):
+                    return descriptor
+            os.close(descriptor)
+
+    def _check(self, path: Path) -> None:
+        check_replaceable(path, self.is_ours)
+        if not path.exists() or self.overwrite or self._line(path) in self._known:
+            return
+        raise FileExistsError(
+            f"{path} exists. Choose another --out, or --overwrite it."
+        )
+
+    def _note(self, path: Path) -> None:
+        self._known.add(self._line(path))
+        # A line that a kill has cut must not spoil this one.
+        os.write(self._descriptor, f"\n{self._line(path)}\n".encode())
+
+    def _line(self, path: Path) -> str:
+        """Return what identifies a file or folder, wherever it is moved."""
+        found = path.stat()
+        return f"{found.st_ino} {found.st_mtime_ns} {self.command}"
 
 
 def check_writable(folder: str | Path) -> None:
@@ -77,23 +205,52 @@ def check_writable(folder: str | Path) -> None:
         OSError: If it cannot be made or written.
     """
     folder = Path(folder)
-    probe = _temporary_path(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The permission bits do not tell: disks are full or mounted read-only.
-        probe.write_text("probe", encoding="utf-8")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"probe")
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"Cannot write to the folder {folder}: {reason}") from error
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+def check_replaceable(path: Path, is_ours: Callable[[Path], bool] = _no_folder) -> None:
+    """Raise if something is at a path that no file or folder of ours may replace.
+
+    Args:
+        path: The path.
+        is_ours: Tells of a folder whether it may be replaced, with all that is in it.
+            Defaults to none.
+
+    Raises:
+        OSError: If it is a folder with something in it that is not ours, or neither
+            file nor folder.
+    """
     if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        if any(path.iterdir()) and not is_ours(path):
+            raise FileExistsError(
+                f"{path} is a folder of other files. Choose another path."
+            )
+    elif path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is no file. Choose another path.")
+
+
+def check_free(paths: Iterable[Path]) -> None:
+    """Raise if something is at a path where nothing of ours can be.
+
+    Args:
+        paths: The paths.
+
+    Raises:
+        OSError: If something is there.
+    """
+    for path in paths:
+        if path.exists():
+            raise FileExistsError(
+                f"{path} would be replaced, and is of another making. Choose another "
+                "--out, or remove it."
+            )
 
 
 def size_of(path: str | Path) -> int:
@@ -107,3 +264,80 @@ def size_of(path: str | Path) -> int:
     path = Path(path)
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@contextlib.contextmanager
+def _staging(parent: Path) -> Iterator[Path]:
+    """Make a folder that is this process's alone, as long as it lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_STAGING, dir=parent))
+        with _locked(folder, wait=True):
+            # Until it was locked it could be taken for one that was left behind.
+            if folder.exists():
+                try:
+                    yield folder
+                finally:
+                    shutil.rmtree(folder)
+                return
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed processes have left half written."""
+    for folder in parent.glob(f"{_STAGING}*"):
+        with _locked(folder) as is_held:
+            if is_held and not folder.is_symlink():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, wait: bool = False) -> Iterator[bool | None]:
+    """Lock a folder for a while, see `_lock`."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # It is gone, or this system does not open folders.
+        yield None
+        return
+    try:
+        yield _lock(descriptor, wait)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool = False) -> bool | None:
+    """Lock an open file; the lock ends with the process.
+
+    Args:
+        descriptor: The file.
+        wait: Whether to wait for another process that holds it. Defaults to False.
+
+    Returns:
+        Whether it is locked now, or None where files cannot be locked.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Not on POSIX.
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # Some network drives have no locks.
+        return None
+    return True
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Let two paths change places in one step."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, TypeError):  # Not on Linux.
+        reason = "it has no renameat2"
+    else:
+        one, other = os.fsencode(first), os.fsencode(second)
+        if rename(_AT_FDCWD, one, _AT_FDCWD, other, _RENAME_EXCHANGE) == 0:
+            return
+        reason = os.strerror(ctypes.get_errno())
+    raise OSError(
+        f"{second} is a folder, and this system cannot replace it in one step "
+        f"({reason}). Remove it first, or choose another path."
+    )

@@ -43,7 +43,7 @@ def check_share(share: Any, name: str) -> float:
     """Return `share` as a float, or raise unless it lies in [0, 1].
 
     Example:
-        >>> check_share(0.0, "restarts")
+        >>> check_share(0, "gather")
         0.0
     """
     if not _is_real(share) or not 0 <= share <= 1:
@@ -51,6 +51,21 @@ def check_share(share: Any, name: str) -> float:
             f"`{name}` must be a number in [0, 1]. Received: {name}={share!r}"
         )
     return float(share)
+
+
+def check_natural_number(value: Any, name: str) -> int:
+    """Return `value` as an int, or raise unless it lies in [0, 2**31).
+
+    Example:
+        >>> check_natural_number(0, "rewind_to")
+        0
+    """
+    if not _is_integer(value) or not 0 <= value < _TOO_LARGE:
+        raise ValueError(
+            f"`{name}` must be an integer from 0 to 2**31 - 1. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
 
 
 def check_positive_integer(value: Any, name: str) -> int:
@@ -79,6 +94,33 @@ def check_boolean(value: Any, name: str) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
     return bool(value)
+
+
+def check_integers(values: Any, name: str) -> tuple[int, ...]:
+    """Return `values` as a tuple of ints, or raise unless it holds such, at least one.
+
+    Example:
+        >>> check_integers([0, -1], "unit_axes")
+        (0, -1)
+    """
+    is_sequence = isinstance(values, list | tuple) and len(values) > 0
+    if not is_sequence or not all(map(_is_integer, values)):
+        raise ValueError(
+            f"`{name}` must be one or more integers. Received: {name}={values!r}"
+        )
+    return tuple(map(int, values))
+
+
+def check_verbose(verbose: Any) -> int:
+    """Return `verbose`, or raise unless it is 0 or 1.
+
+    Example:
+        >>> check_verbose(1)
+        1
+    """
+    if not isinstance(verbose, Integral) or verbose not in (0, 1):
+        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
+    return int(verbose)
 
 
 def check_seed(seed: Any, name: str = "seed") -> int | None:
@@ -120,7 +162,7 @@ def check_function(value: Any, name: str, known: Mapping[str, Callable]) -> Call
         >>> check_function("absolute", "fitness", {"absolute": abs})(-2)
         2
     """
-    if callable(value):
+    if callable(value) and not isinstance(value, type):
         return value
     return known[check_choice(value, name, known)]
 

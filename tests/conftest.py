@@ -9,6 +9,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+
+# GPUs multiply with ten bits else, and tests compare closer than that.
+tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 @pytest.fixture(autouse=True)

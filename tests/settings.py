@@ -17,10 +17,10 @@ from keras_initprune import (
     RandomPruning,
     RigL,
 )
+from keras_initprune.arrays.selection import SELECTIONS
 from keras_initprune.callbacks.phases import PruningCallback
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
-from keras_initprune.selection import SELECTIONS
 
 
 @dataclass(frozen=True)

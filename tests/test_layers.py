@@ -1,70 +1,97 @@
 """The house has no circles: files import only from the layers above them."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import keras_initprune
 
 PACKAGE = Path(keras_initprune.__file__).parent
 
-# A file imports only from earlier rows; files inside one folder may import each other.
+# A room, or one file of a room that stands elsewhere. A file imports only from earlier
+# rows; files of one room may import each other.
 LAYERS = [
-    ["validation", "intervals", "curves", "files", "quiet", "numpy_runtime"],
-    ["masks", "prunable", "distributions", "datasets", "models", "plots"],
-    ["ranking", "liveness", "rewiring"],
-    ["constraints", "paths", "selection", "criteria", "patterns"],
-    [
-        "candidates",
-        "gradients",
-        "sanity_checks",
-        "lottery",
-        "compaction",
-        "pruning",
-        "sparse",
-    ],
-    ["dense_gradients", "export", "report"],
-    ["callbacks"],
-    ["sparse_training"],
-    ["experiments"],
+    # The NumPy runtime is one file that runs without this package.
+    ["validation", "files", "quiet", "extras", "deploy/numpy_runtime"],
+    ["arrays", "backend", "plots"],
+    ["constraints", "graphs"],
+    ["gradients", "paths"],
+    ["criteria"],
+    ["pruning", "callbacks", "research"],
+    ["deploy"],
+    # It counts what sparse layers hold.
+    ["paths/report"],
     ["tuner"],
-    ["cli"],
+    ["lab"],
 ]
-ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
+ROW = {place: row for row, places in enumerate(LAYERS) for place in places}
 
 
-def imported_modules(path):
-    """Yield the parts of this package that a file imports, by their top name."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def name_of(path):
+    """Return a file's name in the package, such as `paths/report` or `paths`."""
+    return (
+        path.relative_to(PACKAGE).with_suffix("").as_posix().removesuffix("/__init__")
+    )
+
+
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+del FILES["__init__"]
+
+
+def place_of(name):
+    """Return the entry of `LAYERS` that a file belongs to."""
+    return name if name in ROW else name.partition("/")[0]
+
+
+def imported_modules(tree):
+    """Yield what a file imports, in dots, but for what only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "keras_initprune" and len(parts) > 1:
-                yield parts[1]
+            yield from (alias.name for alias in node.names)
+        elif not (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
+            yield from imported_modules(node)
 
 
-def top_name(path):
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def imported_files(name):
+    """Return the files of this package that a file imports, within functions too."""
+    found = set()
+    for module in imported_modules(ast.parse(FILES[name].read_text())):
+        package, _, rest = module.partition(".")
+        if package == PACKAGE.name and rest:
+            target = rest.replace(".", "/")
+            found.add(target if target in FILES else target.rpartition("/")[0])
+    return found & set(FILES) - {name}
 
 
-def sources():
-    return sorted(PACKAGE.rglob("*.py"))
+ARROWS = {name: imported_files(name) for name in FILES}
 
 
 def test_every_file_has_its_layer():
-    assert {top_name(path) for path in sources()} - {"__init__"} == set(ROW)
+    assert {place_of(name) for name in FILES} == set(ROW)
 
 
-def test_imports_only_go_to_layers_above():
+def test_arrows_run_one_way_between_rooms():
     wrong = [
-        f"{path.relative_to(PACKAGE)} imports {target}"
-        for path in sources()
-        if (name := top_name(path)) != "__init__"
-        for target in imported_modules(path)
-        if target in ROW and target != name and ROW[target] >= ROW[name]
+        f"{name} imports {target}"
+        for name, targets in ARROWS.items()
+        for target in targets
+        if place_of(target) != place_of(name)
+        and ROW[place_of(target)] >= ROW[place_of(name)]
     ]
     assert not wrong
+
+
+def test_files_import_each_other_in_no_circle():
+    list(TopologicalSorter(ARROWS).static_order())
+
+
+def test_the_laboratory_is_imported_by_itself_alone():
+    assert {
+        place_of(name)
+        for name, targets in ARROWS.items()
+        if "lab" in map(place_of, targets)
+    } == {"lab"}

@@ -1,17 +1,15 @@
 """Checks of what callbacks are given, and of what they gather."""
 
 import random
-import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import LayerSelector
+from keras_initprune.arrays.masks import Mask
 
 # Steps, None for the ends of epochs, or what suits the length of an epoch.
 Interval = int | Literal["auto"] | None
@@ -82,22 +80,12 @@ def check_epochs(epochs: Any) -> int:
 
 def check_interval(interval: Any) -> Interval:
     """Return `interval`, or raise unless it is a number of steps, None or `"auto"`."""
-    if interval is None or interval == "auto":
-        return interval
+    if interval is None:
+        return None
+    # Arrays do not compare to one truth value.
+    if isinstance(interval, str) and interval == "auto":
+        return "auto"
     return validation.check_positive_integer(interval, "interval")
-
-
-def check_layers(layers: Any) -> LayerSelector:
-    """Return `layers`, or raise unless it can select layers of some model."""
-    single = layers is None or isinstance(layers, str | re.Pattern) or callable(layers)
-    parts = [layers] if single or not isinstance(layers, Iterable) else list(layers)
-    for part in [] if layers is None else parts:
-        if not (isinstance(part, str | re.Pattern) or callable(part)):
-            raise ValueError(
-                "`layers` must be None, a layer's name, a compiled regular expression, "
-                f"a predicate or a list of these. Received: layers={layers!r}"
-            )
-    return layers
 
 
 def _all_equal(scores: NDArray, alive: Mask) -> bool:

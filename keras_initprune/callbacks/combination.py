@@ -6,6 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_initprune import validation
+from keras_initprune.arrays.curves import power_sparsity
+from keras_initprune.arrays.distributions import (
+    Distribution,
+    allocate,
+    check_distribution,
+)
+from keras_initprune.arrays.drop_and_grow import dissipate_and_restart
+from keras_initprune.arrays.masks import candidate_key
+from keras_initprune.arrays.ranking import on_the_way
+from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import (
     Interval,
     check_epochs,
@@ -15,14 +25,8 @@ from keras_initprune.callbacks.checks import (
 )
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.curves import power_sparsity
-from keras_initprune.distributions import Distribution, allocate, check_distribution
-from keras_initprune.gradients import GradientRecorder
-from keras_initprune.masks import candidate_key
-from keras_initprune.prunable import LayerSelector
-from keras_initprune.ranking import on_the_way
-from keras_initprune.rewiring import dissipate_and_restart
-from keras_initprune.selection import random_masks
+from keras_initprune.constraints.weights import LayerSelector
+from keras_initprune.gradients.sums import GradientRecorder
 
 
 @dataclass(eq=False, repr=False)

@@ -7,19 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
+from keras_initprune.arrays.curves import geometric_sparsity
+from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
+from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.criteria.dissipation import (
     DISSIPATION,
     WITHOUT_GRADIENTS,
     Criterion,
 )
-from keras_initprune.curves import geometric_sparsity
-from keras_initprune.distributions import Distribution, check_distribution
-from keras_initprune.gradients import GradientRecorder
-from keras_initprune.prunable import LayerSelector
-from keras_initprune.ranking import gradual_masks
+from keras_initprune.gradients.sums import GradientRecorder
 
 
 @dataclass(eq=False, repr=False)

@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
+from keras_initprune.arrays.curves import cosine_fraction
+from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.arrays.drop_and_grow import drop_and_grow
+from keras_initprune.arrays.masks import candidate_key, candidate_scores
+from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import check_epochs, check_finite, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.curves import cosine_fraction
-from keras_initprune.dense_gradients import DenseGradients
-from keras_initprune.distributions import Distribution, check_distribution
-from keras_initprune.masks import candidate_key, candidate_scores
-from keras_initprune.prunable import LayerSelector
-from keras_initprune.rewiring import drop_and_grow
-from keras_initprune.selection import random_masks
+from keras_initprune.constraints.weights import LayerSelector
+from keras_initprune.gradients.latest import DenseGradients
 
 
 class _SparseTraining(PruningCallback):
@@ -250,11 +250,11 @@ class SET(_SparseTraining):
 
 
 def _check_phase(epochs: Any) -> int | float:
-    if isinstance(epochs, float):
+    if isinstance(epochs, float | np.floating):
         if not 0 < epochs < 1:
             raise ValueError(
                 "`epochs` must be a number of epochs or a share of the epochs of "
                 f"`fit`, in (0, 1). Received: epochs={epochs!r}"
             )
-        return epochs
+        return float(epochs)
     return check_epochs(epochs)

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
+from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.arrays.selection import check_selection, k_starts_masks
 from keras_initprune.callbacks.checks import check_epochs, check_scores, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
+from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.criteria.fitness import FITNESS, Fitness, magnitude
-from keras_initprune.distributions import Distribution, check_distribution
-from keras_initprune.gradients import GradientRecorder
-from keras_initprune.prunable import LayerSelector
-from keras_initprune.selection import check_selection, k_starts_masks
+from keras_initprune.gradients.sums import GradientRecorder
 
 
 @dataclass(eq=False, repr=False)

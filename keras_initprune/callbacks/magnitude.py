@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
+from keras_initprune.arrays.curves import cubic_sparsity
+from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
-from keras_initprune.curves import cubic_sparsity
-from keras_initprune.distributions import Distribution, check_distribution
-from keras_initprune.prunable import LayerSelector
-from keras_initprune.ranking import gradual_masks
+from keras_initprune.constraints.weights import LayerSelector
 
 
 class _Magnitude(PruningCallback):

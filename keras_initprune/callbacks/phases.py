@@ -15,21 +15,23 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_initprune import constraints, gradients, paths, validation
+from keras_initprune import constraints, validation
+from keras_initprune.arrays.distributions import check_no_empty_tensor
+from keras_initprune.arrays.masks import Mask, kept_count
 from keras_initprune.callbacks.checks import (
     Interval,
     check_finite,
     check_interval,
-    check_layers,
 )
 from keras_initprune.callbacks.saved_state import Clock, Schedule, State
-from keras_initprune.distributions import check_no_empty_tensor
-from keras_initprune.masks import Mask, kept_count
-from keras_initprune.prunable import (
+from keras_initprune.constraints.weights import (
     LayerSelector,
     PrunableWeight,
+    check_selector,
     prunable_weights,
 )
+from keras_initprune.gradients import sums
+from keras_initprune.paths import check
 
 Masks = dict[str, Mask]
 
@@ -74,11 +76,8 @@ class PruningCallback(keras.callbacks.Callback):
     def __post_init__(self) -> None:
         """Check the arguments that all callbacks share."""
         super().__init__()
-        if self.verbose not in (0, 1):
-            raise ValueError(
-                f"`verbose` must be 0 or 1. Received: verbose={self.verbose!r}"
-            )
-        check_layers(self.layers)
+        validation.check_verbose(self.verbose)
+        check_selector(self.layers)
         self.skip_output = validation.check_boolean(self.skip_output, "skip_output")
         self.embeddings = validation.check_boolean(self.embeddings, "embeddings")
         self.interval = check_interval(self.interval)
@@ -117,7 +116,7 @@ class PruningCallback(keras.callbacks.Callback):
             )
         constraints.check_training_is_supported(model)
         # A `fit` that an exception ended may have left recorders behind.
-        gradients.stop_all(model)
+        sums.stop_all(model)
         self._schedule = Schedule.of(model)
         self._schedule.add(self)
         self.has_begun = False
@@ -439,7 +438,7 @@ class PruningCallback(keras.callbacks.Callback):
             {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
             {path: mask.size for path, mask in masks.items()},
         )
-        paths.check_paths(self.model, {**constraints.get_masks(self.model), **masks})
+        check.check_paths(self.model, {**constraints.get_masks(self.model), **masks})
 
     def _check_reachable(self, sparsity: float) -> None:
         """Raise if the model is sparser than `sparsity`, but for rounding."""

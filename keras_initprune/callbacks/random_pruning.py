@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from keras_initprune import validation
+from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
-from keras_initprune.distributions import Distribution, check_distribution
-from keras_initprune.prunable import LayerSelector
-from keras_initprune.selection import random_masks
+from keras_initprune.constraints.weights import LayerSelector
 
 
 @dataclass(eq=False, repr=False)

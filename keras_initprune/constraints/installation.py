@@ -13,7 +13,12 @@ from keras_initprune.constraints.projection import (
     set_masks,
 )
 from keras_initprune.constraints.retracing import masks_changed
-from keras_initprune.prunable import LayerSelector, PrunableWeight, prunable_weights
+from keras_initprune.constraints.weights import (
+    LayerSelector,
+    PrunableWeight,
+    prunable_weights,
+    warn_of_left_out,
+)
 
 
 def install_masks(
@@ -39,6 +44,10 @@ def install_masks(
     Raises:
         ValueError: If the model is not built or nothing in it can be pruned.
 
+    Warns:
+        UserWarning: If layers of your own, which nothing prunes before
+            `register_prunable` names their weights, hold 5 % or more of them.
+
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> install_masks(model) is model
@@ -53,6 +62,8 @@ def install_masks(
             install_mask(weight)
     if missing:
         forget_compiled_functions(model)
+        if layers is None:
+            warn_of_left_out(model)
     return model
 
 
@@ -173,7 +184,7 @@ def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
     # opens it in the same way.
     layer._tracker.unlock()
     try:
-        previous = getattr(layer, name)
+        previous = getattr(layer, name, None)
         if isinstance(previous, keras.layers.Layer):
             layer._tracker.untrack(previous)
         setattr(layer, name, value)

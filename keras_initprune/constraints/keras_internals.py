@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras.src.saving import saving_lib
 
-from keras_initprune.constraints import loading, retracing
+from keras_initprune.constraints import loading, retracing, unsupported
 from keras_initprune.constraints.gradient_masking import apply_masked
 from keras_initprune.constraints.guard import release_weight
 from keras_initprune.constraints.mask_constraint import MaskConstraint
@@ -29,6 +29,13 @@ WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (keras.Model, "load_weights", loading.load_weights),
     (keras.layers.Layer, "set_weights", loading.set_weights),
     (saving_lib, "_load_state", loading.load_state),
+    # Keras quantises no layer that has a mask, and has no images of masks.
+    (keras.Model, "quantize", unsupported.quantize),
+    (
+        keras.callbacks.TensorBoard,
+        "_log_weight_as_image",
+        unsupported.log_weight_as_image,
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from keras_initprune.constraints.guard import GuardedMask, all_or_nothing
 from keras_initprune.constraints.installation import install_mask, strategy_scope
 from keras_initprune.constraints.mask_constraint import CHECKSUM, MaskConstraint
 from keras_initprune.constraints.projection import mask_variable
-from keras_initprune.prunable import PrunableWeight, weights_of_layer
+from keras_initprune.constraints.weights import PrunableWeight, weights_of_layer
 
 
 def load_weights(
@@ -131,13 +131,9 @@ def _masks_of_h5(store: Any) -> Iterator[str]:
         paths = [path.removesuffix("/vars").strip("/") for path in config["weight_map"]]
     else:
         paths = []
-        store.h5_file.visit(
-            lambda name: (
-                paths.append(name.removesuffix(f"/vars/{CHECKSUM}"))
-                if name.endswith(f"/vars/{CHECKSUM}")
-                else None
-            )
-        )
+        store.h5_file.visit(lambda name: paths.append(str(name)))
+        ending = f"/vars/{CHECKSUM}"
+        paths = [name.removesuffix(ending) for name in paths if name.endswith(ending)]
     for path in paths:
         if CHECKSUM in store.get(path).keys():  # noqa: SIM118
             yield path

@@ -7,17 +7,17 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints.mask_constraint import MaskConstraint
 from keras_initprune.constraints.optimizers import optimizer_slots
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import PrunableWeight, prunable_weights
+from keras_initprune.constraints.weights import PrunableWeight, maskable_weights
 
 Masks = dict[str, Mask]
 
 
 def masked_weights(model: keras.Model) -> dict[str, PrunableWeight]:
     """Return the weights of a model that carry a mask, by path."""
-    weights = prunable_weights(model, embeddings=True)
+    weights = maskable_weights(model)
     return {p: w for p, w in weights.items() if mask_variable(w) is not None}
 
 
@@ -64,7 +64,7 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: If a path carries no mask, or an array has the wrong shape or
-            values; nothing is changed then.
+            values, or keeps nothing; no mask is changed then.
 
     Example:
         >>> from keras_initprune import install_masks
@@ -75,6 +75,11 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
         2
     """
     weights = masked_weights(model)
+    if not isinstance(masks, Mapping):
+        raise ValueError(
+            "`masks` must be a dictionary from tensor path to array, as `get_masks` "
+            f"returns. Received: masks={masks!r}"
+        )
     checked = {path: _check_mask(path, mask, weights) for path, mask in masks.items()}
     change_masks(model, weights, checked)
 
@@ -165,15 +170,25 @@ def _check_mask(
             f"`masks` must name weights that carry a mask, which are {list(weights)} "
             f"(see `install_masks`). Received: {path!r}"
         )
-    array = np.asarray(mask)
-    if array.shape != weights[path].shape:
+    rule = f"`masks` must give {path!r} an array"
+    shape = weights[path].shape
+    try:
+        array = np.asarray(mask)
+    except ValueError as error:  # Rows of different lengths.
+        raise ValueError(f"{rule} of shape {shape}. Received: {mask!r}") from error
+    if array.shape != shape:
         raise ValueError(
-            f"The mask of {path!r} must have the shape {weights[path].shape}. "
-            f"Received: an array of shape {array.shape}"
+            f"{rule} of shape {shape}. Received: an array of shape {array.shape}"
         )
     if array.dtype != bool and not np.isin(array, (0, 1)).all():
         raise ValueError(
-            f"The mask of {path!r} must hold only 0 and 1 (1 = keep). "
+            f"{rule} that holds only 0 and 1 (1 = keep). "
             f"Received: an array of dtype {array.dtype} with other values"
         )
-    return array.astype(bool)
+    kept = array.astype(bool)
+    if not kept.any():
+        raise ValueError(
+            f"{rule} that keeps at least one weight: a tensor of zeros only does not "
+            "train. Received: a mask that keeps none"
+        )
+    return kept

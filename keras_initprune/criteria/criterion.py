@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_initprune.criteria.batches import Batch
-from keras_initprune.criteria.objective import Objective
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import PrunableWeight
+from keras_initprune.arrays.masks import Mask
+from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.criteria.data import Batch
+from keras_initprune.criteria.training_loss import Objective
 
 Scores = dict[str, NDArray]
 Masks = Mapping[str, Mask]
@@ -32,7 +32,7 @@ class Problem:
             functions.
 
     Example:
-        >>> from keras_initprune.prunable import prunable_weights
+        >>> from keras_initprune.constraints.weights import prunable_weights
         >>> layers = [keras.Input((4,)), keras.layers.Dense(2, name="unit")]
         >>> model = keras.Sequential(layers)
         >>> problem = Problem(model, prunable_weights(model))

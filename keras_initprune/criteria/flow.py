@@ -1,6 +1,7 @@
 """The linear network of positive weights, through which SynFlow lets ones flow."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,10 +11,15 @@ import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 
-from keras_initprune.criteria.objective import computing_in
-from keras_initprune.liveness.inputs import example_call
-from keras_initprune.liveness.substitutes import replaced
-from keras_initprune.prunable import PrunableWeight
+from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.criteria.training_loss import computing_in
+from keras_initprune.paths.inputs import example_call
+from keras_initprune.paths.substitutes import (
+    EXTREMA,
+    SOURCES,
+    replaced,
+    returns_indices,
+)
 
 _DTYPE = "float64"
 # What these return never exceeds 1, whatever flows into them.
@@ -40,6 +46,12 @@ _NORMALISATIONS: tuple[type, ...] = (
     keras.layers.Normalization,
     keras.layers.Rescaling,
 )
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+_VOLUME_POOLING: tuple[type, ...] = tuple(
+    getattr(keras.layers, f"{kind}Pooling3D")
+    for kind in ("Max", "Average", "AdaptiveMax", "AdaptiveAverage")
+    if hasattr(keras.layers, f"{kind}Pooling3D")
+)
 
 
 class LinearNetwork:
@@ -47,14 +59,16 @@ class LinearNetwork:
 
     The model itself stays as it is. For the flow through it
 
-    - inputs are ones; integers are kept, and an embedding returns the mean of its rows;
+    - inputs are ones; integers are kept for embeddings, which return the mean of their
+      rows, and are ones to kernels; encodings of categories and texts are ones;
     - weights are taken as `|w|`, biases as 0;
     - activations are the identity, and those that never exceed 1, as a sigmoid, divide
       by twice the largest value instead, which counts as a constant;
     - batch normalisation multiplies by `|gamma|` over its moving deviation, and every
       other normalisation is left out; dropout does nothing;
     - attention weighs values by the products of queries and keys, divided likewise;
-    - what is subtracted is added; layers of your own run as they are.
+    - what is subtracted, or of which the maximum or minimum is taken, is added;
+    - layers of your own run as they are, in float64 too.
 
     Args:
         model: A built model.
@@ -73,7 +87,10 @@ class LinearNetwork:
         self._weights = dict(weights)
         self._call = example_call(model, inputs)
         eager = getattr(model, "run_eagerly", False)
-        self._flow = self._flow_of if eager else tf.function(self._flow_of)
+        # As in `fit`, Python's own `if` and `for` are not converted.
+        self._flow = (
+            self._flow_of if eager else tf.function(self._flow_of, autograph=False)
+        )
 
     def flow(self, values: Mapping[str, NDArray]) -> float:
         """Return R, the sum of the outputs for inputs of ones, at weights `|values|`.
@@ -94,11 +111,22 @@ class LinearNetwork:
     def _evaluate(self, values: Mapping[str, NDArray]) -> tuple[float, dict]:
         absolute = {p: np.abs(value).astype(_DTYPE) for p, value in values.items()}
         tensors = {path: tf.convert_to_tensor(v) for path, v in absolute.items()}
-        total, gradients = self._flow(tensors)
+        try:
+            total, gradients = self._flow(tensors)
+        except Exception as error:
+            # What fails in its own type too has an error of its own.
+            with keras.StatelessScope():
+                self._call.run(self._model)
+            raise ValueError(
+                f"SynFlow runs {self._model.name!r} in float64, which a layer of your "
+                "own, or an operation, does not take. Have constants follow the type "
+                f"of what they meet, as in `tf.constant(2.0, x.dtype)`. {error}"
+            ) from error
         if not np.isfinite(total.numpy()):
             raise FloatingPointError(
                 f"The flow through {self._model.name!r} exceeds what float64 holds: "
-                "its layers are too many or too wide for SynFlow."
+                "its layers are too many or too wide for SynFlow, or one of your own "
+                "divides by zero."
             )
         # Negative are only those of gates that shut what they multiply.
         scores = {p: np.abs(absolute[p] * gradients[p].numpy()) for p in absolute}
@@ -108,7 +136,7 @@ class LinearNetwork:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(values.values()))
             with (
-                linearised(self._model),
+                linearised(self._model, self._weights),
                 computing_in(self._model, _DTYPE),
                 keras.StatelessScope(initialize_variables=False) as scope,
             ):
@@ -145,11 +173,17 @@ class LinearNetwork:
 
 
 @contextlib.contextmanager
-def linearised(model: keras.Model) -> Iterator[None]:
+def linearised(
+    model: keras.Model, weights: Mapping[str, PrunableWeight]
+) -> Iterator[None]:
     """Make a model linear for a while, as `LinearNetwork` says."""
+    owners = {id(weight.layer) for weight in weights.values()}
     with contextlib.ExitStack() as stack:
         for layer in model._flatten_layers(include_self=False):
-            for name, value in _substitutes(layer).items():
+            substitutes = _substitutes(layer)
+            if id(layer) in owners and "call" not in substitutes:
+                substitutes |= _weighted(layer)
+            for name, value in substitutes.items():
                 stack.enter_context(replaced(layer, name, value))
         yield
 
@@ -157,19 +191,30 @@ def linearised(model: keras.Model) -> Iterator[None]:
 def _substitutes(layer: keras.Layer) -> dict[str, Any]:
     """Return what to put in place of a layer's attributes."""
     if isinstance(layer, _RECTIFIERS + _NORMALISATIONS):
-        return {"call": lambda inputs, *args, **kwargs: inputs}
+        return {"call": lambda inputs, *args, **kwargs: _numbers(inputs)}
     if isinstance(layer, keras.layers.Softmax):
         return {"call": lambda inputs, *args, **kwargs: _bounded(inputs)}
     if isinstance(layer, keras.layers.BatchNormalization):
         return {"call": _scaling(layer)}
-    if isinstance(layer, keras.layers.Subtract):
-        return {"call": lambda inputs: inputs[0] + inputs[1]}
+    if isinstance(layer, EXTREMA):
+        return {"call": lambda inputs: functools.reduce(ops.add, inputs)}
+    if isinstance(layer, _VOLUME_POOLING):
+        return {"call": _volume_pooling(layer)}
+    if isinstance(layer, SOURCES):
+        return {} if returns_indices(layer) else {"call": _encoding(layer)}
+    if isinstance(layer, keras.layers.MelSpectrogram):
+        return {
+            "call": lambda inputs: ops.ones(
+                layer.compute_output_shape(inputs.shape), _DTYPE
+            )
+        }
     if isinstance(layer, keras.layers.Embedding):
-        return {"call": _mean_of_rows(layer)}
-    if isinstance(layer, keras.layers.MultiHeadAttention):
-        return {"_compute_attention": _attention(layer, key_first=True)}
-    if isinstance(layer, keras.layers.GroupQueryAttention):
-        return {"_compute_attention": _attention(layer, key_first=False)}
+        return {"call": _mean_of_rows(layer), "logit_soft_cap": None}
+    if isinstance(layer, _ATTENTION):
+        key_first = isinstance(layer, keras.layers.MultiHeadAttention)
+        return {"_compute_attention": _attention(layer, key_first)}
+    if isinstance(layer, keras.layers.Attention):
+        return _plain_attention(layer)
     if isinstance(layer, keras.layers.RNN):
         return {"use_cudnn": False, "stateful": False}
     return {
@@ -177,6 +222,73 @@ def _substitutes(layer: keras.Layer) -> dict[str, Any]:
         for name in ("activation", "recurrent_activation")
         if callable(vars(layer).get(name))
     }
+
+
+def _weighted(layer: keras.Layer) -> dict[str, Any]:
+    original = layer.call
+
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(_numbers(inputs), *args, **kwargs)
+
+    if getattr(layer, "data_format", None) != "channels_first":
+        return {"call": call}
+
+    # CPUs have no kernels for it in float64.
+    def transposed(*args: Any, **kwargs: Any) -> Any:
+        return _moved(call(*_moved(args, 1, -1), **kwargs), -1, 1)
+
+    return {"call": transposed, "data_format": "channels_last"}
+
+
+def _moved(values: Any, source: int, target: int) -> Any:
+    return keras.tree.map_structure(
+        lambda v: ops.moveaxis(v, source, target) if tf.is_tensor(v) else v, values
+    )
+
+
+def _numbers(values: Any) -> Any:
+    """Return floats as they are, and ones for integers."""
+    values = tf.convert_to_tensor(values)
+    return values if values.dtype.is_floating else tf.ones_like(values, _DTYPE)
+
+
+def _encoding(layer: keras.Layer) -> Callable[..., Any]:
+    original = layer.call
+    # Which categories there are depends on the data, so every one counts.
+    return lambda *args, **kwargs: ops.ones_like(original(*args, **kwargs), _DTYPE)
+
+
+def _volume_pooling(layer: keras.Layer) -> Callable[..., Any]:
+    """Pool planes, then depths: TensorFlow does not pool volumes in float64."""
+
+    def call(inputs: Any) -> Any:
+        is_last = layer.data_format == "channels_last"
+        values = inputs if is_last else ops.moveaxis(inputs, 1, -1)
+        _, depth, height, width, channels = values.shape
+        planes = ops.reshape(values, (-1, height, width, channels))
+        planes = _pooled(layer, planes, along_depth=False)
+        _, height, width, _ = planes.shape
+        columns = ops.reshape(planes, (-1, depth, height * width, channels))
+        columns = _pooled(layer, columns, along_depth=True)
+        pooled = ops.reshape(columns, (-1, columns.shape[1], height, width, channels))
+        return pooled if is_last else ops.moveaxis(pooled, -1, 1)
+
+    return call
+
+
+def _pooled(layer: keras.Layer, values: Any, along_depth: bool) -> Any:
+    if hasattr(layer, "output_size"):
+        depth, *plane = layer.output_size
+        size = (depth, values.shape[2]) if along_depth else tuple(plane)
+        is_maximum = isinstance(layer, keras.layers.AdaptiveMaxPooling3D)
+        adaptive = ops.adaptive_max_pool if is_maximum else ops.adaptive_average_pool
+        return adaptive(values, size, "channels_last")
+    size, strides = (
+        (of[0], 1) if along_depth else tuple(of[1:])
+        for of in (layer.pool_size, layer.strides)
+    )
+    pool = ops.max_pool if layer.pool_mode == "max" else ops.average_pool
+    return pool(values, size, strides, layer.padding, "channels_last")
 
 
 def _linear(activation: Callable[..., Any]) -> Callable[..., Any]:
@@ -224,6 +336,21 @@ def _attention(layer: keras.Layer, key_first: bool) -> Callable[..., Any]:
         return ops.einsum(layer._combine_equation, scores, value), scores
 
     return attend
+
+
+def _plain_attention(layer: keras.layers.Attention) -> dict[str, Any]:
+    def weigh(scores: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        weights = _bounded(scores)
+        return ops.matmul(weights, value), weights
+
+    def add(query: Any, key: Any) -> Any:
+        pairs = ops.expand_dims(query, -2) + ops.expand_dims(key, -3)
+        return ops.sum(_bounded(pairs), axis=-1)
+
+    is_additive = isinstance(layer, keras.layers.AdditiveAttention)
+    if is_additive or layer.score_mode == "concat":
+        return {"_apply_scores": weigh, "_calculate_scores": add}
+    return {"_apply_scores": weigh}
 
 
 def _ones(value: Any) -> Any:

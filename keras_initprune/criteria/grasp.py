@@ -1,5 +1,6 @@
 """GraSP: gradient signal preservation."""
 
+import sys
 from numbers import Real
 
 from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
@@ -47,7 +48,8 @@ class GraSP(Criterion):
     needs_data = True
 
     def __init__(self, temperature: float = 200.0) -> None:
-        if not isinstance(temperature, Real) or not 0 < temperature < float("inf"):
+        is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
+        if not is_number or not 0 < temperature <= sys.float_info.max:
             raise ValueError(
                 "`temperature` must be a positive number. "
                 f"Received: temperature={temperature!r}"

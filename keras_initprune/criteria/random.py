@@ -1,7 +1,7 @@
 """Random scores, the baseline of every criterion."""
 
+from keras_initprune.arrays.masks import candidate_key, candidate_scores
 from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
-from keras_initprune.masks import candidate_key, candidate_scores
 
 
 class Random(Criterion):

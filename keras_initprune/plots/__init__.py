@@ -7,19 +7,22 @@ are Okabe and Ito's, which colour-blind readers can tell apart; what differs in 
 differs in marker, line or hatching, too, and a method looks the same in every figure.
 """
 
-from keras_initprune.plots.candidate_fitness import candidate_fitness
-from keras_initprune.plots.density_per_layer import density_per_layer
-from keras_initprune.plots.error_against import error_against
-from keras_initprune.plots.error_against_sparsity import error_against_sparsity
-from keras_initprune.plots.figure import Figure, subplots
-from keras_initprune.plots.fitness_against_error import fitness_against_error
-from keras_initprune.plots.interval_dots import interval_dots
-from keras_initprune.plots.mask_images import mask_images
-from keras_initprune.plots.pareto_front import pareto_front
-from keras_initprune.plots.pixel_use import pixel_use
-from keras_initprune.plots.reconstructions import reconstructions
-from keras_initprune.plots.style import PALETTE
-from keras_initprune.plots.weight_movement import weight_movement
+from keras_initprune.extras import needs
+
+with needs("plots"):
+    from keras_initprune.plots.candidate_fitness import candidate_fitness
+    from keras_initprune.plots.density_per_layer import density_per_layer
+    from keras_initprune.plots.error_against import error_against
+    from keras_initprune.plots.error_against_sparsity import error_against_sparsity
+    from keras_initprune.plots.figure import Figure, subplots
+    from keras_initprune.plots.fitness_against_error import fitness_against_error
+    from keras_initprune.plots.interval_dots import interval_dots
+    from keras_initprune.plots.mask_images import mask_images
+    from keras_initprune.plots.pareto_front import pareto_front
+    from keras_initprune.plots.pixel_use import pixel_use
+    from keras_initprune.plots.reconstructions import reconstructions
+    from keras_initprune.plots.style import PALETTE
+    from keras_initprune.plots.weight_movement import weight_movement
 
 __all__ = [
     "PALETTE",

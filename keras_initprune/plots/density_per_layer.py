@@ -10,30 +10,33 @@ from keras_initprune.plots.figure import new_axis
 from keras_initprune.plots.style import BLUE, SKY, SMALL, legend_above, tidy
 
 
-def density_per_layer(
-    rows: Sequence[Mapping[str, Any]], axis: Axes | None = None
-) -> Axes:
+def density_per_layer(rows: Any, axis: Axes | None = None) -> Axes:
     """Draw the share of weights that every tensor keeps.
 
     Args:
-        rows: One per tensor, with `path`, `parameters`, `kept` and, optionally,
-            `effective`: how many of them are on a path from input to output. They are
-            the `rows` of `report(model).as_dict()`.
+        rows: What `report(model)` returns, or one dictionary per tensor, with `path`,
+            `parameters`, `kept` and, optionally, `effective`: how many of them are on a
+            path from input to output.
         axis: Where to draw. Defaults to a new figure.
 
     Returns:
         The axis.
 
     Raises:
-        ValueError: If there are no rows.
+        ValueError: If there are no rows, or they are something else.
 
     Example:
         >>> row = {"path": "hidden/kernel", "parameters": 200, "kept": 10}
         >>> density_per_layer([row]).get_xlabel()
         'Weights kept (%)'
     """
-    if not rows:
-        raise ValueError("`rows` must not be empty. Received: rows=[]")
+    rows = rows.as_dict()["rows"] if hasattr(rows, "as_dict") else rows
+    are_rows = isinstance(rows, Sequence) and all(map(_is_row, rows))
+    if not are_rows or not rows:
+        raise ValueError(
+            "`rows` must be what `report(model)` returns, or at least one dictionary "
+            f"with 'path', 'parameters' and 'kept'. Received: rows={rows!r}"
+        )
     axis = new_axis(6.0, 0.9 + 0.42 * len(rows)) if axis is None else axis
     places = np.arange(len(rows))
     total = np.array([row["parameters"] for row in rows], float)
@@ -59,3 +62,7 @@ def density_per_layer(
     tidy(axis)
     axis.tick_params(axis="y", length=0)
     return axis
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, Mapping) and {"path", "parameters", "kept"} <= row.keys()

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from keras_initprune.intervals import mean_and_half_width
+from keras_initprune.plots.intervals import mean_and_half_width
 from keras_initprune.plots.style import MethodStyle
 
 # Of two values the interval is more than six times as wide as they are apart to either

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_initprune import criteria, patterns, validation
-from keras_initprune.distributions import Distribution, check_distribution
-from keras_initprune.prunable import PrunableWeight
+from keras_initprune import criteria, validation
+from keras_initprune.arrays import patterns
+from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.constraints.weights import PrunableWeight
 
 _ENDS = ("first", "last")
 
@@ -49,7 +50,12 @@ def check_pattern_distribution(
 
 def dense_paths(dense: Any, weights: Mapping[str, PrunableWeight]) -> Collection[str]:
     """Return the paths of the first and the last layer, where these stay dense."""
-    ends = [dense] if isinstance(dense, str) else dense or ()
+    ends = () if dense is None else [dense] if isinstance(dense, str) else dense
+    if not isinstance(ends, list | tuple | set):
+        raise ValueError(
+            "`dense` must be None, 'first', 'last' or a list of these. "
+            f"Received: dense={dense!r}"
+        )
     for end in ends:
         validation.check_choice(end, "dense", _ENDS)
     found = list(weights.values())
@@ -57,20 +63,22 @@ def dense_paths(dense: Any, weights: Mapping[str, PrunableWeight]) -> Collection
     return [path for path, w in weights.items() if any(w.layer is o for o in owners)]
 
 
-def check_iterations(iterations: Any, criterion: criteria.Criterion) -> int:
+def check_iterations(
+    iterations: Any, criterion: criteria.Criterion, weights: int
+) -> int:
     """Return the number of iterations, or the criterion's default."""
     if iterations is None:
         return criterion.iterations
     validation.check_positive_integer(iterations, "iterations")
+    if iterations > weights:
+        raise ValueError(
+            f"`iterations` must not exceed the number of weights, which is {weights}: "
+            "more would remove less than one each. "
+            f"Received: iterations={iterations}"
+        )
     if iterations > 1 and not criterion.looks_at_masks:
         raise ValueError(
             f"{type(criterion).__name__} scores weights alike in every iteration, so "
             f"one is enough. Received: iterations={iterations}"
         )
     return iterations
-
-
-def check_verbose(verbose: Any) -> None:
-    """Raise unless `verbose` is 0 or 1."""
-    if verbose not in (0, 1):
-        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")

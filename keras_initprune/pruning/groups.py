@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_initprune import patterns
-from keras_initprune.distributions import (
+from keras_initprune.arrays import patterns
+from keras_initprune.arrays.distributions import (
     GLOBAL,
     Distribution,
     allocate,
     count_beside,
 )
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import PrunableWeight
+from keras_initprune.arrays.masks import Mask
+from keras_initprune.constraints.weights import PrunableWeight
 
 Masks = dict[str, Mask]
 

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from keras_initprune import constraints, criteria
-from keras_initprune.distributions import check_no_empty_tensor
-from keras_initprune.liveness import Observation, UnknownInputsError, observe
-from keras_initprune.masks import Mask
+from keras_initprune.arrays.distributions import check_no_empty_tensor
+from keras_initprune.arrays.masks import Mask
+from keras_initprune.paths import Observation, UnknownInputsError, observe
 
 Masks = dict[str, Mask]
 

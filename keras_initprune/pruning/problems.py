@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import constraints, criteria, validation
-from keras_initprune.criteria.batches import Batch, collect_batches
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import LayerSelector, PrunableWeight, prunable_weights
+from keras_initprune.arrays.masks import Mask
+from keras_initprune.constraints.weights import (
+    LayerSelector,
+    PrunableWeight,
+    prunable_weights,
+)
+from keras_initprune.criteria.data import Batch, collect_batches
 
 Masks = dict[str, Mask]
 
@@ -30,6 +34,8 @@ def score_weights(
     steps: int = 32,
 ) -> dict[str, NDArray]:
     """Return a criterion's scores of a model's weights as they are.
+
+    No other thread may call the model meanwhile, see `prune`.
 
     Args:
         model: See `prune`, also for all others.
@@ -64,7 +70,7 @@ def score_weights(
         model, criterion, weights, data, loss, seed, batch_size, steps
     )
     masks = current_masks(model, weights)
-    return finite(criterion.score(problem, masks), criterion)
+    return checked(criterion.score(problem, masks), problem, criterion)
 
 
 def weights_to_prune(
@@ -104,6 +110,7 @@ def make_problem(
 ) -> criteria.Problem:
     """Gather what the criterion gets to see."""
     validation.check_seed(seed)
+    _check_loss(loss)
     validation.check_positive_integer(batch_size, "batch_size")
     validation.check_positive_integer(steps, "steps")
     seed = random.randint(0, 2**31 - 1) if seed is None else seed
@@ -120,14 +127,39 @@ def make_problem(
     return criteria.Problem(model, weights, batches, loss, seed)
 
 
-def finite(
-    scores: dict[str, NDArray], criterion: criteria.Criterion
+def _check_loss(loss: Any) -> None:
+    """Raise unless `loss` is what `compile` takes; what is in it, Keras checks."""
+    is_function = callable(loss) and not isinstance(loss, type | keras.Layer)
+    is_filled = isinstance(loss, str | list | tuple | dict) and len(loss) > 0
+    if loss is not None and not is_function and not is_filled:
+        raise ValueError(
+            "`loss` must be a name, a function or a `keras.losses.Loss`, or a list or "
+            f"dictionary of these, one per output. Received: loss={loss!r}"
+        )
+
+
+def checked(
+    scores: Mapping[str, NDArray],
+    problem: criteria.Problem,
+    criterion: criteria.Criterion,
 ) -> dict[str, NDArray]:
-    """Return the scores, or raise if one is not finite."""
-    for path, array in scores.items():
+    """Return scores as arrays of floats, or raise if one is missing or not finite."""
+    name = type(criterion).__name__
+    found = {path: np.asarray(array) for path, array in scores.items()}
+    shapes = {path: array.shape for path, array in found.items()}
+    expected = {path: weight.shape for path, weight in problem.weights.items()}
+    if shapes != expected:
+        raise ValueError(
+            f"`score` of {name} must return one array per tensor, of its shape: "
+            f"{expected}. Received: {shapes}"
+        )
+    for path, array in found.items():
         if not np.isfinite(array).all():
             raise FloatingPointError(
-                f"{type(criterion).__name__} gave weights of {path!r} scores that are "
-                "NaN or infinite. Check the weights, the loss and the data."
+                f"{name} gave weights of {path!r} scores that are NaN or infinite. "
+                "Check the weights, the loss and the data."
             )
-    return scores
+    return {
+        path: array if array.dtype.kind == "f" else array.astype(float)
+        for path, array in found.items()
+    }

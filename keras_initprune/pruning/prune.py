@@ -6,19 +6,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune import constraints, criteria, patterns
-from keras_initprune.distributions import Distribution
-from keras_initprune.masks import Mask
-from keras_initprune.prunable import LayerSelector
+from keras_initprune import constraints, criteria, validation
+from keras_initprune.arrays import patterns
+from keras_initprune.arrays.distributions import Distribution
+from keras_initprune.arrays.masks import Mask
+from keras_initprune.constraints.weights import LayerSelector, warn_of_left_out
 from keras_initprune.pruning import arguments
 from keras_initprune.pruning.groups import make_groups, select_masks
 from keras_initprune.pruning.guards import check_paths
 from keras_initprune.pruning.problems import (
+    checked,
     current_masks,
-    finite,
     make_problem,
     weights_to_prune,
 )
+from keras_initprune.pruning.ties import check_choice, order_zeros
 
 Masks = dict[str, Mask]
 
@@ -53,6 +55,12 @@ def prune(
     all is decided, so an error or an interrupt leaves the model as it was. The masks
     are constraints: they hold whatever trains the model, and are saved with it.
 
+    Weights that score 0 are kept by magnitude, the largest first.
+
+    No other thread may call the model meanwhile: to score it, and to see whether a path
+    through it remains, its layers do something else for a while, and what they return
+    to that thread would be wrong, without an error.
+
     Args:
         model: A built Keras model, compiled or not. What its masks have removed already
             stays removed and counts. Weights of frozen layers are left alone.
@@ -65,7 +73,8 @@ def prune(
             need none only take the shape of the inputs from it, and only where the
             model does not know that itself. Defaults to None.
         loss: What `compile` takes as `loss`. Defaults to the compiled model's.
-        iterations: How many times to score and remove. Defaults to the criterion's.
+        iterations: How many times to score and remove, not more often than there are
+            weights. Defaults to the criterion's.
         pattern: `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the inputs
             of a unit), or `(inputs, outputs)` (blocks of that size), see `patterns`.
             Defaults to None: any weights.
@@ -93,12 +102,15 @@ def prune(
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
-            already, or a tensor or every path through the network would vanish.
+            already, all weights that compete score the same, so that there is nothing
+            to choose by, or a tensor or every path through the network would vanish.
         FloatingPointError: If a score is NaN or infinite.
 
     Warns:
         UserWarning: If a tensor keeps a single weight, or none on a path, so that its
-            layer has collapsed though another path goes round it.
+            layer has collapsed though another path goes round it; if all weights of
+            some tensors score the same; or if layers of your own, which nothing prunes
+            before `register_prunable` names their weights, hold 5 % or more of them.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
@@ -125,6 +137,8 @@ def prune(
         steps=steps,
         verbose=verbose,
     )
+    if layers is None and not constraints.masked_weights(model):
+        warn_of_left_out(model)
     constraints.install_masks(model, list(masks), embeddings=embeddings)
     constraints.set_masks(model, masks)
     return model
@@ -150,6 +164,8 @@ def pruning_masks(
     verbose: int = 0,
 ) -> Masks:
     """Return the masks that `prune` would set, and leave the model as it is.
+
+    No other thread may call the model meanwhile, see `prune`.
 
     Args:
         model: See `prune`, also for all others.
@@ -183,7 +199,7 @@ def pruning_masks(
         [8]
     """
     criterion = criteria.get(method)
-    arguments.check_verbose(verbose)
+    validation.check_verbose(verbose)
     shape = patterns.get(pattern)
     weights = weights_to_prune(model, layers, skip_output, embeddings)
     eligible = current_masks(model, weights)
@@ -196,7 +212,7 @@ def pruning_masks(
     )
     for path in (p for group in groups if not group.is_dense for p in group.paths):
         shape.check(path, weights[path].shape, weights[path].unit_axes)
-    count = arguments.check_iterations(iterations, criterion)
+    count = arguments.check_iterations(iterations, criterion, _count(eligible))
     problem = make_problem(
         model, criterion, weights, data, loss, seed, batch_size, steps
     )
@@ -204,7 +220,13 @@ def pruning_masks(
     masks, scored = eligible, None
     for step in range(1, count + 1):
         if not _same(masks, scored):
-            scores, scored = finite(criterion.score(problem, masks), criterion), masks
+            scores, scored = (
+                checked(criterion.score(problem, masks), problem, criterion),
+                masks,
+            )
+            if step == 1:
+                check_choice(groups, scores, masks, criterion)
+            scores = order_zeros(scores, problem.initial)
         allowed = eligible if criterion.resurrects else masks
         masks = select_masks(shape, groups, scores, allowed, weights, step / count)
         if bar:

@@ -1,15 +1,18 @@
 """KerasTuner searches k and p, for networks that become sparse while they train."""
 
-from keras_initprune.tuner.hypermodel import PruningHyperModel
-from keras_initprune.tuner.objectives import (
-    AccuracyAtSparsity,
-    ParetoFront,
-    SparsityWithinTolerance,
-)
-from keras_initprune.tuner.results import SearchResults
-from keras_initprune.tuner.space import PruningSpace
-from keras_initprune.tuner.summary import plot_front
-from keras_initprune.tuner.tuners import PruningTuner
+from keras_initprune.extras import needs
+
+with needs("tuner"):
+    from keras_initprune.tuner.front import plot_front
+    from keras_initprune.tuner.hypermodel import PruningHyperModel
+    from keras_initprune.tuner.objectives import (
+        AccuracyAtSparsity,
+        ParetoFront,
+        SparsityWithinTolerance,
+    )
+    from keras_initprune.tuner.results import SearchResults
+    from keras_initprune.tuner.space import PruningSpace
+    from keras_initprune.tuner.tuners import PruningTuner
 
 __all__ = [
     "AccuracyAtSparsity",

@@ -11,8 +11,8 @@ import keras_tuner
 from keras_tuner import errors
 
 from keras_initprune import constraints
-from keras_initprune.report import sparsity
-from keras_initprune.tuner import distribution
+from keras_initprune.paths.report import sparsity
+from keras_initprune.tuner import strategies
 from keras_initprune.tuner.objectives import SPARSITY
 from keras_initprune.tuner.space import PruningSpace
 from keras_initprune.validation import check_seed
@@ -129,7 +129,7 @@ class PruningHyperModel(keras_tuner.HyperModel):
             FatalValueError: If the epochs or the distribution strategy cannot do.
         """
         started = time.perf_counter()
-        distribution.check_model(model)
+        strategies.check_model(model)
         epochs = self._check_epochs(hp, kwargs)
         # What goes on from an earlier trial has the masks that this one chose.
         pruning = [] if kwargs.get("initial_epoch") else self.callbacks(hp)

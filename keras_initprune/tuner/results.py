@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from keras_initprune.experiments import methods
+from keras_initprune.callbacks import description
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective, non_dominated
 from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.space import PREFIX
@@ -127,7 +127,7 @@ class SearchResults:
         Args:
             record: Which trial. Defaults to None: the best.
         """
-        return [methods.describe(callback) for callback in self.callbacks(record)]
+        return [description.describe(callback) for callback in self.callbacks(record)]
 
     def _trial(self, record: Record | None) -> Any:
         chosen = self.best() if record is None else record

@@ -14,6 +14,16 @@ from keras_initprune.tuner.oracles import RobustOracle
 _TICK = 0.2  # Seconds.
 
 
+class ChiefLostError(ConnectionError):
+    """The chief has been silent for too long."""
+
+    def __init__(self, patience: float):
+        super().__init__(
+            f"The chief has not answered for {patience:g} seconds. Finished trials are "
+            "safe with it: start it again, then its workers."
+        )
+
+
 @contextmanager
 def serving(oracle: RobustOracle, address: str) -> Iterator[Callable[[], None]]:
     """Answer workers for as long as the context lasts.
@@ -80,7 +90,7 @@ def impatient_client(patience: float) -> Iterator[None]:
         patience: Seconds.
 
     Raises:
-        ConnectionError: If the chief stays silent for so long.
+        ChiefLostError: If the chief stays silent for so long.
     """
     from keras_tuner.src.distribute import oracle_client
 
@@ -89,39 +99,45 @@ def impatient_client(patience: float) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise ConnectionError(
-            f"The chief has not answered for {patience:g} seconds ({_code(error)}). "
-            "Finished trials are safe with it: start it again, then its workers."
-        ) from error
+        raise ChiefLostError(patience) from error
     finally:
         oracle_client.TIMEOUT = usual
 
 
 @contextmanager
-def heartbeat(ask: Callable[[], Any], interval: float) -> Iterator[None]:
+def heartbeat(
+    ask: Callable[[], Any], interval: float, patience: float
+) -> Iterator[Callable[[], None]]:
     """Ask the chief something every few seconds, in a thread, while a trial runs.
 
     Args:
-        ask: The request. Its failures are ignored: the next real request tells.
+        ask: The request.
         interval: Seconds between two.
+        patience: Seconds without an answer after which the chief counts as lost.
+
+    Yields:
+        A function that raises `ChiefLostError` once the chief is lost: nobody would
+        take in what the trial finds.
     """
-    over = threading.Event()
+    over, lost = threading.Event(), threading.Event()
 
     def beat() -> None:
+        heard = time.monotonic()
         while not over.wait(interval):
             try:
                 ask()
+                heard = time.monotonic()
             except grpc.RpcError:
-                continue
+                if time.monotonic() - heard >= patience:
+                    lost.set()
+
+    def check() -> None:
+        if lost.is_set():
+            raise ChiefLostError(patience)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield
+        yield check
     finally:
         over.set()
-
-
-def _code(error: grpc.RpcError) -> str:
-    code = error.code() if hasattr(error, "code") else None
-    return getattr(code, "name", str(error))

@@ -6,11 +6,11 @@ from typing import Any
 
 import keras
 
+from keras_initprune.arrays.selection import SELECTIONS
 from keras_initprune.callbacks import DissipatingGradients, KStarts, RandomPruning
+from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
-from keras_initprune.prunable import LayerSelector
-from keras_initprune.selection import SELECTIONS
 from keras_initprune.validation import (
     check_choice,
     check_fraction,

@@ -3,6 +3,7 @@
 import contextlib
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from keras_tuner import errors
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_initprune.files import write_atomically
-from keras_initprune.tuner import distribution, objectives, oracles, roles, serving
+from keras_initprune.tuner import objectives, oracles, roles, serving, strategies
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import SearchObjective
 from keras_initprune.tuner.watching import Watcher
@@ -103,7 +104,7 @@ class PruningTuner(keras_tuner.Tuner):
         self.patience = _check_positive(patience, "patience") or 60.0
         self.algorithm = algorithm
         self.watcher = watcher or Watcher()
-        strategy = distribution.get("none" if strategy is None else strategy)
+        strategy = strategies.get("none" if strategy is None else strategy)
         arguments: dict[str, Any] = {
             "objective": objectives.get(objective),
             "max_trials": check_positive_integer(max_trials, "max_trials"),
@@ -178,8 +179,9 @@ class PruningTuner(keras_tuner.Tuner):
             self.watcher.trial_begin(trial)
 
     def on_batch_end(self, trial: Any, model: Any, batch: int, logs: Any) -> None:
-        """Tell the watcher."""
+        """Tell the watcher; stop here if the chief is lost."""
         self.watcher.batch_end()
+        self._check_chief()
 
     def on_epoch_end(
         self, trial: Any, model: Any, epoch: int, logs: Any = None
@@ -203,7 +205,7 @@ class PruningTuner(keras_tuner.Tuner):
         if "tuner/epochs" in values:
             kwargs["epochs"] = values["tuner/epochs"]
             kwargs["initial_epoch"] = values["tuner/initial_epoch"]
-        with self._sign_of_life(trial):
+        with self._sign_of_life(trial) as self._check_chief:
             return super().run_trial(trial, *args, **kwargs)
 
     def load_model(self, trial: Any) -> keras.Model:
@@ -222,7 +224,7 @@ class PruningTuner(keras_tuner.Tuner):
         try:
             self._run_and_update_trial(trial, *args, **kwargs)
             trial.status = TrialStatus.COMPLETED
-        except errors.FatalError:
+        except (errors.FatalError, serving.ChiefLostError):
             raise
         except errors.FailedTrialError as error:
             trial.status, trial.message = TrialStatus.FAILED, str(error)
@@ -246,18 +248,21 @@ class PruningTuner(keras_tuner.Tuner):
         return model
 
     def _load_checkpoint(self, model: keras.Model, trial_id: str) -> keras.Model:
-        with distribution.scope(self.distribution_strategy):
+        with strategies.scope(self.distribution_strategy):
             # Keras leaves out the state of an optimizer that has none yet, and with it
             # the place in the learning rate's schedule.
             model.optimizer.build(model.trainable_variables)
             model.load_weights(self._get_checkpoint_fname(trial_id))
         return model
 
-    def _sign_of_life(self, trial: Any) -> contextlib.AbstractContextManager:
+    def _sign_of_life(
+        self, trial: Any
+    ) -> contextlib.AbstractContextManager[Callable[[], None]]:
         if self.role != "worker":
-            return contextlib.nullcontext()
+            return contextlib.nullcontext(lambda: None)
+        patience = self.patience
         return serving.heartbeat(
-            lambda: self.oracle.get_trial(trial.trial_id), self.patience / 4
+            lambda: self.oracle.get_trial(trial.trial_id), patience / 4, patience
         )
 
 

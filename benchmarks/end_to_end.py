@@ -1,0 +1,130 @@
+"""Training that goes sparse after selection, against dense training, as a whole."""
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmarks.sizes import Sizes
+from keras_initprune.callbacks import DissipatingGradients
+from keras_initprune.deploy.fit_sparse import fit_sparse
+from keras_initprune.lab.datasets import Dataset, load
+from keras_initprune.lab.measurement import Measurement, clock
+from keras_initprune.lab.models import perceptron
+
+SPARSITY = 0.98
+SELECTION_EPOCHS = 2
+BATCH_SIZE = 64
+
+
+class _Clock(keras.callbacks.Callback):
+    """Notes when every epoch ended, and the accuracy on the validation split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = clock()
+        self.begin = self.now()
+        self.seconds: list[float] = []
+        self.accuracy: list[float] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.seconds.append(self.now() - self.begin)
+        self.accuracy.append((logs or {})["val_accuracy"])
+
+    def reached(self, accuracy: float) -> float:
+        """Return the seconds after which an accuracy was first there."""
+        return next(
+            seconds
+            for seconds, mine in zip(self.seconds, self.accuracy, strict=True)
+            if mine >= accuracy
+        )
+
+
+def measure(sizes: Sizes) -> Iterator[Measurement]:
+    """Train perceptrons dense, and sparse from the moment of selection.
+
+    Both begin with the same weights and see the same images. Times are of everything
+    between the first call and the end of an epoch: tracing, selection, conversion and
+    validation too.
+
+    Args:
+        sizes: How much to measure.
+
+    Yields:
+        How many times faster the whole training is, and how many times sooner it is as
+        accurate on the validation split as the less accurate of the two becomes.
+    """
+    data = load(sizes.dataset)
+    for units in sizes.trained_units:
+        yield from _compare(units, data, sizes)
+
+
+def _compare(
+    units: tuple[int, ...], data: Dataset, sizes: Sizes
+) -> Iterator[Measurement]:
+    runs = []
+    for seed in range(sizes.trainings):
+        sides = (_dense, _sparse) if seed % 2 else (_sparse, _dense)
+        runs.append({side: side(units, data, sizes, seed) for side in sides})
+    totals = [run[_dense].seconds[-1] / run[_sparse].seconds[-1] for run in runs]
+    sooner = []
+    for run in runs:
+        goal = min(max(run[side].accuracy) for side in (_dense, _sparse))
+        sooner.append(run[_dense].reached(goal) / run[_sparse].reached(goal))
+    name = (
+        f"{sizes.epochs} epochs of {'-'.join(map(str, units))} on {sizes.images:,} "
+        f"images of {sizes.dataset}"
+    )
+    unit = f"{100 * SPARSITY:g} % sparse after {SELECTION_EPOCHS}"
+    details = {
+        kind: [[clock.seconds, clock.accuracy] for clock in (run[side] for run in runs)]
+        for kind, side in (("dense", _dense), ("sparse", _sparse))
+    }
+    yield _summary(f"dense, {name}", unit, totals, details)
+    yield _summary(f"dense to the same accuracy, {name}", unit, sooner, None)
+
+
+def _dense(units: tuple[int, ...], data: Dataset, sizes: Sizes, seed: int) -> _Clock:
+    clock = _Clock()
+    model = _compiled(units, data, seed)
+    model.fit(**_arguments(data, sizes), callbacks=[clock])
+    return clock
+
+
+def _sparse(units: tuple[int, ...], data: Dataset, sizes: Sizes, seed: int) -> _Clock:
+    clock = _Clock()
+    model = _compiled(units, data, seed)
+    pruning = DissipatingGradients(sparsity=SPARSITY, epochs=SELECTION_EPOCHS)
+    fit_sparse(model, **_arguments(data, sizes), callbacks=[pruning, clock])
+    return clock
+
+
+def _compiled(units: tuple[int, ...], data: Dataset, seed: int) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    model = perceptron(input_shape=data.image_shape, hidden_units=units, seed=seed)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # XLA would take seconds to compile what trains for seconds.
+    model.compile("adam", loss, metrics=["accuracy"], jit_compile=False)
+    return model
+
+
+def _arguments(data: Dataset, sizes: Sizes) -> dict[str, Any]:
+    return {
+        "x": data.x_train[: sizes.images],
+        "y": data.y_train[: sizes.images],
+        "validation_data": (data.x_validation, data.y_validation),
+        "epochs": sizes.epochs,
+        "batch_size": BATCH_SIZE,
+        "verbose": 0,
+    }
+
+
+def _summary(
+    name: str, unit: str, ratios: list[float], details: dict[str, Any] | None
+) -> Measurement:
+    median = float(statistics.median(ratios))
+    return Measurement(
+        name, unit, median, np.min(ratios), np.max(ratios), details=details
+    )

@@ -1,0 +1,1 @@
+"""Pure NumPy: masks, ranking, patterns, distributions, selection, curves."""

@@ -1,0 +1,332 @@
+"""Patterns: which shapes of masks a criterion can be asked for.
+
+A pattern takes scores and a number of weights to keep, and picks which. N:M and units
+run along the inputs of a unit: the axes of a kernel that do not index output units,
+flattened in memory order, which is `(height, width, channels)` for a convolution.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_initprune.arrays.masks import (
+    Mask,
+    from_unit_rows,
+    top_k_mask,
+    top_k_unit_mask,
+    unit_rows,
+)
+from keras_initprune.arrays.ranking import global_top_k
+
+UnitAxes = Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """What a pattern has to know about one tensor.
+
+    Attributes:
+        scores: Scores of the weights, higher = keep.
+        eligible: True where a weight may be kept.
+        unit_axes: Axes that index output units.
+    """
+
+    scores: NDArray
+    eligible: Mask
+    unit_axes: UnitAxes = (-1,)
+
+
+Tensors = Mapping[str, Tensor]
+
+
+class Pattern:
+    """Any weights: the pattern of unstructured pruning, and the base of the others.
+
+    Example:
+        >>> scores = np.array([[4.0, 1.0], [3.0, 2.0]])
+        >>> tensors = {"a": Tensor(scores, np.ones((2, 2), bool))}
+        >>> Pattern().masks(tensors, 2)["a"].astype(int).tolist()
+        [[1, 0], [1, 0]]
+    """
+
+    @property
+    def sparsity(self) -> float | None:
+        """Sparsity of every tensor, where the pattern fixes it."""
+        return None
+
+    def check(self, path: str, shape: Sequence[int], unit_axes: UnitAxes) -> None:
+        """Raise unless a tensor can have this pattern.
+
+        Args:
+            path: Path of the tensor.
+            shape: Its shape.
+            unit_axes: Its axes that index output units.
+
+        Raises:
+            ValueError: Names the tensor.
+        """
+
+    def masks(self, tensors: Tensors, count: int) -> dict[str, Mask]:
+        """Keep `count` weights of tensors that compete with each other.
+
+        Args:
+            tensors: From tensor path to what is known of it.
+            count: How many weights to keep in all of them.
+
+        Returns:
+            From tensor path to mask.
+        """
+        if len(tensors) == 1:
+            ((path, tensor),) = tensors.items()
+            return {path: top_k_mask(tensor.scores, count, tensor.eligible)}
+        return global_top_k(
+            {path: tensor.scores for path, tensor in tensors.items()},
+            count,
+            {path: tensor.eligible for path, tensor in tensors.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Units(Pattern):
+    """Constant fan-in: every output unit of a tensor keeps equally many weights.
+
+    Where the count of a tensor is no multiple of its units, the first units keep one
+    weight more. Of tensors that compete each gets the count of the unstructured
+    ranking, which its units share.
+
+    Example:
+        >>> scores = np.array([[4.0, 1.0], [3.0, 2.0]])
+        >>> tensors = {"a": Tensor(scores, np.ones((2, 2), bool))}
+        >>> Units().masks(tensors, 2)["a"].astype(int).tolist()
+        [[1, 0], [0, 1]]
+    """
+
+    def masks(self, tensors: Tensors, count: int) -> dict[str, Mask]:
+        """Keep the best weights of every unit."""
+        counts = dict.fromkeys(tensors, count)
+        if len(tensors) > 1:
+            free = super().masks(tensors, count)
+            counts = {path: int(np.count_nonzero(m)) for path, m in free.items()}
+        masks = {}
+        for path, t in tensors.items():
+            try:
+                masks[path] = top_k_unit_mask(
+                    t.scores, counts[path], t.eligible, t.unit_axes
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"{path!r} cannot get a constant fan-in. {error}"
+                ) from error
+        return masks
+
+
+@dataclass(frozen=True)
+class NOfM(Pattern):
+    """N:M sparsity: of every M consecutive inputs of a unit at most N are kept.
+
+    The groups lie along the last of the axes that do not index output units: the inputs
+    of a dense kernel, the input channels of a convolution at each of its positions,
+    which is the direction in which hardware for 2:4 multiplies. The sparsity of every
+    tensor is `1 - N / M`.
+
+    Args:
+        n: Weights kept of each group.
+        m: Size of a group; it must divide the axis.
+
+    References:
+        - Mishra et al. 2021, "Accelerating sparse deep neural networks"
+          (arXiv 2104.08378)
+        - Zhou et al. 2021, "Learning N:M fine-grained structured sparse neural networks
+          from scratch" (arXiv 2102.04010)
+
+    Example:
+        >>> scores = np.array([[1.0], [4.0], [2.0], [3.0]])
+        >>> tensors = {"a": Tensor(scores, np.ones((4, 1), bool))}
+        >>> NOfM(2, 4).masks(tensors, 2)["a"].ravel().astype(int).tolist()
+        [0, 1, 0, 1]
+    """
+
+    n: int
+    m: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.n < self.m:
+            raise ValueError(
+                "`pattern` must keep at least one weight of each group and not all: "
+                f"N:M with 0 < N < M. Received: pattern='{self.n}:{self.m}'"
+            )
+
+    @property
+    def sparsity(self) -> float:
+        """`1 - N / M`."""
+        return 1 - self.n / self.m
+
+    def check(self, path: str, shape: Sequence[int], unit_axes: UnitAxes) -> None:
+        """Raise unless M divides the axis of the inputs."""
+        axis = _input_axis(path, shape, unit_axes)
+        if shape[axis] % self.m:
+            raise ValueError(
+                f"`pattern='{self.n}:{self.m}'` needs inputs that divide by {self.m}: "
+                f"axis {axis} of {path!r} does not. Leave the layer out with `layers`, "
+                f"or keep it `dense`. Received: the shape {tuple(shape)}"
+            )
+
+    def masks(self, tensors: Tensors, count: int) -> dict[str, Mask]:
+        """Keep the best of every group: `count / size` of it, rounded up."""
+        masks = {}
+        for path, tensor in tensors.items():
+            self.check(path, tensor.scores.shape, tensor.unit_axes)
+            kept = -(-self.m * count // tensor.scores.size)
+            masks[path] = self._mask(tensor, kept)
+        return masks
+
+    def _mask(self, tensor: Tensor, kept: int) -> Mask:
+        rows = unit_rows(tensor.scores.astype(np.float64), tensor.unit_axes)
+        allowed = unit_rows(tensor.eligible, tensor.unit_axes).reshape(-1, self.m)
+        groups = np.where(allowed, rows.reshape(-1, self.m), -np.inf)
+        # Stable, so that the first of equals win.
+        best = np.argsort(-groups, axis=1, kind="stable")[:, :kept]
+        mask = np.zeros(groups.shape, bool)
+        np.put_along_axis(mask, best, True, axis=1)
+        mask = (mask & allowed).reshape(rows.shape)
+        return from_unit_rows(mask, tensor.scores.shape, tensor.unit_axes)
+
+
+@dataclass(frozen=True)
+class Blocks(Pattern):
+    """Blocks of inputs by outputs are kept or removed as a whole, by their sum.
+
+    The blocks lie in the last axis that does not index output units and the last that
+    does: inputs by units of a dense kernel, input channels by filters at each position
+    of a convolution. The number kept is the count over the size of a block, rounded.
+
+    Args:
+        inputs: Size of a block along the inputs.
+        outputs: Size of a block along the output units.
+
+    References:
+        - Gray et al. 2017, "GPU kernels for block-sparse weights" (OpenAI)
+        - Narang et al. 2017, "Block-sparse recurrent neural networks"
+          (arXiv 1711.02782)
+
+    Example:
+        >>> scores = np.array([[1.0, 1.0, 0.0, 3.0], [1.0, 1.0, 0.0, 0.0]])
+        >>> tensors = {"a": Tensor(scores, np.ones((2, 4), bool))}
+        >>> Blocks(2, 2).masks(tensors, 4)["a"].astype(int).tolist()
+        [[1, 1, 0, 0], [1, 1, 0, 0]]
+    """
+
+    inputs: int
+    outputs: int
+
+    def __post_init__(self) -> None:
+        if min(self.inputs, self.outputs) < 1:
+            raise ValueError(
+                "`pattern` must name a block of at least 1 x 1. "
+                f"Received: pattern=({self.inputs}, {self.outputs})"
+            )
+
+    def check(self, path: str, shape: Sequence[int], unit_axes: UnitAxes) -> None:
+        """Raise unless blocks tile the tensor."""
+        input_axis = _input_axis(path, shape, unit_axes)
+        output_axis = max(_positive(unit_axes, shape))
+        if shape[input_axis] % self.inputs or shape[output_axis] % self.outputs:
+            raise ValueError(
+                f"Blocks of `pattern=({self.inputs}, {self.outputs})` must tile axes "
+                f"{input_axis} and {output_axis} of {path!r}, which they do not. Leave "
+                "the layer out with `layers`, or keep it `dense`. "
+                f"Received: the shape {tuple(shape)}"
+            )
+
+    def masks(self, tensors: Tensors, count: int) -> dict[str, Mask]:
+        """Keep the blocks with the highest sums."""
+        size = self.inputs * self.outputs
+        reduced = {path: self._reduce(path, t) for path, t in tensors.items()}
+        # A tensor that keeps nothing would let nothing pass.
+        blocks = max(round(count / size), len(tensors))
+        masks = Pattern().masks(reduced, blocks)
+        return {
+            path: self._expand(masks[path], tensor) & tensor.eligible
+            for path, tensor in tensors.items()
+        }
+
+    def _reduce(self, path: str, tensor: Tensor) -> Tensor:
+        """Return the same with one entry per block."""
+        shape = tensor.scores.shape
+        self.check(path, shape, tensor.unit_axes)
+        split: list[int] = []
+        inner: list[int] = []
+        for axis, length in enumerate(shape):
+            block = self._block(axis, tensor)
+            split += [length // block, block]
+            inner.append(2 * axis + 1)
+        scores = np.where(tensor.eligible, tensor.scores.astype(np.float64), 0.0)
+        return Tensor(
+            scores.reshape(split).sum(axis=tuple(inner)),
+            np.asarray(tensor.eligible.reshape(split).any(axis=tuple(inner))),
+            tensor.unit_axes,
+        )
+
+    def _expand(self, mask: Mask, tensor: Tensor) -> Mask:
+        for axis in range(mask.ndim):
+            mask = np.repeat(mask, self._block(axis, tensor), axis=axis)
+        return mask
+
+    def _block(self, axis: int, tensor: Tensor) -> int:
+        shape = tensor.scores.shape
+        if axis == _input_axis("", shape, tensor.unit_axes):
+            return self.inputs
+        return self.outputs if axis == max(_positive(tensor.unit_axes, shape)) else 1
+
+
+def get(identifier: Any) -> Pattern:
+    """Return a pattern.
+
+    Args:
+        identifier: None for any weights, `"unit"`, `"N:M"` such as `"2:4"`, a block
+            `(inputs, outputs)`, or a `Pattern`.
+
+    Raises:
+        ValueError: If it is none of these.
+
+    Example:
+        >>> get("2:4"), get((8, 8))
+        (NOfM(n=2, m=4), Blocks(inputs=8, outputs=8))
+    """
+    if identifier is None:
+        return Pattern()
+    if isinstance(identifier, Pattern):
+        return identifier
+    if isinstance(identifier, str) and identifier == "unit":
+        return Units()
+    if isinstance(identifier, str) and re.fullmatch(r"\d+:\d+", identifier):
+        return NOfM(*map(int, identifier.split(":")))
+    if isinstance(identifier, tuple | list) and [type(i) for i in identifier] == [
+        int,
+        int,
+    ]:
+        return Blocks(*identifier)
+    raise ValueError(
+        "`pattern` must be None, 'unit', 'N:M' such as '2:4', or the size of a block, "
+        f"(inputs, outputs). Received: pattern={identifier!r}"
+    )
+
+
+def _positive(axes: UnitAxes, shape: Sequence[int]) -> list[int]:
+    return [axis % len(shape) for axis in axes]
+
+
+def _input_axis(path: str, shape: Sequence[int], unit_axes: UnitAxes) -> int:
+    """Return the last axis that does not index output units."""
+    outputs = _positive(unit_axes, shape)
+    inputs = [axis for axis in range(len(shape)) if axis not in outputs]
+    if not inputs or not outputs:
+        raise ValueError(
+            f"`pattern` needs axes of inputs and of outputs, which {path!r} has not. "
+            f"Received: the shape {tuple(shape)}"
+        )
+    return inputs[-1]

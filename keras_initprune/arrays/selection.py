@@ -1,0 +1,266 @@
+"""K-starts as pure functions: the fittest of k random masks.
+
+A mask's fitness is the sum of the fitness of the weights that it keeps. `SELECTIONS`
+says what competes with what. Candidates are drawn again whenever they are needed and
+never held, so memory does not depend on k.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_initprune import validation
+from keras_initprune.arrays import masks as masking
+from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate
+from keras_initprune.arrays.masks import Mask
+from keras_initprune.arrays.ranking import rank_masks
+
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """What selection has to know about one tensor.
+
+    Attributes:
+        fitness: Fitness of every weight.
+        count: How many weights a candidate keeps.
+        key: Name of the tensor for the random generator.
+        unit_axes: Axes that index output units.
+    """
+
+    fitness: NDArray
+    count: int
+    key: str
+    unit_axes: tuple[int, ...] = (-1,)
+
+    def candidate(self, seed: int, index: int) -> Mask:
+        """Draw candidate `index`, the same whenever and wherever it is drawn."""
+        key = masking.candidate_key(seed, self.key, index)
+        return masking.random_mask(self.fitness.shape, self.count, key)
+
+    def unit_candidate(self, seed: int, index: int) -> Mask:
+        """Draw candidate `index` with the same fan-in for every unit."""
+        key = masking.candidate_key(seed, self.key, index)
+        return masking.random_unit_mask(
+            self.fitness.shape, self.count, key, self.unit_axes
+        )
+
+
+Tensors = Mapping[str, Tensor]
+
+
+def fittest_network(tensors: Tensors, k: int, seed: int) -> dict[str, Mask]:
+    """Return the fittest of k whole networks: one index for all tensors."""
+    scores = [fitness_of_candidates(t, k, seed) for t in tensors.values()]
+    best = int(np.argmax(np.sum(scores, axis=0)))
+    return {path: t.candidate(seed, best) for path, t in tensors.items()}
+
+
+def fittest_layers(tensors: Tensors, k: int, seed: int) -> dict[str, Mask]:
+    """Return the fittest of k masks for every tensor."""
+    return {path: _fittest(t, k, seed) for path, t in tensors.items()}
+
+
+def fittest_units(tensors: Tensors, k: int, seed: int) -> dict[str, Mask]:
+    """Return the fittest of k masks for every output unit, all of the same fan-in."""
+    return {path: _fittest_rows(t, k, seed) for path, t in tensors.items()}
+
+
+def recombined(tensors: Tensors, k: int, seed: int) -> dict[str, Mask]:
+    """Return the offspring of k masks: the fittest weights of their union."""
+    return {
+        path: masking.top_k_mask(t.fitness, t.count, _union(t, k, seed))
+        for path, t in tensors.items()
+    }
+
+
+SELECTIONS: dict[str, Callable[[Tensors, int, int], dict[str, Mask]]] = {
+    "network": fittest_network,
+    "layer": fittest_layers,
+    "unit": fittest_units,
+    "recombine": recombined,
+}
+
+
+def check_selection(selection: str, distribution: Distribution) -> str:
+    """Return `selection`, or raise unless it is known and fits the distribution.
+
+    Raises:
+        ValueError: If it is unknown, or does not rank weights as `"global"` needs.
+    """
+    validation.check_choice(selection, "selection", SELECTIONS)
+    if distribution == GLOBAL and selection != "recombine":
+        raise ValueError(
+            '`distribution="global"` ranks weights, which only '
+            "`selection=\"recombine\"` does: choose 'erk', 'uniform' or a "
+            f"dictionary. Received: selection={selection!r}"
+        )
+    return selection
+
+
+def k_starts_masks(
+    fitness: Mapping[str, NDArray],
+    k: int,
+    sparsity: float,
+    selection: str = "recombine",
+    distribution: Distribution = "erk",
+    seed: int = 0,
+    keys: Mapping[str, str] | None = None,
+    unit_axes: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, Mask]:
+    """Return the fittest masks that k random starts yield.
+
+    Args:
+        fitness: From tensor path to the fitness of every weight.
+        k: Number of random masks per tensor.
+        sparsity: Overall fraction removed, in [0, 1).
+        selection: `"network"`, `"layer"`, `"unit"` or `"recombine"`.
+        distribution: `"uniform"`, `"erk"` or a dictionary; with `"recombine"` also
+            `"global"`: uniform parents, whose weights compete over the whole network.
+        seed: Seed of the candidates.
+        keys: From tensor path to its name for the generator. Defaults to the path.
+        unit_axes: From tensor path to the axes that index output units. Defaults to
+            the last axis.
+
+    Returns:
+        From tensor path to mask; the counts are exact.
+
+    Raises:
+        ValueError: If `selection` is unknown or does not fit the distribution, or a
+            tensor would keep nothing.
+
+    References:
+        - "What to prune and what not to prune at initialization" (arXiv 2209.02201)
+
+    Example:
+        >>> masks = k_starts_masks({"a": np.arange(100.0)}, k=8, sparsity=0.9)
+        >>> int(masks["a"].sum())
+        10
+    """
+    check_selection(selection, distribution)
+    tensors = as_tensors(fitness, sparsity, distribution, keys, unit_axes)
+    if distribution == GLOBAL:
+        unions = {path: _union(t, k, seed) for path, t in tensors.items()}
+        return rank_masks(fitness, sparsity, GLOBAL, unions)
+    return SELECTIONS[selection](tensors, k, seed)
+
+
+def random_masks(
+    eligible: Mapping[str, Mask],
+    sparsity: float,
+    distribution: Distribution = "erk",
+    seed: int = 0,
+    keys: Mapping[str, str] | None = None,
+) -> dict[str, Mask]:
+    """Return one random mask per tensor.
+
+    Args:
+        eligible: From tensor path to the weights that may be kept.
+        sparsity: Overall fraction removed, in [0, 1).
+        distribution: `"uniform"`, `"erk"` or a dictionary.
+        seed: Seed of the masks.
+        keys: From tensor path to its name for the generator. Defaults to the path.
+
+    Returns:
+        From tensor path to mask; the counts are exact.
+
+    Raises:
+        ValueError: If a tensor would keep nothing.
+
+    Example:
+        >>> int(random_masks({"a": np.ones(100, bool)}, 0.9)["a"].sum())
+        10
+    """
+    counts = allocate(
+        {path: mask.shape for path, mask in eligible.items()},
+        sparsity,
+        distribution,
+        {path: int(np.count_nonzero(mask)) for path, mask in eligible.items()},
+    )
+    masks = {}
+    for path, mask in eligible.items():
+        key = masking.candidate_key(seed, keys[path] if keys else path, 0)
+        masks[path] = masking.random_mask(mask.shape, counts[path], key, mask)
+    return masks
+
+
+def as_tensors(
+    fitness: Mapping[str, NDArray],
+    sparsity: float,
+    distribution: Distribution = "erk",
+    keys: Mapping[str, str] | None = None,
+    unit_axes: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, Tensor]:
+    """Return what selection has to know; arguments as in `k_starts_masks`."""
+    counts = allocate(
+        {path: array.shape for path, array in fitness.items()},
+        sparsity,
+        "uniform" if distribution == GLOBAL else distribution,
+    )
+    return {
+        path: Tensor(
+            fitness=array,
+            count=counts[path],
+            key=keys[path] if keys else path,
+            unit_axes=unit_axes[path] if unit_axes else (-1,),
+        )
+        for path, array in fitness.items()
+    }
+
+
+def fitness_of_candidates(
+    tensor: Tensor, k: int, seed: int, by_unit: bool = False
+) -> list[float]:
+    """Return the fitness of each of a tensor's k candidate masks.
+
+    Args:
+        tensor: The tensor.
+        k: Number of candidates.
+        seed: Their seed.
+        by_unit: Whether they give every unit the same fan-in. Defaults to False.
+    """
+    draw = tensor.unit_candidate if by_unit else tensor.candidate
+    return [fitness_of(tensor.fitness, draw(seed, index)) for index in range(k)]
+
+
+def fitness_of(fitness: NDArray, mask: Mask) -> float:
+    """Return the fitness of a mask: the sum over the weights that it keeps."""
+    # In blocks: what is picked out of one stays in the cache until it is added up.
+    fitness, kept = fitness.ravel(), mask.ravel()
+    blocks = (slice(begin, begin + _BLOCK) for begin in range(0, kept.size, _BLOCK))
+    return sum(float(fitness[b][kept[b]].sum(dtype=np.float64)) for b in blocks)
+
+
+def _fittest(tensor: Tensor, k: int, seed: int) -> Mask:
+    best = int(np.argmax(fitness_of_candidates(tensor, k, seed)))
+    return tensor.candidate(seed, best)
+
+
+def _candidates(tensor: Tensor, k: int, seed: int) -> Iterator[Mask]:
+    return (tensor.candidate(seed, index) for index in range(k))
+
+
+def _union(tensor: Tensor, k: int, seed: int) -> Mask:
+    union = np.zeros(tensor.fitness.shape, bool)
+    for mask in _candidates(tensor, k, seed):
+        np.logical_or(union, mask, out=union)
+        if union.all():
+            break
+    return union
+
+
+def _fittest_rows(tensor: Tensor, k: int, seed: int) -> Mask:
+    fitness = masking.unit_rows(tensor.fitness, tensor.unit_axes)
+    best_rows = np.zeros(fitness.shape, bool)
+    best = np.full(fitness.shape[0], -np.inf)
+    for index in range(k):
+        mask = tensor.unit_candidate(seed, index)
+        rows = masking.unit_rows(mask, tensor.unit_axes)
+        scores = np.asarray(np.sum(fitness, axis=1, where=rows, dtype=np.float64))
+        fitter = scores > best
+        best[fitter] = scores[fitter]
+        best_rows[fitter] = rows[fitter]
+    return masking.from_unit_rows(best_rows, tensor.fitness.shape, tensor.unit_axes)

@@ -1,0 +1,1 @@
+"""Everything that is private to Keras or particular to a backend."""

@@ -1,0 +1,234 @@
+"""The training loss as a function of the prunable weights, and its derivatives."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_initprune.backend.keras_internals import CompileLoss
+from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.criteria.data import Batch
+from keras_initprune.criteria.normalisation import twice_differentiable
+from keras_initprune.paths.substitutes import replaced
+
+Arrays = dict[str, NDArray]
+
+_NO_LOSS = (
+    "The criterion needs a loss, and the model is not compiled with one. Pass `loss`, "
+    "or compile the model with a loss. Received: loss=None"
+)
+
+
+class Objective:
+    """The training loss L(w) of a model, averaged over examples.
+
+    The model runs as in training, so with the statistics of the batch where it
+    normalises, but nothing of it changes: not its weights, nor its moving statistics,
+    random seeds or metrics. What half precision would lose is computed in float32, and
+    moments of normalisation in float64.
+
+    Where the layers compute in half precision, or `temperature` is not 1, attributes of
+    layers change while the model runs: no other thread may call it meanwhile.
+
+    Args:
+        model: A built model.
+        weights: The weights that L is a function of, by tensor path.
+        loss: What `compile` takes as `loss`; losses that the model adds itself, such as
+            regularisation, are added. Defaults to the compiled model's.
+        temperature: The outputs are divided by it, before their activation where the
+            output layer has one. Defaults to 1.
+
+    Raises:
+        ValueError: If `loss` is None and the model is not compiled with one.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        weights: Mapping[str, PrunableWeight],
+        loss: Any = None,
+        temperature: float = 1.0,
+    ) -> None:
+        self._model = model
+        self._temperature = temperature
+        self._weights = dict(weights)
+        self._compile_loss = _compile_loss(model, loss)
+        # A loss of its own is what `compute_loss` may be overridden for; a loss that is
+        # given replaces it.
+        self._overridden = loss is None and (
+            type(model).compute_loss is not keras.Model.compute_loss
+        )
+        eager = getattr(model, "run_eagerly", False)
+        trace: Callable[..., Any] = (lambda function: function) if eager else _traced
+        self._gradients = trace(self._gradients_of_batch)
+        self._products = trace(self._products_of_batch)
+
+    def loss(self, values: Mapping[str, Any], batch: Batch) -> Any:
+        """Return L at `values` on one batch, as a scalar tensor."""
+        model = self._model
+        state = [(variable, variable.value) for variable in model.variables]
+        with (
+            computing_in(model, "float32", instead_of=("float16", "bfloat16")),
+            replaced(model, "_compile_loss", self._compile_loss),
+            twice_differentiable(model),
+            _cooled(model, self._temperature),
+            keras.StatelessScope(
+                state, collect_losses=True, initialize_variables=False
+            ) as scope,
+        ):
+            for path, value in values.items():
+                weight = self._weights[path]
+                value = tf.cast(value, weight.layer.compute_dtype)
+                scope.add_update((weight.variable, value))
+            x, y, sample_weight = batch
+            outputs = self._cool(model(x, training=True))
+            if self._overridden:
+                return model._compute_loss(x, y, outputs, sample_weight)
+            if self._compile_loss is None and not model.losses:
+                raise ValueError(_NO_LOSS)
+            return keras.Model.compute_loss(model, x, y, outputs, sample_weight)
+
+    def _cool(self, outputs: Any) -> Any:
+        if _output_layers(self._model):
+            return outputs
+        return keras.tree.map_structure(lambda o: o / self._temperature, outputs)
+
+    def gradients(
+        self, values: Mapping[str, NDArray], batches: Sequence[Batch]
+    ) -> Arrays:
+        """Return dL/dw at `values`, averaged over the examples of all batches."""
+        self._check_targets(batches)
+        tensors = _tensors(values)
+        return _mean(lambda batch: self._gradients(tensors, batch), batches)
+
+    def hessian_gradient_products(
+        self, values: Mapping[str, NDArray], batches: Sequence[Batch]
+    ) -> Arrays:
+        """Return H g at `values`: g and the Hessian H of L over all batches."""
+        tensors, gradients = map(_tensors, (values, self.gradients(values, batches)))
+        try:
+            return _mean(lambda b: self._products(tensors, gradients, b), batches)
+        except LookupError as error:
+            raise ValueError(
+                f"Second derivatives are needed, and TensorFlow has none of some "
+                f"operation of {self._model.name!r}. Choose another method. {error}"
+            ) from error
+
+    def _check_targets(self, batches: Sequence[Batch]) -> None:
+        compares = self._compile_loss is not None and not self._overridden
+        if compares and any(batch.y is None for batch in batches):
+            raise ValueError(
+                "`data` must hold the targets that the loss compares outputs with: "
+                "pass `(x, y)`, or `(x, x)` to an autoencoder. Received: inputs alone"
+            )
+
+    def _gradients_of_batch(self, values: dict[str, Any], batch: Batch) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(values.values()))
+            loss = self.loss(values, batch)
+        return _dense(tape.gradient(loss, values), values)
+
+    def _products_of_batch(
+        self, values: dict[str, Any], vectors: dict[str, Any], batch: Batch
+    ) -> Any:
+        # H v is the gradient of the number v . dL/dw (Pearlmutter 1994).
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(values.values()))
+            gradients = self._gradients_of_batch(values, batch)
+            product = tf.add_n(
+                [tf.reduce_sum(vectors[path] * gradients[path]) for path in values]
+            )
+        return _dense(tape.gradient(product, values), values)
+
+
+@contextlib.contextmanager
+def computing_in(
+    model: keras.Model, dtype: str, instead_of: Sequence[str] | None = None
+) -> Iterator[None]:
+    """Have the layers of a model compute in another type of float for a while.
+
+    Args:
+        model: A model; its variables keep their type.
+        dtype: The type to compute in.
+        instead_of: Only layers that compute in these types are changed. Defaults to
+            all.
+    """
+    policy = keras.DTypePolicy(dtype)
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers(include_self=True):
+            if instead_of is None or layer.compute_dtype in instead_of:
+                stack.enter_context(replaced(layer, "_dtype_policy", policy))
+        yield
+
+
+@contextlib.contextmanager
+def _cooled(model: keras.Model, temperature: float) -> Iterator[None]:
+    """Divide what enters the activations of the output layers."""
+    with contextlib.ExitStack() as stack:
+        for layer in _output_layers(model):
+            cooled = _after_division(layer.activation, temperature)
+            stack.enter_context(replaced(layer, "activation", cooled))
+        yield
+
+
+def _after_division(
+    activation: Callable[..., Any], temperature: float
+) -> Callable[..., Any]:
+    return lambda values, *args: activation(values / temperature, *args)
+
+
+def _output_layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers that compute the outputs, if all of these have activations."""
+    outputs = getattr(model, "outputs", None) or ()
+    layers = [output._keras_history.operation for output in outputs]
+    # Recurrent layers only pass on the activation of their cell.
+    known = all(callable(vars(layer).get("activation")) for layer in layers)
+    return list(dict.fromkeys(layers)) if known else []
+
+
+def _compile_loss(model: keras.Model, loss: Any) -> Any:
+    """Return a loss of our own, as the model's would be built by its first use."""
+    names = getattr(model, "output_names", None)
+    if loss is not None:
+        return CompileLoss(loss, output_names=names)
+    compiled = model._compile_loss
+    if compiled is not None:
+        return CompileLoss(
+            compiled._user_loss, compiled._user_loss_weights, output_names=names
+        )
+    if not getattr(model, "compiled", False):
+        raise ValueError(_NO_LOSS)
+    return None
+
+
+def _traced(function: Callable[..., Any]) -> Any:
+    # As in `fit`, Python's own `if` and `for` are not converted.
+    return tf.function(function, reduce_retracing=True, autograph=False)
+
+
+def _mean(function: Callable[[Batch], Any], batches: Sequence[Batch]) -> Arrays:
+    """Return the mean of a function's arrays over all examples of the batches."""
+    total = sum(batch.size for batch in batches)
+    mean: Arrays = {}
+    for batch in batches:
+        for path, tensor in function(batch).items():
+            share = tensor.numpy() * (batch.size / total)
+            mean[path] = mean[path] + share if path in mean else share
+    return mean
+
+
+def _tensors(arrays: Mapping[str, NDArray]) -> dict[str, Any]:
+    return {path: tf.convert_to_tensor(array) for path, array in arrays.items()}
+
+
+def _dense(gradients: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return gradients as tensors: zeros for None, dense for those of a look-up."""
+    return {
+        path: tf.zeros_like(values[path])
+        if gradient is None
+        else tf.convert_to_tensor(gradient)
+        for path, gradient in gradients.items()
+    }

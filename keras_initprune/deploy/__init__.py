@@ -1,0 +1,1 @@
+"""Smaller and faster: compaction, sparse layers, exports, a runtime."""

@@ -1,0 +1,208 @@
+"""Which rule holds for a call: the one place that knows layers by their class."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initprune.deploy.compaction.rule import Rule
+from keras_initprune.deploy.compaction.rules import elementwise, kernels, reshaping
+from keras_initprune.graphs.graph import Call, Graph, is_graph
+
+layers = keras.layers
+
+# Only these very classes: a subclass may compute something else.
+_DENSE = {layers.Dense}
+_CONVOLUTIONS = {layers.Conv1D, layers.Conv2D, layers.Conv3D}
+_TRANSPOSED = {
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+}
+_SEPARABLE = {layers.SeparableConv1D, layers.SeparableConv2D}
+_DEPTHWISE = {layers.DepthwiseConv1D, layers.DepthwiseConv2D}
+_WITH_KERNELS = {*_DENSE, *_CONVOLUTIONS, *_TRANSPOSED, *_SEPARABLE, *_DEPTHWISE}
+_FUNCTIONS = {layers.ReLU, layers.LeakyReLU, layers.ELU}
+_UNCHANGING = {
+    getattr(layers, name)
+    for name in (
+        "Identity",
+        "Dropout",
+        "AlphaDropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "ActivityRegularization",
+        "RepeatVector",
+        *(
+            f"{kind}{rank}D"
+            for rank in (1, 2, 3)
+            for kind in (
+                "SpatialDropout",
+                "MaxPooling",
+                "AveragePooling",
+                "GlobalMaxPooling",
+                "GlobalAveragePooling",
+                "Cropping",
+                "UpSampling",
+            )
+        ),
+    )
+}
+_PADDING = {layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D}
+_MERGES: dict[type, reshaping.Merge] = {
+    layers.Add: lambda constants: np.sum(constants, axis=0),
+    layers.Subtract: lambda constants: constants[0] - constants[1],
+    layers.Average: lambda constants: np.mean(constants, axis=0),
+    layers.Maximum: lambda constants: np.max(constants, axis=0),
+    layers.Minimum: lambda constants: np.min(constants, axis=0),
+    layers.Multiply: reshaping.product,
+}
+
+
+def rule_for(graph: Graph, call: Call) -> Rule:
+    """Return the rule of a call; what is not known to be safe stays as it is.
+
+    Args:
+        graph: The graph that the call is part of.
+        call: The call.
+    """
+    layer = call.operation
+    reason = _reason(graph, call)
+    if reason is not None:
+        return Rule(reason)
+    kind = type(layer)
+    if kind in _WITH_KERNELS:
+        return _kernel_rule(layer)
+    if kind in _MERGES or kind in _merging_operations():
+        return _merge_rule(graph, call)
+    if kind is layers.Concatenate:
+        rank = len(graph.shapes[call.outputs[0]])
+        if layer.axis in (-1, rank - 1):
+            return reshaping.Concatenation()
+        return reshaping.Merging(reshaping.same)
+    if kind is layers.Flatten:
+        return reshaping.Reshaping()
+    if kind is layers.Reshape:
+        return reshaping.Reshaping(layer.target_shape)
+    return _unit_rule(layer)
+
+
+def _unit_rule(layer: Any) -> Rule:
+    kind = type(layer)
+    if kind is layers.Embedding:
+        return elementwise.Embedding(layer)
+    if kind is layers.BatchNormalization:
+        return elementwise.BatchNormalization(layer)
+    if kind is layers.PReLU:
+        return elementwise.PReLU(layer)
+    if kind is layers.Activation and elementwise.is_elementwise(layer.activation):
+        return elementwise.Elementwise(layer.activation)
+    if kind in _FUNCTIONS or kind in _elementwise_operations():
+        return elementwise.Elementwise(layer.call)
+    if kind in _UNCHANGING:
+        return elementwise.Elementwise()
+    if kind in _PADDING:
+        return elementwise.ZeroPadding()
+    return Rule(f"{kind.__name__} is not compacted")
+
+
+def _reason(graph: Graph, call: Call) -> str | None:
+    """Return why a call has to stay as it is whatever its class, or None."""
+    layer = call.operation
+    if is_graph(layer):
+        return "inputs and outputs of a nested model stay"
+    if call.is_shared and getattr(layer, "weights", None):
+        return "called more than once"
+    if not call.is_plain:
+        return "called with further arguments"
+    if getattr(layer, "data_format", None) == "channels_first":
+        return "channels first"
+    if type(layer) in _WITH_KERNELS and getattr(layer, "groups", 1) != 1:
+        return "grouped convolution"
+    if getattr(layer, "quantization_mode", None) or getattr(
+        layer, "lora_enabled", False
+    ):
+        return "quantised or with LoRA"
+    return _shape_reason(graph, call)
+
+
+def _shape_reason(graph: Graph, call: Call) -> str | None:
+    layer = call.operation
+    tensors = [*call.inputs, *call.outputs]
+    if type(layer) is layers.Embedding:
+        tensors = [*call.outputs]
+    if not all(graph.units(tensor) for tensor in tensors):
+        return "open number of units"
+    if len(call.outputs) != 1:
+        return "several outputs"
+    rank = len(graph.shapes[call.inputs[0]])
+    if type(layer) is layers.BatchNormalization and layer.axis not in (-1, rank - 1):
+        return "normalises another axis"
+    if type(layer) is layers.Reshape and call.is_shared:
+        return "called more than once"
+    if call.reads_masked and "Pooling" in type(layer).__name__:
+        return "pools masked steps"
+    if getattr(layer, "interpolation", "nearest") not in ("nearest", "bilinear"):
+        return "interpolates"
+    return None
+
+
+def _kernel_rule(layer: Any) -> Rule:
+    kind = type(layer)
+    if kind in _DENSE:
+        return kernels.Kernel(layer)
+    is_pointwise = all(size == 1 for size in layer.kernel_size)
+    if kind in _TRANSPOSED:
+        # Between strides some positions see nothing at all.
+        steps = all(stride == 1 for stride in layer.strides)
+        return kernels.Transposed(layer, not (is_pointwise and steps))
+    is_padded = layer.padding != "valid" and not is_pointwise
+    if kind in _SEPARABLE:
+        return kernels.Separable(layer, is_padded)
+    if kind in _DEPTHWISE:
+        return kernels.Depthwise(layer, is_padded)
+    return kernels.Kernel(layer, is_padded)
+
+
+def _merge_rule(graph: Graph, call: Call) -> Rule:
+    shapes = [graph.shapes[tensor] for tensor in (*call.inputs, *call.outputs)]
+    if len({(len(shape), shape[-1]) for shape in shapes}) > 1:
+        return Rule("repeats units of one input")
+    kind = type(call.operation)
+    merge = _MERGES.get(kind) or _merging_operations()[kind]
+    return reshaping.Merging(merge)
+
+
+@functools.cache
+def _merging_operations() -> dict[type, reshaping.Merge]:
+    """Return the operations behind `+`, `-` and `*` of symbolic tensors."""
+    ops, tensor = keras.ops, keras.KerasTensor((None, 1))
+    return {
+        _operation(ops.add(tensor, tensor)): _MERGES[layers.Add],
+        _operation(ops.subtract(tensor, tensor)): _MERGES[layers.Subtract],
+        _operation(ops.multiply(tensor, tensor)): _MERGES[layers.Multiply],
+    }
+
+
+@functools.cache
+def _elementwise_operations() -> set[type]:
+    """Return operations that are activations, called on a symbolic tensor."""
+    ops, tensor = keras.ops, keras.KerasTensor((None, 1))
+    functions: list[Callable[[Any], Any]] = [
+        ops.relu,
+        ops.relu6,
+        ops.sigmoid,
+        ops.tanh,
+        ops.silu,
+        ops.elu,
+        ops.gelu,
+        ops.softplus,
+        ops.leaky_relu,
+    ]
+    return {_operation(function(tensor)) for function in functions}
+
+
+def _operation(tensor: Any) -> type:
+    return type(tensor._keras_history.operation)

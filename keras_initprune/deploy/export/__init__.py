@@ -1,0 +1,10 @@
+"""Writes models for where they run: Keras, TensorFlow, LiteRT, NumPy."""
+
+from keras_initprune.deploy.export.exporting import (
+    FORMATS,
+    Format,
+    check_target,
+    export,
+)
+
+__all__ = ["FORMATS", "Format", "check_target", "export"]

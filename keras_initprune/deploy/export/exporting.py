@@ -1,0 +1,192 @@
+"""Exports a model in one of several formats."""
+
+import fnmatch
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from keras_initprune.deploy import compaction
+from keras_initprune.deploy.export import keras_files, litert, numpy_files
+from keras_initprune.deploy.export.plain import plain
+from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
+from keras_initprune.files import check_replaceable, replacing
+from keras_initprune.validation import check_boolean, check_choice
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that a model can be written in.
+
+    Attributes:
+        write: Writes a model without masks to a path that is free.
+        suffix: What the path ends in; empty for a folder.
+        summary: What it is, in a few words.
+        stores_zeros: Whether zeros take as much room as other numbers.
+    """
+
+    write: Callable[[keras.Model, Path], None]
+    suffix: str
+    summary: str
+    stores_zeros: bool = True
+
+
+FORMATS: Mapping[str, Format] = {
+    "keras": Format(keras_files.write_keras, ".keras", "a plain Keras file"),
+    "saved_model": Format(
+        keras_files.write_saved_model, "", "a folder for TensorFlow Serving"
+    ),
+    "litert": Format(
+        functools.partial(litert.write, sparse=True),
+        ".tflite",
+        "LiteRT, zeros not stored",
+        stores_zeros=False,
+    ),
+    "litert_dense": Format(
+        functools.partial(litert.write, sparse=False), ".tflite", "LiteRT, zeros stored"
+    ),
+    "litert_int8": Format(
+        functools.partial(litert.write, sparse=True, int8=True),
+        ".tflite",
+        "LiteRT, 8-bit weights, zeros not stored, plain kernels only",
+        stores_zeros=False,
+    ),
+    "litert_int8_dense": Format(
+        functools.partial(litert.write, sparse=False, int8=True),
+        ".tflite",
+        "LiteRT, 8-bit weights, zeros stored",
+    ),
+    "numpy": Format(
+        numpy_files.write,
+        ".npz",
+        "NumPy and SciPy, zeros not stored, no TensorFlow",
+        stores_zeros=False,
+    ),
+}
+
+# The files of a SavedModel, those of other versions among them.
+_SAVED_MODEL = (
+    "saved_model.pb",
+    "fingerprint.pb",
+    "keras_metadata.pb",
+    "variables/variables.*",
+    "assets/*",
+    "debug/saved_model_debug_info.pb",
+)
+
+
+def export(
+    model: keras.Model, path: str | Path, format: str = "keras", compact: bool = False
+) -> Path:
+    """Write a model, without its masks, for where it is to run.
+
+    - `"keras"`: a plain `.keras` file, which needs nothing of this package. It holds no
+      optimizer; `model.save` keeps one, and the masks, to train on.
+    - `"saved_model"`: a TensorFlow SavedModel folder.
+    - `"litert"`: a `.tflite` file in which zeros are not stored. Dense layers are
+      faster from about 97 % sparsity on.
+    - `"litert_int8"`: the same with 8-bit weights. LiteRT's default delegate, XNNPACK,
+      refuses weights that are both sparse and 8-bit, so such a file has to be run
+      without it: `Interpreter(path, experimental_op_resolver_type=
+      OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)`. Such files are small, not
+      fast.
+    - `"litert_dense"` and `"litert_int8_dense"`: the same with zeros stored, which run
+      everywhere; faster than sparse ones below the sparsities above.
+    - `"numpy"`: an `.npz` file that `keras_initprune.deploy.numpy_runtime.load` runs
+      with NumPy and SciPy alone, kernels with many zeros in the CSR format.
+
+    Sparse layers are written as the dense ones that they stand for, except in a
+    SavedModel, where they stay.
+
+    Before a LiteRT file is written it is run, and compared with the model. The new file
+    or folder takes the place of an old one at the end, as a whole.
+
+    Args:
+        model: A built Keras model, with or without masks. It stays as it is.
+        path: Where to write; it must end in the format's suffix.
+        format: One of `FORMATS`. Defaults to `"keras"`.
+        compact: Whether to take out what does nothing first, see `compact`. Defaults to
+            False.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If the format is unknown, the path does not fit it, or the model
+            cannot be written in it.
+        ImportError: If a format needs a package that is not installed.
+        OSError: If the path cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> path = export(model, f"{tempfile.mkdtemp()}/model.npz", "numpy")
+        >>> from keras_initprune.deploy import numpy_runtime
+        >>> numpy_runtime.load(path).predict([[1, 0, 0, 0]]).shape
+        (1, 2)
+    """
+    path = check_target(path, format)
+    check_boolean(compact, "compact")
+    found = FORMATS[format]
+    if isinstance(model, keras.Model) and has_sparse_layers(model):
+        # TensorFlow alone has products for them, and compaction takes dense layers.
+        model = model if format == "saved_model" and not compact else to_dense(model)
+    if compact:
+        # Where zeros cost nothing, a list of the inputs that are read would cost more.
+        gather = 0.5 if found.stores_zeros else 0.0
+        ready = compaction.compact(model, gather=gather)
+    else:
+        ready = plain(model)
+    with replacing(path, is_saved_model) as temporary:
+        found.write(ready, temporary)
+    return path
+
+
+def check_target(path: str | Path, format: str) -> Path:
+    """Return `path`, or raise unless a model can be written there in a format.
+
+    Args:
+        path: Where to write.
+        format: One of `FORMATS`.
+
+    Raises:
+        ValueError: If the format is unknown, or the path does not fit it.
+        OSError: If a folder is there that holds more than an earlier SavedModel.
+    """
+    suffix = FORMATS[check_choice(format, "format", FORMATS)].suffix
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            f"`path` must be a string or a `pathlib.Path`. Received: path={path!r}"
+        )
+    path = Path(path)
+    if path.suffix != suffix and suffix:
+        raise ValueError(
+            f"`path` must end in {suffix!r} for the format {format!r}. "
+            f"Received: path={str(path)!r}"
+        )
+    if path.is_file() and not suffix:
+        raise FileExistsError(f"{path} is a file. Choose another path for the folder.")
+    if path.is_dir() and suffix:
+        raise FileExistsError(f"{path} is a folder. Choose another path for the file.")
+    check_replaceable(path, is_saved_model)
+    return path
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Return whether a folder holds a SavedModel, and nothing else.
+
+    Args:
+        folder: The folder.
+    """
+    names = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    ]
+    return "saved_model.pb" in names and all(
+        any(fnmatch.fnmatch(name, pattern) for pattern in _SAVED_MODEL)
+        for name in names
+    )

@@ -1,0 +1,175 @@
+"""Writes LiteRT files, and runs them before they are kept."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_initprune.deploy.compaction.rebuild import copy, make_plan
+from keras_initprune.deploy.compaction.rule import Change
+from keras_initprune.deploy.export.quiet import quiet
+from keras_initprune.extras import needs
+from keras_initprune.graphs.graph import call_counts, is_graph
+from keras_initprune.paths.inputs import example_call
+
+# LiteRT stores very sparse dense layers in blocks of 4 inputs, 8-bit ones of 16.
+_BLOCK = 16
+_TOLERANCE = 1e-4
+
+
+def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> None:
+    """Convert a model to LiteRT, run it, and keep it if it computes the same.
+
+    Args:
+        model: A model without masks.
+        path: Where to write.
+        sparse: Whether to leave out zeros.
+        int8: Whether to store weights in 8 bits. With `sparse` the outputs have to be
+            those of the 8-bit file that is not sparse.
+
+    Raises:
+        ImportError: If `ai-edge-litert` is not installed.
+        ValueError: If the model cannot be converted, or LiteRT does not compute what it
+            should.
+    """
+    _interpreter_module()  # Say that it is missing before seconds of conversion.
+    example = example_call(model)
+    inputs = [np.asarray(value) for value in keras.tree.flatten(example.inputs)]
+    ready = align(model) if sparse and is_graph(model) else model
+    convert(ready, path, sparse, int8)
+    outputs = run(path, inputs, plain_kernels=int8)
+    if int8 and not sparse:
+        return
+    if int8:
+        rounded = path.with_name(f"dense-{path.name}")
+        try:
+            convert(ready, rounded, sparse=False, int8=True)
+            expected = run(rounded, inputs, plain_kernels=True)
+        finally:
+            rounded.unlink(missing_ok=True)
+    else:
+        flat = keras.tree.flatten(example.run(model))
+        expected = [keras.ops.convert_to_numpy(output) for output in flat]
+    if not all(map(_close, outputs, expected)):
+        raise ValueError(
+            f"LiteRT's sparse format does not compute what the model {model.name!r} "
+            "does, so the file was not written. Use the format 'litert_dense'."
+        )
+
+
+def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
+    """Convert a model to LiteRT as it is.
+
+    Args:
+        model: A model without masks.
+        path: Where to write.
+        sparse: Whether to leave out zeros.
+        int8: Whether to store weights in 8 bits.
+    """
+    optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
+    optimizations += [tf.lite.Optimize.DEFAULT] * int8
+    try:
+        with quiet():
+            model.export(
+                path, format="litert", verbose=False, optimizations=optimizations
+            )
+    except Exception as error:
+        # The converter raises whatever its passes happen to raise.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"LiteRT cannot convert the model {model.name!r}: {reason}"
+        ) from error
+
+
+def run(
+    path: Path, inputs: Sequence[NDArray], plain_kernels: bool = False
+) -> list[NDArray]:
+    """Run a LiteRT file.
+
+    Args:
+        path: The file.
+        inputs: The inputs in the order of the Keras model's.
+        plain_kernels: Whether to do without XNNPACK, the default delegate, which
+            refuses weights that are both sparse and 8-bit. Defaults to False.
+
+    Returns:
+        The outputs in the order of the Keras model's.
+
+    Raises:
+        ValueError: If LiteRT refuses the file.
+    """
+    try:
+        runner = interpreter(path, plain_kernels).get_signature_runner()
+        names = _in_order(runner.get_input_details())
+        results = runner(**dict(zip(names, inputs, strict=True)))
+    except RuntimeError as error:
+        raise ValueError(f"LiteRT cannot run the model: {error}") from error
+    return [results[name] for name in _in_order(results)]
+
+
+def interpreter(path: Path, plain_kernels: bool = False, threads: int = 1) -> Any:
+    """Return LiteRT's interpreter of a file.
+
+    Args:
+        path: The file.
+        plain_kernels: See `run`. Defaults to False.
+        threads: Number of threads. Defaults to 1.
+    """
+    module = _interpreter_module()
+    kinds = module.OpResolverType
+    return module.Interpreter(
+        str(path),
+        num_threads=threads,
+        experimental_op_resolver_type=(
+            kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain_kernels else kinds.AUTO
+        ),
+    )
+
+
+def align(model: keras.Model) -> keras.Model:
+    """Return the same function, its dense layers reading a multiple of 16 inputs.
+
+    The converter goes wrong where the last block of a sparse kernel is not full: LiteRT
+    then reads other weights. Zeros are appended to what such a layer reads.
+
+    Args:
+        model: A model that is defined by its graph.
+    """
+    changes = {}
+    for step in make_plan(model, 0.0, call_counts(model)).all_steps():
+        layer = step.call.operation
+        if type(layer) is keras.layers.Dense and not layer.quantization_mode:
+            missing = -layer.kernel.shape[0] % _BLOCK
+            if missing:
+                changes[id(layer)] = _padding(missing)
+    return copy(model, changes) if changes else model
+
+
+def _padding(missing: int) -> Change:
+    return Change(
+        slices={
+            "kernel": lambda kernel: np.pad(kernel, [(0, missing), (0, 0)]),
+            "bias": lambda bias: bias,
+        },
+        pad=missing,
+    )
+
+
+def _close(found: NDArray, expected: NDArray) -> bool:
+    scale = max(float(np.abs(expected).max(initial=0)), 1e-6)
+    return bool((np.abs(found - expected) <= _TOLERANCE * scale).all())
+
+
+def _in_order(names: Any) -> list[str]:
+    """Sort names as Keras numbers them: args_0, args_0_1, ..., args_0_10."""
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+def _interpreter_module() -> Any:
+    with needs("litert"):
+        from ai_edge_litert import interpreter
+    return interpreter

@@ -1,0 +1,5 @@
+"""Sparse execution in TensorFlow: layers that hold only the kept weights.
+
+`to_sparse` swaps `Dense` layers for `SparseDense` ones where that pays, `to_dense`
+swaps them back.
+"""

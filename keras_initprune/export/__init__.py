@@ -1,5 +1,0 @@
-"""Writes models for where they run: Keras, TensorFlow, LiteRT, NumPy."""
-
-from keras_initprune.export.exporting import FORMATS, Format, check_target, export
-
-__all__ = ["FORMATS", "Format", "check_target", "export"]

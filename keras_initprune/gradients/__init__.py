@@ -1,0 +1,1 @@
+"""Gathers gradients while `fit` trains."""

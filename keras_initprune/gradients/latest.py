@@ -1,0 +1,141 @@
+"""The dense gradient of single training steps, at no cost to the others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initprune.constraints import (
+    forget_compiled_functions,
+    innermost_optimizer,
+    strategy_scope,
+)
+from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.gradients.sums import attach, check_seen, detach
+
+
+class DenseGradients:
+    """Keeps dL/dw of the training steps for which it is armed, also where w is pruned.
+
+    A removed weight takes part in the step as a zero, so its gradient is the true one;
+    the optimizer leaves it out only after it has been seen here. Steps that are not
+    armed only read a flag.
+
+    Args:
+        model: A compiled model.
+        weights: The weights whose gradients are wanted, by tensor path.
+    """
+
+    # Every replica keeps its own share; reading adds them up.
+    sums_replicas = False
+
+    def __init__(
+        self, model: keras.Model, weights: Mapping[str, PrunableWeight]
+    ) -> None:
+        self._model = model
+        self._weights = dict(weights)
+        self._gradients: dict[str, keras.Variable] = {}
+        self._seen: set[str] = set()
+        self._was_armed = False
+
+    def start(self, latest: Mapping[str, np.ndarray] | None = None) -> None:
+        """Attach to the optimizer, not armed yet.
+
+        Args:
+            latest: What `latest` returned, to take for the gradient of the last step.
+                Defaults to none.
+        """
+        with strategy_scope(self._model):
+            for path, weight in self._weights.items():
+                self._gradients[path] = _share(weight.shape)
+            self._recorded = _share(())
+            self._armed = keras.Variable(
+                False, dtype="bool", trainable=False, aggregation="only_first_replica"
+            )
+        for path, gradient in (latest or {}).items():
+            self._gradients[path].assign(gradient)
+            self._recorded.assign(1.0)
+        attach(innermost_optimizer(self._model), self)
+        forget_compiled_functions(self._model)
+
+    def stop(self) -> None:
+        """Detach from the optimizer and free the gradients, if it was started."""
+        if detach(innermost_optimizer(self._model), self):
+            forget_compiled_functions(self._model)
+        self._gradients = {}
+
+    def arm(self) -> None:
+        """Keep the gradient of every step until `disarm`; the last one counts."""
+        self._armed.assign(True)
+        self._was_armed = True
+
+    def disarm(self) -> None:
+        """Go on without keeping gradients, and forget the last one."""
+        self._armed.assign(False)
+        self._recorded.assign(0.0)
+
+    def latest(self) -> dict[str, np.ndarray] | None:
+        """Return dL/dw of the last armed step by tensor path.
+
+        None if there was none, or an optimizer that scales the loss skipped them all.
+        """
+        if not ops.convert_to_numpy(self._recorded):
+            return None
+        return {
+            path: ops.convert_to_numpy(gradient)
+            for path, gradient in self._gradients.items()
+        }
+
+    def check_seen(self) -> None:
+        """Raise if a step was armed and is over, and a gradient was missing.
+
+        Raises:
+            ValueError: Names the first weight without a gradient.
+        """
+        if self._was_armed:
+            check_seen(self._weights, self._seen)
+
+    def record(self, gradients: Any, variables: Any) -> None:
+        """Keep a step's gradients if armed; runs inside the compiled step."""
+        by_variable = {
+            id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
+        }
+        found = {
+            path: by_variable[id(weight.variable)]
+            for path, weight in self._weights.items()
+            if id(weight.variable) in by_variable
+        }
+        self._seen.update(found)  # While the step is traced.
+        scale = innermost_optimizer(self._model).loss_scale_factor or 1.0
+
+        def keep() -> Any:
+            for path, gradient in found.items():
+                kept = self._gradients[path]
+                dense = _dense(gradient, kept.shape)
+                kept.assign(ops.cast(dense, "float32") / scale)
+            self._recorded.assign(1.0)
+            return ops.ones(())
+
+        # A comparison, since a Keras variable is no condition for TensorFlow.
+        ops.cond(ops.equal(self._armed, True), keep, lambda: ops.zeros(()))
+
+
+def _dense(gradient: Any, shape: tuple[int, ...]) -> Any:
+    """Return a gradient as a tensor; embeddings have those of the rows they read."""
+    if not hasattr(gradient, "indices"):
+        return gradient
+    rows = ops.expand_dims(gradient.indices, -1)
+    return ops.scatter(rows, gradient.values, shape)
+
+
+def _share(shape: tuple[int, ...]) -> keras.Variable:
+    return keras.Variable(
+        initializer="zeros",
+        shape=shape,
+        dtype="float32",
+        trainable=False,
+        synchronization="on_read",
+        aggregation="sum",
+    )

@@ -1,0 +1,1 @@
+"""Traces what a model computes, call by call."""

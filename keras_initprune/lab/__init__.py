@@ -1,0 +1,1 @@
+"""The laboratory: data sets, networks, comparisons, searches, the command line."""

@@ -1,0 +1,54 @@
+"""`initprune export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_initprune.lab.cli.options import split
+from keras_initprune.quiet import quiet_tensorflow
+
+HELP = (
+    "Write a model without its masks, for where it is to run.\n\n"
+    "keras: a plain Keras file. saved_model: a folder for TensorFlow Serving. litert, "
+    "litert_int8: for phones and small devices, without the zeros; litert_dense, "
+    "litert_int8_dense: with them. numpy: for NumPy and SciPy alone."
+)
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    format: Annotated[
+        list[str],
+        typer.Option(help="One or several, with commas between them, or all."),
+    ] = ["keras"],  # noqa: B006
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write, as MODEL-FORMAT. Defaults to the model's own."
+        ),
+    ] = None,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Take out what does nothing first.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was written earlier.")
+    ] = False,
+) -> None:
+    """Export a model; the long help is above, where no line is broken."""
+    if not model.is_file():
+        raise FileNotFoundError(f"There is no model file {model}.")
+    from keras_initprune.lab.cli.console import Console
+
+    with quiet_tensorflow():
+        from keras_initprune.lab.runs import exports
+
+    exports.export_and_show(
+        model,
+        split(format),
+        out or model.parent,
+        compact,
+        overwrite,
+        Console(),
+        quiet_tensorflow,
+    )

@@ -1,0 +1,77 @@
+"""Options that several commands take, and how lists of values are read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Dataset = Annotated[
+    str, typer.Option(help="digits (needs no files), mnist or fashion_mnist.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with the data set's IDX files. "
+        "Defaults to $KERAS_INITPRUNE_DATA, then to what TFDS has or can download."
+    ),
+]
+Model = Annotated[str, typer.Option(help="perceptron, autoencoder or convnet.")]
+Epochs = Annotated[
+    int | None, typer.Option(help="Epochs of training. Defaults to the data set's.")
+]
+PruneEpochs = Annotated[
+    int | None, typer.Option(help="Epochs after which the mask is final.")
+]
+K = Annotated[int | None, typer.Option("--k", help="Candidate masks of K-starts.")]
+BatchSize = Annotated[int | None, typer.Option(help="Images per step.")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(help="Learning rate until the mask is final; then falls to 0."),
+]
+Optimizer = Annotated[
+    str | None, typer.Option(help="adam, or sgd with Nesterov's momentum.")
+]
+WeightDecay = Annotated[float | None, typer.Option(help="Decoupled weight decay.")]
+Distribution = Annotated[
+    str | None,
+    typer.Option(
+        help="uniform, erk or global. Defaults to what suits each method best."
+    ),
+]
+
+_FOREVER = 1e9
+
+
+def split(texts: Sequence[str]) -> list[str]:
+    """Return the items of an option that takes commas and repetition."""
+    items = [item.strip() for text in texts for item in text.split(",")]
+    return [item for item in items if item]
+
+
+def numbers(texts: Sequence[str], name: str) -> list[float]:
+    """Return the numbers of an option that takes commas and repetition."""
+    return [_number(text, name) for text in split(texts)]
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"`{name}` must be numbers in [0, 1). Received: {text!r}"
+        ) from None
+
+
+def duration(value: float, name: str) -> float:
+    """Return a time in any unit, or raise unless it is above zero and comes to an end.
+
+    Example:
+        >>> duration(60.0, "patience")
+        60.0
+    """
+    if not 0 < value < _FOREVER:
+        raise ValueError(
+            f"`{name}` must be above 0 and below {_FOREVER:g}. Received: {name}={value}"
+        )
+    return value

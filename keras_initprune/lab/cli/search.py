@@ -1,0 +1,185 @@
+"""`initprune search`."""
+
+import gc
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_initprune.lab.cli import options
+from keras_initprune.lab.cli.terminal import INTERRUPTED, fail
+from keras_initprune.quiet import quiet_tensorflow
+
+HELP = (
+    "Search how to prune, with KerasTuner: k, sparsity, epochs, fitness, selection.\n\n"
+    "Ends in a table and a figure of all trials, and the best network. Finished trials "
+    "are kept: the same command goes on where it was stopped.\n\n"
+    "On several machines that share the output folder, start the same command once "
+    "with --role chief, and with --role worker wherever there is something to train "
+    "with. They talk unencrypted: keep them on a network that you trust."
+)
+
+
+def search(
+    dataset: options.Dataset = "digits",
+    data_dir: options.DataDir = None,
+    model: options.Model = "perceptron",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="accuracy_at_sparsity (the best at --sparsity or above), "
+            "sparsity_within_tolerance (the highest within --tolerance of dense) or "
+            "pareto_front (both)."
+        ),
+    ] = "accuracy_at_sparsity",
+    sparsity: Annotated[
+        float | None,
+        typer.Option(help="For accuracy_at_sparsity, in [0, 1). Defaults to 0.95."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="For sparsity_within_tolerance. Defaults to 0.005, half a point of "
+            "accuracy."
+        ),
+    ] = None,
+    tuner: Annotated[
+        str, typer.Option(help="bayesian, random, hyperband or grid.")
+    ] = "bayesian",
+    trials: Annotated[int, typer.Option(help="Budget of trials.")] = 20,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin no trial after so many minutes. Defaults to no limit."
+        ),
+    ] = None,
+    methods: Annotated[
+        list[str],
+        typer.Option(
+            help="Choose among combination, dissipating_gradients, k_starts and "
+            "random; with commas between them, or the option repeated."
+        ),
+    ] = ["combination,dissipating_gradients,k_starts"],  # noqa: B006
+    sparsities: Annotated[
+        list[str],
+        typer.Option(
+            help="Choose among these. Defaults to --sparsity for accuracy_at_sparsity, "
+            "and to 0.8 to 0.99 for the other objectives."
+        ),
+    ] = [],  # noqa: B006
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = None,
+    learning_rate: options.LearningRate = None,
+    weight_decay: options.WeightDecay = None,
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="How a trial uses this machine: none (TensorFlow's default), "
+            "one_device, or mirrored (all GPUs, or parts of the CPU)."
+        ),
+    ] = "none",
+    devices: Annotated[
+        int | None, typer.Option(help="Devices of mirrored. Defaults to all GPUs.")
+    ] = None,
+    role: Annotated[str, typer.Option(help="single, chief or worker.")] = "single",
+    address: Annotated[
+        str | None, typer.Option(help="The chief's address. Defaults to 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The chief's port. Defaults to 8000.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="A worker's own name. Defaults to machine and process."),
+    ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(help="Seconds of silence after which chief or worker is lost."),
+    ] = 60.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the search. Defaults to searches/DATASET-MODEL."),
+    ] = None,
+) -> None:
+    """Search how to prune; `HELP` says more, where no line is broken."""
+    from keras_initprune.lab.runs.configuration import configure
+
+    run = configure(
+        dataset,
+        model,
+        seed=seed,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+    )
+    fractions = options.numbers(sparsities, "sparsities")
+    options.duration(patience, "patience")
+    if minutes is not None:
+        options.duration(minutes, "minutes")
+    _check_use("sparsity", sparsity, objective, ("accuracy_at_sparsity",))
+    _check_use("tolerance", tolerance, objective, ("sparsity_within_tolerance",))
+    _check_use("address", address, role, ("chief", "worker"))
+    _check_use("port", port, role, ("chief", "worker"))
+    folder = out or Path("searches") / f"{dataset}-{model}"
+    with quiet_tensorflow():
+        from keras_initprune.lab.search import search as searching
+        from keras_initprune.lab.search.settings import SearchSettings
+        from keras_initprune.tuner import roles
+    from keras_initprune.lab.cli.console import Console
+
+    settings = SearchSettings(
+        run=run,
+        objective=objective,
+        sparsity=0.95 if sparsity is None else sparsity,
+        tolerance=0.005 if tolerance is None else tolerance,
+        algorithm=tuner,
+        trials=trials,
+        minutes=minutes,
+        methods=options.split(methods),
+        sparsities=fractions,
+    )
+    # A collection before every trial need not look at TensorFlow's modules again.
+    gc.freeze()
+    console = Console()
+    try:
+        at = {"address": address, "port": port}
+        given: Any = {
+            option: value for option, value in at.items() if value is not None
+        }
+        with roles.playing(role, name=name, **given):
+            outcome = searching.Search(
+                settings, folder, data_dir, strategy, devices, patience, console
+            ).run()
+    except searching.Interrupted as interrupt:
+        fail(
+            f"Interrupted: {interrupt.finished} of {trials} trials are kept in "
+            f"{folder}. The same command goes on from there.",
+            INTERRUPTED,
+        )
+    if outcome is not None:
+        _show(outcome, console)
+
+
+def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) -> None:
+    """Raise if an option was given where it would do nothing."""
+    if value is not None and chosen not in needed:
+        raise ValueError(
+            f"`{option}` is for {' and '.join(needed)}. Received: {chosen!r}"
+        )
+
+
+def _show(outcome: Any, console: Any) -> None:
+    from keras_initprune.lab.search import summary
+
+    console.print(summary.rich_table(outcome.results, outcome.dense))
+    console.print()
+    objective = outcome.results.objective
+    verdict = summary.verdict(outcome.best, outcome.dense, objective)
+    for line in (outcome.note, *verdict):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for path in outcome.paths:
+        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)

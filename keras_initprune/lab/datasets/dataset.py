@@ -1,0 +1,114 @@
+"""The record that every data set is loaded into."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_initprune.validation import check_fraction, check_seed
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Images and labels in three parts that share no example.
+
+    Images are float32 in [0, 1] with shape `(n, height, width, 1)`, labels are
+    int32 with shape `(n,)`. The validation part is what choices are made on; the
+    test part is for reporting alone.
+
+    Args:
+        name: What the data set is called in `load`.
+        x_train: Training images.
+        y_train: Training labels.
+        x_validation: Validation images, taken from the training data.
+        y_validation: Validation labels.
+        x_test: Test images, the published test split where there is one.
+        y_test: Test labels.
+
+    Example:
+        >>> from keras_initprune.lab.datasets import load
+        >>> digits = load("digits")
+        >>> digits.image_shape, digits.num_classes, len(digits.x_test)
+        ((8, 8, 1), 10, 360)
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_validation: np.ndarray
+    y_validation: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image, `(height, width, channels)`."""
+        return self.x_train.shape[1:]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the labels count, from zero."""
+        return int(self.y_train.max()) + 1
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset(name={self.name!r}, image_shape={self.image_shape}, "
+            f"num_classes={self.num_classes}, train={len(self.x_train)}, "
+            f"validation={len(self.x_validation)}, test={len(self.x_test)})"
+        )
+
+
+def assemble(
+    name: str,
+    train: Split,
+    test: Split,
+    *,
+    scale: float,
+    validation_fraction: float,
+    seed: int | None,
+) -> Dataset:
+    """Scale the images and carve the validation part out of the training data.
+
+    Args:
+        name: The data set's name.
+        train: Raw training images, values in [0, scale], and their labels.
+        test: The same for the test part.
+        scale: The raw value that becomes 1.
+        validation_fraction: Fraction of `train` held out, in (0, 1).
+        seed: Seed of the stratified validation split; None draws a new one.
+
+    Returns:
+        The `Dataset`.
+    """
+    from sklearn.model_selection import train_test_split
+
+    images, labels = train
+    kept, held_out = train_test_split(
+        np.arange(len(labels)),
+        test_size=validation_fraction,
+        random_state=seed,
+        stratify=labels,
+    )
+    return Dataset(
+        name,
+        *_convert(images[kept], labels[kept], scale),
+        *_convert(images[held_out], labels[held_out], scale),
+        *_convert(*test, scale),
+    )
+
+
+def check_split(validation_fraction: float, seed: int | None) -> None:
+    """Raise unless the arguments describe a validation split."""
+    if check_fraction(validation_fraction, "validation_fraction") == 1:
+        raise ValueError(
+            "`validation_fraction` must leave examples to train on, so be in (0, 1). "
+            f"Received: validation_fraction={validation_fraction!r}"
+        )
+    check_seed(seed)
+
+
+def _convert(images: np.ndarray, labels: np.ndarray, scale: float) -> Split:
+    scaled = images.astype(np.float32)
+    scaled /= scale
+    return scaled, labels.astype(np.int32)

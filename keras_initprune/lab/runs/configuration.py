@@ -1,0 +1,367 @@
+"""What one training run is: data, model, method and every setting that matters."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from keras_initprune.lab.runs import methods
+from keras_initprune.validation import (
+    check_choice,
+    check_positive_integer,
+    check_seed,
+    check_sparsity,
+)
+
+CLASSIFICATION = "classification"
+RECONSTRUCTION = "reconstruction"
+
+# What each model is trained for decides its loss and how a run is judged.
+TASKS = {
+    "perceptron": CLASSIFICATION,
+    "autoencoder": RECONSTRUCTION,
+    "convnet": CLASSIFICATION,
+}
+
+# `prune_epochs` is the number of epochs after which the mask is final.
+_SMALL_IMAGES: dict[str, dict[str, Any]] = {
+    "perceptron": {"epochs": 15, "prune_epochs": 5},
+    "autoencoder": {"epochs": 30, "prune_epochs": 6},
+    "convnet": {"epochs": 15, "prune_epochs": 5},
+}
+_MNIST_LIKE: dict[str, dict[str, Any]] = {
+    "perceptron": {
+        "epochs": 12,
+        "prune_epochs": 6,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "weight_decay": 1e-3,
+        "jit_compile": True,
+    },
+    "autoencoder": {
+        "epochs": 12,
+        "prune_epochs": 6,
+        "learning_rate": 3e-3,
+        "jit_compile": True,
+    },
+    "convnet": {"epochs": 12, "prune_epochs": 4},
+}
+# 5,000 of the 60,000 training images are the usual validation split. How the networks
+# are trained was chosen on 10,000; `docs/study/study.toml` says among what.
+_MNIST_TRAINING: dict[str, Any] = {
+    "batch_size": 100,
+    "learning_rate": 1.2e-3,
+    "validation_fraction": 1 / 12,
+}
+
+# Data set -> settings of every model, and model -> settings of its own.
+DEFAULTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
+    # 41 steps per epoch are few, so they are larger than usual.
+    "digits": ({"batch_size": 32, "learning_rate": 5e-3}, _SMALL_IMAGES),
+    "mnist": (_MNIST_TRAINING, _MNIST_LIKE),
+    "fashion_mnist": (
+        _MNIST_TRAINING,
+        {
+            **_MNIST_LIKE,
+            "perceptron": {**_MNIST_LIKE["perceptron"], "learning_rate": 0.05},
+        },
+    ),
+}
+
+# The optimizers of runs, in `runner.py`.
+OPTIMIZERS = ("adam", "sgd")
+
+# Control experiments, in `controls.py`.
+CONTROLS = (
+    "rewound",
+    "shuffled",
+    "degrees_shuffled",
+    "reinitialised",
+    "inverted",
+    "corrupt_labels",
+    "corrupt_pixels",
+    "random_fitness",
+)
+
+# The positive numbers that float32 has, but for subnormal ones.
+_SMALLEST, _LARGEST = 2.0**-126, 2.0**127
+
+# The names of arguments of the callbacks, which cannot be imported without TensorFlow.
+FITNESS = ("magnitude", "gradient", "combined")
+SELECTIONS = ("network", "layer", "unit", "recombine")
+CRITERIA = ("movement", "relative", "standardised", "gradient")
+DISTRIBUTIONS = ("uniform", "erk", "global")
+
+# What tells the runs of one comparison apart. Everything else is shared by them.
+VARIED = ("method", "sparsity", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """Everything that decides the outcome of one run.
+
+    Make one with `configure`, which fills in the defaults of the data set.
+
+    Attributes:
+        dataset: Name of the data set.
+        model: Name of the model.
+        method: Name of the pruning method, see `methods.METHODS`.
+        sparsity: Fraction of the prunable weights to remove; 0 for `"dense"`.
+        seed: Decides the split, the initial weights, the order of the batches and
+            every random mask.
+        epochs: Epochs of training in all.
+        batch_size: Images per step.
+        optimizer: `"adam"`, or `"sgd"` with Nesterov's momentum of 0.9.
+        learning_rate: The learning rate until the mask is final. From there on it falls
+            to 0 along a cosine. A dense network has the same.
+        weight_decay: Decoupled weight decay, as in Keras: every step takes away
+            `learning_rate * weight_decay` of each weight.
+        validation_fraction: Share of the training images that is held out.
+        jit_compile: Whether XLA compiles the steps. It takes a second or two, and then
+            saves a third of a dense network's time on a CPU.
+        prune_epochs: Epochs after which the mask is final. A method may be done
+            sooner; RigL and SET go on for three quarters of the training.
+        k: Number of candidate masks of K-starts.
+        fitness: Fitness of a weight in K-starts.
+        selection: What competes in K-starts.
+        criterion: What dissipating gradients rank weights by, or None for the
+            callback's own default.
+        distribution: How the sparsity spreads over the tensors, or None for the
+            method's own default.
+        control: Name of a control experiment, see `controls.CONTROLS`: the method only
+            finds the mask, which is changed before a network trains with it. None for
+            the method itself.
+        mask_seed: Seed of the random masks, or None for the run's `seed`: with several,
+            one network meets several masks.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    sparsity: float
+    seed: int
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    validation_fraction: float
+    jit_compile: bool
+    prune_epochs: int
+    k: int
+    fitness: str
+    selection: str
+    criterion: str | None
+    distribution: str | None
+    control: str | None
+    mask_seed: int | None
+
+    def __post_init__(self) -> None:
+        for name, check in CHECKS.items():
+            object.__setattr__(self, name, check(getattr(self, name), name))
+        unmasked = ("dense", "small_dense", "lottery_ticket")
+        if self.control is not None and self.method in unmasked:
+            raise ValueError(
+                "A `control` needs a method that finds a mask in one training. "
+                f"Received: method={self.method!r}, control={self.control!r}"
+            )
+        if self.method == "dense" and self.sparsity != 0:
+            raise ValueError(
+                "A dense run removes nothing. Received: "
+                f"method='dense', sparsity={self.sparsity!r}"
+            )
+        if self.method != "dense" and self.prune_epochs > self.epochs:
+            raise ValueError(
+                f"`prune_epochs` must not exceed `epochs`={self.epochs}. "
+                f"Received: prune_epochs={self.prune_epochs}"
+            )
+        if not _SMALLEST <= self.learning_rate <= _LARGEST:
+            raise ValueError(
+                f"`learning_rate` must be from {_SMALLEST:g} to {_LARGEST:g}, as 32 "
+                f"bits have it. Received: learning_rate={self.learning_rate!r}"
+            )
+
+    @property
+    def task(self) -> str:
+        """What the model is trained for, `"classification"` or `"reconstruction"`."""
+        return TASKS[self.model]
+
+    @property
+    def masks_from(self) -> int:
+        """The seed of the random masks."""
+        return self.seed if self.mask_seed is None else self.mask_seed
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells this run from the others of its comparison."""
+        return tuple(getattr(self, name) for name in VARIED)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The settings that all runs of one comparison have in common."""
+        return {
+            name: value for name, value in self.as_dict().items() if name not in VARIED
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as a plain dict, as they are stored with a run."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the configuration that `as_dict` has turned into these settings.
+
+        Args:
+            settings: One of each name. Whole numbers may be written as floats.
+
+        Raises:
+            ValueError: If a setting is missing, or unknown, or breaks its rule.
+        """
+        for names, what in (
+            (CHECKS.keys() - settings.keys(), "is missing"),
+            (settings.keys() - CHECKS.keys(), "is unknown"),
+        ):
+            if names:
+                raise ValueError(f"The setting {min(names)!r} {what}")
+        return cls(**{name: _whole(value) for name, value in settings.items()})
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def configure(
+    dataset: str = "digits",
+    model: str = "perceptron",
+    method: str = "dense",
+    **settings: Any,
+) -> Configuration:
+    """Return a run's configuration, filled in with the defaults of its data set.
+
+    Args:
+        dataset: `"digits"`, `"mnist"` or `"fashion_mnist"`.
+        model: `"perceptron"`, `"autoencoder"` or `"convnet"`.
+        method: Name of the pruning method.
+        **settings: Any other attribute of `Configuration`. None stands for the
+            default.
+
+    Returns:
+        The complete, checked configuration.
+
+    Raises:
+        ValueError: If a name is unknown or a value breaks its rule.
+
+    Example:
+        >>> run = configure("mnist", "perceptron", "random", sparsity=0.95)
+        >>> run.epochs, run.batch_size
+        (12, 100)
+    """
+    check_choice(dataset, "dataset", DEFAULTS)
+    check_choice(model, "model", TASKS)
+    of_dataset, of_model = DEFAULTS[dataset]
+    values: dict[str, Any] = {
+        "sparsity": 0.0 if method == "dense" else 0.9,
+        "seed": 0,
+        "optimizer": "adam",
+        "weight_decay": 0.0,
+        "validation_fraction": 0.1,
+        "jit_compile": False,
+        "k": 16,
+        "fitness": "magnitude",
+        "selection": "recombine",
+        "criterion": None,
+        "distribution": None,
+        "control": None,
+        "mask_seed": None,
+        **of_dataset,
+        **of_model[model],
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    values.update(given)
+    if "prune_epochs" not in given:
+        values["prune_epochs"] = _shorten(values["prune_epochs"], values["epochs"])
+    return Configuration(dataset=dataset, model=model, method=method, **values)
+
+
+def _shorten(prune_epochs: int, epochs: Any) -> int:
+    """Return the pruning epochs of a training that may be shorter than the default."""
+    # A third leaves time to settle; the combination needs two to combine.
+    epochs = check_positive_integer(epochs, "epochs")
+    return min(prune_epochs, max(2, epochs // 3), epochs)
+
+
+def _whole(value: Any) -> Any:
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value
+
+
+def _check_own_seed(value: Any, name: str) -> int:
+    seed = check_seed(value, name)
+    if seed is None:
+        raise ValueError(f"A run needs a `{name}`. Received: {name}=None")
+    return seed
+
+
+def _check_truth(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be true or false. Received: {name}={value!r}")
+    return value
+
+
+def _check_positive(value: Any, name: str) -> float:
+    return _check_open_interval(value, name, math.inf)
+
+
+def _check_share(value: Any, name: str) -> float:
+    return _check_open_interval(value, name, 1.0)
+
+
+def _check_weight_decay(value: Any, name: str) -> float:
+    return 0.0 if value == 0 and value is not False else _check_share(value, name)
+
+
+def _check_open_interval(value: Any, name: str, upper: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"`{name}` must be a number. Received: {name}={value!r}")
+    if not 0 < value < upper:
+        rule = "above 0" if upper == math.inf else f"between 0 and {upper:g}"
+        raise ValueError(
+            f"`{name}` must be a finite number {rule}. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def _one_of(choices: Collection[str]) -> "Check":
+    return lambda value, name: check_choice(value, name, choices)
+
+
+def _or_none(check: "Check") -> "Check":
+    return lambda value, name: None if value is None else check(value, name)
+
+
+Check = Callable[[Any, str], Any]
+
+# Setting -> its rule: it takes the value and its name, and returns the value.
+CHECKS: dict[str, Check] = {
+    "dataset": _one_of(DEFAULTS),
+    "model": _one_of(TASKS),
+    "method": _one_of(methods.METHODS),
+    "sparsity": check_sparsity,
+    "seed": _check_own_seed,
+    "epochs": check_positive_integer,
+    "batch_size": check_positive_integer,
+    "optimizer": _one_of(OPTIMIZERS),
+    "learning_rate": _check_positive,
+    "weight_decay": _check_weight_decay,
+    "validation_fraction": _check_share,
+    "jit_compile": _check_truth,
+    "prune_epochs": check_positive_integer,
+    "k": check_positive_integer,
+    "fitness": _one_of(FITNESS),
+    "selection": _one_of(SELECTIONS),
+    "criterion": _or_none(_one_of(CRITERIA)),
+    "distribution": _or_none(_one_of(DISTRIBUTIONS)),
+    "control": _or_none(_one_of(CONTROLS)),
+    "mask_seed": check_seed,
+}

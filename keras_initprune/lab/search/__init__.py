@@ -1,0 +1,1 @@
+"""The command's half of a search: settings, progress, the outcome, its table."""

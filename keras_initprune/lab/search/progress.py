@@ -1,0 +1,190 @@
+"""Shows how far a search is: a bar on a terminal, one line per trial elsewhere."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+
+from keras_initprune.lab.runs.interrupts import Interrupts
+from keras_initprune.lab.runs.progress import clock, make_bar
+from keras_initprune.lab.runs.tables import percent
+from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
+from keras_initprune.tuner.oracles import metrics_of, reason_of
+from keras_initprune.tuner.results import describe
+from keras_initprune.tuner.watching import Watcher
+
+
+class SearchProgress(Watcher):
+    """Progress as plain lines, for files, pipes and logs.
+
+    Args:
+        objective: What the search looks for.
+        trials: Budget of trials.
+        epochs: Epochs of one trial.
+        console: Where to write.
+        interrupts: Notices Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        objective: SearchObjective,
+        trials: int,
+        epochs: int,
+        console: Console,
+        interrupts: Interrupts,
+    ):
+        self.objective = objective
+        self.trials = trials
+        self.epochs = epochs
+        self.console = console
+        self.interrupts = interrupts
+        # What to do before the first trial; returns how many were finished before.
+        self.prepare: Callable[[], int] = lambda: 0
+        self.done = 0
+        self.done_before = 0
+        self.started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to tidy up."""
+
+    def begin(self, done: int) -> None:
+        """Note how many trials were finished before."""
+        self.done = self.done_before = done
+        self.started = time.monotonic()
+        if done:
+            self.say(f"{done} of {self.trials} trials were finished before.")
+
+    def search_begin(self) -> None:
+        """Prepare the search."""
+        self.begin(self.prepare())
+
+    def batch_end(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def tick(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def trial_end(self, trial: Any) -> None:
+        """Say what came of a trial, and how long the others will take."""
+        self.done += 1
+        elapsed = time.monotonic() - self.started
+        left = elapsed / (self.done - self.done_before) * (self.trials - self.done)
+        self.say(
+            f"[{self.done}/{self.trials}] {self.describe(trial)}; "
+            f"{clock(max(left, 0.0))} left"
+        )
+
+    def worker_lost(self, tuner_id: str, trial: Any) -> None:
+        """Say that a worker is gone and what becomes of its trial."""
+        then = f"; trial {trial.trial_id} goes to another one" if trial else ""
+        self.say(f"The worker {tuner_id} is lost{then}.")
+
+    def describe(self, trial: Any) -> str:
+        """Return a trial's values and its outcome in words."""
+        name = f"{trial.trial_id} {describe(trial.hyperparameters, 'pruning/sparsity')}"
+        metrics = metrics_of(trial)
+        if trial.score is None or self.objective.metric not in metrics:
+            return f"{name}: failed. {reason_of(trial)}"
+        value = self.objective.value(metrics)
+        shown = percent(value) if self.objective.metric_direction == "max" else value
+        return (
+            f"{name}: {self.objective.metric} {shown} at {percent(metrics[SPARSITY])}"
+        )
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class WorkerProgress(Watcher):
+    """What a worker says: which trials it was given.
+
+    Args:
+        console: Where to write.
+        interrupts: Notices Ctrl-C.
+    """
+
+    def __init__(self, console: Console, interrupts: Interrupts):
+        self.console = console
+        self.interrupts = interrupts
+
+    def batch_end(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def trial_begin(self, trial: Any) -> None:
+        """Say what is trained."""
+        line = f"trial {trial.trial_id}: {describe(trial.hyperparameters)}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class BarProgress(SearchProgress):
+    """Progress as a bar with the time left, for a terminal."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # Trials differ in speed, so the estimate looks far back.
+        self.bar = make_bar(self.console, speed_estimate_period=1200)
+        self.task = self.bar.add_task("", total=self.trials, counted="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def begin(self, done: int) -> None:
+        """Start the bar where the search is."""
+        super().begin(done)
+        self.bar.reset(self.task, total=self.trials, completed=done)
+        self._show()
+
+    def trial_begin(self, trial: Any) -> None:
+        """Show which trial runs."""
+        self._show(describe(trial.hyperparameters))
+
+    def epoch_end(self, trial: Any) -> None:
+        """Move the bar by an epoch's share of a trial."""
+        done = self.bar.tasks[0].completed + 1 / self.epochs
+        # Trials of Hyperband differ in length.
+        self.bar.update(self.task, completed=min(done, self.done + 0.99))
+
+    def trial_end(self, trial: Any) -> None:
+        """Count a finished trial."""
+        self.done += 1
+        self.bar.update(self.task, completed=self.done)
+        self._show(self.describe(trial))
+
+    def _show(self, description: str = "") -> None:
+        counted = f"{self.done}/{self.trials} trials"
+        self.bar.update(self.task, counted=counted, description=description)
+
+
+def make_progress(
+    objective: SearchObjective,
+    trials: int,
+    epochs: int,
+    console: Console,
+    interrupts: Interrupts,
+) -> SearchProgress:
+    """Return a bar for a terminal, and lines for everything else; see both."""
+    kind = BarProgress if console.is_terminal else SearchProgress
+    return kind(objective, trials, epochs, console, interrupts)

@@ -1,0 +1,222 @@
+"""Drives `initprune search`, from the dense reference to the best network."""
+
+import contextlib
+import io
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from keras_initprune.files import check_writable, write_atomically
+from keras_initprune.lab.runs import runner
+from keras_initprune.lab.runs.interrupts import Interrupts
+from keras_initprune.lab.runs.locks import locked
+from keras_initprune.lab.search import reference, summary
+from keras_initprune.lab.search.outcome import Outcome, conclude
+from keras_initprune.lab.search.progress import (
+    SearchProgress,
+    WorkerProgress,
+    make_progress,
+)
+from keras_initprune.lab.search.settings import SearchSettings
+from keras_initprune.tuner import roles, strategies
+from keras_initprune.tuner.hypermodel import PruningHyperModel
+from keras_initprune.tuner.tuners import PruningTuner
+from keras_initprune.tuner.watching import Watcher
+
+SETTINGS_NAME = "search.json"
+_LOCK_NAME = ".lock"
+_FOLDER = "tuner"
+_POLL = 0.2
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a search.
+
+    Attributes:
+        finished: Number of trials that are stored.
+    """
+
+    def __init__(self, finished: int):
+        super().__init__(f"{finished} trials are finished")
+        self.finished = finished
+
+
+class Search:
+    """One process's part of a search: all of it, the chief's or a worker's.
+
+    Everything is kept in the folder: made again with the same settings, it goes on
+    where it was.
+
+    Args:
+        settings: What to search.
+        folder: Folder of the search; chief and workers share it.
+        data_dir: Folder with the data, see `datasets.load`.
+        strategy: Name of the strategy of trials, see `distribution.get`.
+        devices: Number of devices of `"mirrored"`.
+        patience: See `PruningTuner`.
+        console: Where to show the progress. Defaults to the terminal.
+
+    Raises:
+        ValueError: If a setting is refused.
+        OSError: If the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        folder: str | Path,
+        data_dir: str | Path | None = None,
+        strategy: str = "none",
+        devices: int | None = None,
+        patience: float = 60.0,
+        console: Console | None = None,
+    ):
+        self.settings = settings
+        self.folder = Path(folder)
+        self.data_dir = data_dir
+        self.role = roles.current()
+        self.patience = patience
+        self.console = Console() if console is None else console
+        # Before anything else: logical devices can only be made at the beginning.
+        self.strategy = strategies.get(strategy, devices)
+        check_writable(self.folder)
+
+    def run(self) -> Outcome | None:
+        """Search, and write what was found.
+
+        Returns:
+            The outcome; None in a worker, whose chief has it.
+
+        Raises:
+            ValueError: If the folder holds another search, or no trial was completed.
+            OSError: If the folder is in use; as `ConnectionError` in a worker, if the
+                chief is lost.
+            Interrupted: After Ctrl-C.
+        """
+        if self.role == "worker":
+            self._work()
+            return None
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder / _LOCK_NAME, wait=False))
+            except BlockingIOError as error:
+                message = f"Another search is running in {self.folder}."
+                raise OSError(message) from error
+            return self._lead()
+
+    def _lead(self) -> Outcome:
+        self._check_settings()
+        objective = self.settings.make_objective(self._reference_value)
+        data = runner.load_data(self.settings.run, self.data_dir)
+        with Interrupts() as interrupts:
+            run, trials = self.settings.run, self.settings.trials
+            progress = make_progress(
+                objective, trials, run.epochs, self.console, interrupts
+            )
+            tuner = self._make_tuner(objective, data, progress)
+            self._store_settings()
+            progress.prepare = lambda: self._prepare(tuner, data, progress)
+            try:
+                with progress:
+                    tuner.search(epochs=run.epochs, verbose=0)
+            except KeyboardInterrupt as interrupt:
+                raise Interrupted(len(tuner.oracle.end_order)) from interrupt
+        dense = reference.read(self.folder)
+        return conclude(tuner, self.settings, self.folder, data, dense)
+
+    def _work(self) -> None:
+        self._wait_for_settings()
+        self._check_settings()
+        objective = self.settings.make_objective(self._reference_value)
+        data = runner.load_data(self.settings.run, self.data_dir)
+        with Interrupts() as interrupts:
+            watcher = WorkerProgress(self.console, interrupts)
+            tuner = self._make_tuner(objective, data, watcher)
+            tuner.search(epochs=self.settings.run.epochs, verbose=0)
+        self.console.print("The search is over.")
+
+    def _make_tuner(self, objective: Any, data: Any, watcher: Watcher) -> PruningTuner:
+        run = self.settings.run
+        hypermodel = PruningHyperModel(
+            reference.RunHyperModel(run, data), self.settings.space(), run.seed
+        )
+        # KerasTuner prints where it found an earlier search.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return PruningTuner(
+                hypermodel,
+                objective,
+                self.settings.algorithm,
+                max_trials=self.settings.trials,
+                max_minutes=self.settings.minutes,
+                epochs=run.epochs,
+                seed=run.seed,
+                strategy=self.strategy,
+                patience=self.patience,
+                directory=self.folder,
+                project_name=_FOLDER,
+                watcher=watcher,
+            )
+
+    def _prepare(self, tuner: PruningTuner, data: Any, progress: SearchProgress) -> int:
+        """Train the dense reference; return how many trials were finished before."""
+        dense = reference.train(
+            self.folder, self.settings.run, data, self.strategy, progress.batch_end
+        )
+        metric, objective = self.settings.metric, tuner.oracle.objective
+        progress.say(f"dense: {metric} {summary.show(objective, dense[metric])}")
+        return len(tuner.oracle.end_order)
+
+    def _reference_value(self) -> float:
+        return reference.read(self.folder)[self.settings.metric]
+
+    def _check_settings(self) -> None:
+        """Raise if the folder holds another search."""
+        path = self.folder / SETTINGS_NAME
+        if not path.exists():
+            return
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if not isinstance(stored, dict):
+            raise ValueError(f"{path} is damaged: it holds no settings.")
+        stored, own = _flat(stored), _flat(self._identity())
+        for name in {**own, **stored}:
+            # Another version may have more settings, or fewer.
+            theirs, ours = (
+                f"{name}={each[name]!r}" if name in each else f"no {name}"
+                for each in (stored, own)
+            )
+            if stored.get(name) != own.get(name) or (name in stored) != (name in own):
+                raise ValueError(
+                    f"{self.folder} holds a search with {theirs}, and this one has "
+                    f"{ours}. Choose another --out."
+                )
+
+    def _store_settings(self) -> None:
+        path = self.folder / SETTINGS_NAME
+        write_atomically(path, json.dumps(self._identity(), indent=1) + "\n")
+
+    def _identity(self) -> dict[str, Any]:
+        # As JSON has it: lists and tuples are the same there.
+        return json.loads(json.dumps(self.settings.identity))
+
+    def _wait_for_settings(self) -> None:
+        """Wait until the chief has begun."""
+        until = time.monotonic() + self.patience
+        while not (self.folder / SETTINGS_NAME).exists():
+            if time.monotonic() > until:
+                raise ConnectionError(
+                    f"No chief has begun a search in {self.folder} for "
+                    f"{self.patience:g} seconds. Chief and workers need the same --out."
+                )
+            time.sleep(_POLL)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    run = settings.get("run")
+    return {**settings, "run": None, **(run if isinstance(run, Mapping) else {})}

@@ -1,0 +1,162 @@
+"""Spreads the runs of a study over processes or machines, and stores what they find.
+
+joblib does the spreading: processes on one machine by itself, several machines through
+a Dask scheduler that is running already.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+from rich.console import Console
+
+from keras_initprune.extras import needs
+from keras_initprune.lab.runs.configuration import Configuration
+from keras_initprune.lab.runs.interrupts import end_with, kill_as_interrupt
+from keras_initprune.lab.runs.progress import Progress, make_progress
+from keras_initprune.lab.study.plan import Study
+from keras_initprune.lab.study.storage import StudyResults
+from keras_initprune.quiet import quiet_tensorflow
+from keras_initprune.validation import check_positive_integer
+
+# A process goes through the runs of one seed, mostly, so it keeps the data it read.
+_data: dict[Any, Any] = {}
+
+
+def run_study(
+    study: Study,
+    folder: str | Path,
+    workers: int = 1,
+    data_dir: str | Path | None = None,
+    scheduler: str | None = None,
+    console: Console | None = None,
+) -> StudyResults:
+    """Run what is not finished yet.
+
+    Every run is stored at the moment it ends, so that calling this again after Ctrl-C
+    or a kill goes on with what is missing. A run whose network collapses or diverges is
+    stored too, with the reason as its entry `failed`.
+
+    Args:
+        study: The study, or some of its parts.
+        folder: Folder of the results.
+        workers: Processes that train at the same time, one thread each. With a
+            scheduler, how many of its workers to ask for at a time.
+        data_dir: Folder with the data, see `datasets.load`. With a scheduler, a path on
+            its workers.
+        scheduler: Address of a Dask scheduler whose workers train. Defaults to None:
+            processes of this machine.
+        console: Where to show the progress. Defaults to the terminal.
+
+    Returns:
+        The results.
+
+    Raises:
+        ValueError: If an argument is not valid, or a results file is damaged.
+        OSError: If the data cannot be read or the folder cannot be written.
+        ImportError: If a scheduler is given and Dask is not installed.
+    """
+    workers = check_positive_integer(workers, "workers")
+    results = StudyResults(folder)
+    missing = [run for run in study.runs if results.find(run) is None]
+    done = len(study.runs) - len(missing)
+    console = Console() if console is None else console
+    if scheduler is None:
+        _check_data(missing, data_dir)
+    processes: contextlib.AbstractContextManager[dict[str, Any]]
+    processes = contextlib.nullcontext({})
+    if missing and scheduler is None and workers > 1:
+        processes = _processes(workers)
+    with (
+        make_progress(missing, done, console) as progress,
+        _backend(scheduler),
+        processes as options,
+    ):
+        for record in _train_all(missing, workers, data_dir, progress, options):
+            results.add(record)
+            progress.finish(record)
+    return results
+
+
+def _check_data(runs: Sequence[Configuration], data_dir: str | Path | None) -> None:
+    """Raise now, and not after hours, if a data set is missing."""
+    from keras_initprune.lab.runs import runner
+
+    for run in {run.dataset: run for run in runs}.values():
+        runner.load_data(run, data_dir)
+
+
+def _train_all(
+    runs: Sequence[Configuration],
+    workers: int,
+    data_dir: str | Path | None,
+    progress: Progress,
+    options: dict[str, Any],
+) -> Iterator[dict[str, Any]]:
+    if not runs:
+        return
+    parallel = joblib.Parallel(workers, return_as="generator_unordered", **options)
+    tasks = (joblib.delayed(_train)(run, data_dir) for run in runs)
+    with warnings.catch_warnings():
+        # joblib replaces processes whose memory has grown, as TensorFlow's does.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        yield from parallel(tasks)
+
+
+@contextlib.contextmanager
+def _processes(workers: int) -> Iterator[dict[str, Any]]:
+    """Start processes that end with this one; yield joblib's options to use them."""
+    options = {"initializer": _begin, "initargs": (os.getpid(),)}
+    with kill_as_interrupt():
+        with quiet_tensorflow():
+            # TensorFlow starts where its notices do not disturb the progress.
+            joblib.Parallel(workers, **options)(
+                joblib.delayed(os.getpid)() for _ in range(workers)
+            )
+        yield options
+
+
+def _begin(parent: int) -> None:
+    end_with(parent)
+    _use_one_thread()
+
+
+def _use_one_thread() -> None:
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # It has computed something already.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _train(run: Configuration, data_dir: str | Path | None) -> dict[str, Any]:
+    """Train one run in a process of its own, on one thread."""
+    import keras
+
+    from keras_initprune.lab.runs import runner
+
+    _use_one_thread()
+    key = (run.dataset, data_dir, run.seed, run.validation_fraction)
+    if key not in _data:
+        _data.clear()
+        _data[key] = runner.load_data(run, data_dir)
+    try:
+        return runner.attempt(run, _data[key])
+    finally:
+        # A long series of models would fill the memory.
+        keras.backend.clear_session()
+
+
+@contextlib.contextmanager
+def _backend(scheduler: str | None) -> Iterator[None]:
+    if scheduler is None:
+        yield
+        return
+    with needs("cluster"):
+        from distributed import Client
+    with Client(scheduler), joblib.parallel_config("dask"):
+        yield

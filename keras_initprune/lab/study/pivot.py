@@ -1,0 +1,80 @@
+"""Tables of a part's runs: settings down, a setting across, means with intervals."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keras_initprune.lab.runs.summary import Measure
+from keras_initprune.lab.runs.tables import markdown_table, percent
+from keras_initprune.lab.study.plan import Part
+from keras_initprune.plots.intervals import mean_and_half_width
+
+Records = Sequence[Mapping[str, Any]]
+Cells = dict[tuple[str, ...], dict[Any, list[Mapping[str, Any]]]]
+
+
+def pivot(part: Part, runs: Records) -> Cells:
+    """Return a part's runs by row and column, in the order of its grid.
+
+    Args:
+        part: The part.
+        runs: Its finished runs.
+
+    Returns:
+        From the settings that name a row, as text, to the column's value, to runs.
+    """
+    order = [run.as_dict() for run in part.runs]
+    cells: Cells = {}
+    for run in sorted(runs, key=lambda run: order.index(run["settings"])):
+        settings = run["settings"]
+        row = tuple(label(name, settings[name]) for name in part.rows)
+        cells.setdefault(row, {}).setdefault(settings[part.columns], []).append(run)
+    return cells
+
+
+def table(
+    part: Part, runs: Records, value: Callable[[Any], float], measure: Measure
+) -> str:
+    """Return a Markdown table of means with their 95 % t-intervals.
+
+    Args:
+        part: The part.
+        runs: Its finished runs.
+        value: Takes a number out of a run.
+        measure: How to show it.
+    """
+    cells = pivot(part, runs)
+    found_columns = {column for row in cells.values() for column in row}
+    columns = sorted(found_columns, key=lambda value: (value is not None, value))
+    means: dict[Any, dict[tuple[str, ...], tuple[float, float]]] = {
+        column: {
+            row: mean_and_half_width([value(run) for run in found])
+            for row, of_row in cells.items()
+            if (found := of_row.get(column))
+        }
+        for column in columns
+    }
+    lines = []
+    for row in cells:
+        line = list(row)
+        for column in columns:
+            mean, half_width = means[column].get(row, (math.nan, math.nan))
+            text = measure.show(mean, half_width)
+            rivals = [other for other, _ in means[column].values()]
+            best = len(rivals) > 1 and mean == min(rivals)
+            line.append(f"**{text}**" if best else text)
+        lines.append(line)
+    headers = [*part.rows, *(label(part.columns, column) for column in columns)]
+    return markdown_table(lines, headers, left=part.rows)
+
+
+def label(name: str, value: Any) -> str:
+    """Return a setting's value as text.
+
+    Example:
+        >>> label("sparsity", 0.95), label("sparsity", 0.0), label("k", 16)
+        ('95 %', 'dense', '16')
+    """
+    if name == "sparsity":
+        return percent(value) if value else "dense"
+    return "none" if value is None else str(value)

@@ -1,0 +1,345 @@
+"""Turns the runs of a study into one page of tables and figures.
+
+A report is a function from a part and its finished runs to Markdown, and a row in
+`_REPORTS`; it may leave figures in the folder.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from keras_initprune import plots
+from keras_initprune.files import replacing, write_atomically
+from keras_initprune.lab import datasets
+from keras_initprune.lab.runs.configuration import RECONSTRUCTION
+from keras_initprune.lab.runs.summary import Measure, completed, measure_of
+from keras_initprune.lab.runs.tables import failures, markdown_table, percent
+from keras_initprune.lab.study import pivot
+from keras_initprune.lab.study.plan import Part, Study
+from keras_initprune.lab.study.storage import StudyResults
+from keras_initprune.plots.intervals import mean_and_half_width
+from keras_initprune.plots.style import GREY, add_legend, method_styles
+
+PAGE_NAME = "results.md"
+_OURS = ("dissipating_gradients", "combination")
+_PCA_COMPONENTS = 16  # As many as the autoencoder's bottleneck has units.
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What a report is made of: the part, its runs, and where figures go."""
+
+    part: Part
+    runs: Sequence[Mapping[str, Any]]
+    folder: Path
+    data_dir: str | Path | None
+
+    @property
+    def measure(self) -> Measure:
+        return measure_of([dict(run) for run in self.runs])
+
+    def figure(self, axis: Axes, name: str) -> str:
+        file = f"{self.part.name}-{name}.png"
+        with replacing(self.folder / file) as temporary:
+            cast(Figure, axis.figure).savefig(temporary, dpi=150, bbox_inches="tight")
+        words = name.replace("_", " ").replace("-", " ")
+        return f"![{self.part.title}: {words}]({file})"
+
+
+def write_reports(
+    study: Study,
+    results: StudyResults,
+    folder: str | Path,
+    data_dir: str | Path | None = None,
+) -> list[Path]:
+    """Write `results.md` with a table for every part that has runs, and the figures.
+
+    Args:
+        study: The study.
+        results: Its results so far.
+        folder: Where to write.
+        data_dir: Folder with the data, which the comparison with PCA needs.
+
+    Returns:
+        The paths of the files.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = set(folder.glob("*.png"))
+    sections = [f"# {study.title}", _NOTE]
+    for part in study.parts:
+        found = [record for run in part.runs if (record := results.find(run))]
+        runs = completed(found)
+        if runs:
+            sections.append(_section(_Material(part, runs, folder, data_dir)))
+        sections += failures(found)
+    page = folder / PAGE_NAME
+    write_atomically(page, "\n\n".join(sections) + "\n")
+    return [page, *sorted(set(folder.glob("*.png")) - before)]
+
+
+_NOTE = (
+    "Means over seeds with 95 % t-intervals; no interval where there is one seed. The "
+    "lowest mean of a column is bold. The test split was used for these numbers alone."
+)
+
+
+def _section(material: _Material) -> str:
+    part, runs, measure = material.part, material.runs, material.measure
+    seeds = sorted({run["seed"] for run in runs})
+    first = runs[0]["settings"]
+    about = (
+        f"{first['dataset']}, {first['model']}, {first['epochs']} epochs; "
+        f"{len(runs)} of {len(part.runs)} runs, {len(seeds)} "
+        f"{'seed' if len(seeds) == 1 else 'seeds'}: {measure.label}."
+    )
+    table = pivot.table(part, runs, lambda run: run[measure.key], measure)
+    reports = [_REPORTS[name](material) for name in part.reports]
+    return "\n\n".join([f"## {part.title}", about, table, *filter(None, reports)])
+
+
+def _error_against_sparsity(material: _Material) -> str:
+    axis = plots.error_against_sparsity(material.runs)
+    if "pca" in material.part.reports:
+        error, _ = _pca_of(material)
+        axis.axhline(error, color=GREY, linestyle=":", label="PCA")
+        add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return material.figure(axis, "error")
+
+
+def _dots(material: _Material) -> str:
+    part, measure = material.part, material.measure
+    rows = {
+        _pretty(", ".join(row)): {
+            pivot.label(part.columns, column): [
+                measure.factor * run[measure.key] for run in runs
+            ]
+            for column, runs in columns.items()
+        }
+        for row, columns in pivot.pivot(part, material.runs).items()
+    }
+    axis = plots.interval_dots(rows, measure.label.capitalize())
+    return material.figure(axis, "dots")
+
+
+def _lines(material: _Material) -> str:
+    part = material.part
+    groups = {
+        ", ".join(row): columns
+        for row, columns in pivot.pivot(part, material.runs).items()
+        if any(columns.values())
+    }
+    axis = plots.error_against(
+        groups, part.columns.replace("_", " "), logarithmic=part.columns == "k"
+    )
+    return material.figure(axis, "lines")
+
+
+def _paired(material: _Material) -> str:
+    """Compare the paper's methods with every other one, seed by seed."""
+    texts = [_paired_with(ours, material) for ours in _OURS]
+    return "\n\n".join(filter(None, texts))
+
+
+def _paired_with(ours: str, material: _Material) -> str:
+    measure = material.measure
+    by_run = {
+        (run["method"], run["sparsity"], run["seed"]): measure.factor * run[measure.key]
+        for run in sorted(material.runs, key=lambda run: run["sparsity"])
+    }
+    differences: dict[str, dict[str, list[float]]] = {}
+    for (name, sparsity, seed), value in by_run.items():
+        for method in dict.fromkeys(run["method"] for run in material.runs):
+            rival = (method, 0.0 if method == "dense" else sparsity, seed)
+            if name == ours != method and rival in by_run:
+                of_method = differences.setdefault(method, {})
+                pairs = of_method.setdefault(percent(sparsity), [])
+                pairs.append(value - by_run[rival])
+    if not differences:
+        return ""
+    columns = list(dict.fromkeys(c for of in differences.values() for c in of))
+    shown = Measure("", "", 1.0, measure.digits)
+    lines = []
+    for method, of_method in differences.items():
+        line = [method]
+        for column in columns:
+            pairs = of_method.get(column, [])
+            ahead = sum(difference < 0 for difference in pairs)
+            text = shown.show(*mean_and_half_width(pairs), sign="+") if pairs else ""
+            line.append(f"{text} ({ahead} of {len(pairs)})" if pairs else "")
+        lines.append(line)
+    label = f"{_pretty(ours)} minus the other, {measure.label}"
+    rows = {_pretty(method): of for method, of in differences.items()}
+    axis = plots.interval_dots(rows, label, reference=0.0)
+    return "\n\n".join(
+        [
+            f"`{ours}` minus each method, in pairs of the same seed (below 0: "
+            f"`{ours}` is ahead), and in how many pairs it is ahead:",
+            _markdown(lines, ["method", *columns]),
+            material.figure(axis, f"paired-{ours}"),
+        ]
+    )
+
+
+def _effective_sparsity(material: _Material) -> str:
+    runs = [run for run in material.runs if run["achieved_sparsity"]]
+    if not runs:
+        return ""
+    wasted: dict[str, dict[str, list[float]]] = {}
+    for run in sorted(runs, key=lambda run: run["sparsity"]):
+        of_method = wasted.setdefault(_pretty(run["method"]), {})
+        points = 100 * (run["effective_sparsity"] - run["achieved_sparsity"])
+        of_method.setdefault(percent(run["sparsity"]), []).append(points)
+    label = "Effective minus nominal sparsity (points)"
+    return "\n\n".join(
+        [
+            "Effective sparsity in %, which also counts weights on dead paths as "
+            "removed (the lowest is bold, which means the fewest wasted):",
+            pivot.table(
+                material.part,
+                runs,
+                lambda run: run["effective_sparsity"],
+                Measure("", "", 100.0, 3),
+            ),
+            material.figure(plots.interval_dots(wasted, label), "effective"),
+        ]
+    )
+
+
+def _price(material: _Material) -> str:
+    """Return what an epoch of the selection takes, against later ones of the run."""
+    ratios: dict[str, list[float]] = {}
+    for run in material.runs:
+        end = sum(callback.get("epochs", 0) for callback in run["callbacks"])
+        # The first epoch of either phase is the one in which Keras compiles.
+        during, later = run["epoch_seconds"][1:end], run["epoch_seconds"][end + 1 :]
+        if during and later:
+            ratio = float(np.median(during) / np.median(later))
+            ratios.setdefault(run["method"], []).append(ratio)
+    if not ratios:
+        return ""
+    quartiles = {
+        name: np.quantile(of, (0.5, 0.25, 0.75)) for name, of in ratios.items()
+    }
+    lines = [[name, *(f"{q:.2f}" for q in of)] for name, of in quartiles.items()]
+    rows = {_pretty(name): {"": of} for name, of in ratios.items()}
+    label = "Time of an epoch of the selection / of a later epoch"
+    return "\n\n".join(
+        [
+            "Time of an epoch of the selection against a later epoch of the same run, "
+            "which has its masks but selects no more; without the epochs in which "
+            "Keras compiles, over all sparsities and seeds:",
+            _markdown(lines, ["method", "median", "lower quartile", "upper quartile"]),
+            material.figure(plots.interval_dots(rows, label, 1.0), "price"),
+        ]
+    )
+
+
+def _rank_correlation(material: _Material) -> str:
+    runs, key = material.runs, material.measure.key
+    if len(runs) < 2:
+        return ""
+    errors = [material.measure.factor * run[key] for run in runs]
+    lines, notes = [], {}
+    for name in runs[0]["mask_fitness"]:
+        fitness = [run["mask_fitness"][name] for run in runs]
+        correlation, p_value = stats.spearmanr(fitness, errors)
+        low, high = _fisher_interval(float(correlation), len(runs))
+        spread = np.std(fitness, ddof=1) / np.mean(fitness)
+        notes[name] = f"Spearman {correlation:+.2f} [{low:+.2f}, {high:+.2f}]"
+        lines.append(
+            [
+                name,
+                f"{correlation:+.2f}",
+                f"[{low:+.2f}, {high:+.2f}]",
+                f"{p_value:.2f}",
+                f"{100 * spread:.2f} %",
+            ]
+        )
+    first = next(iter(notes))
+    axis = plots.fitness_against_error(
+        [run["mask_fitness"][first] for run in runs],
+        errors,
+        f"Fitness of the mask ({first})",
+        notes[first],
+    )
+    headers = ["fitness", "Spearman", "95 % interval", "p", "spread of fitness"]
+    return (
+        f"Rank correlation of fitness and test error over {len(runs)} masks of one "
+        "network (below 0: fitter masks end better); the spread is the standard "
+        "deviation over the mean:\n\n"
+        + _markdown(lines, headers)
+        + "\n\n"
+        + material.figure(axis, "fitness")
+    )
+
+
+def _fisher_interval(correlation: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rank correlation (Fisher 1915; Bonett 2000)."""
+    if count < 4 or abs(correlation) == 1:
+        return float("nan"), float("nan")
+    width = 1.96 * np.sqrt((1 + correlation**2 / 2) / (count - 3))
+    centre = np.arctanh(correlation)
+    return float(np.tanh(centre - width)), float(np.tanh(centre + width))
+
+
+def _pca(material: _Material) -> str:
+    error, size = _pca_of(material)
+    return (
+        f"PCA with {_PCA_COMPONENTS} components, as many as the bottleneck has units, "
+        f"comes to {error:.2f} with {size:,} numbers."
+    )
+
+
+def _pca_of(material: _Material) -> tuple[float, int]:
+    """Return the error of PCA on the images of a part, and how many numbers it has."""
+    first = material.part.runs[0]
+    if first.task != RECONSTRUCTION:
+        raise ValueError(f"PCA reconstructs images. Received: model={first.model!r}")
+    error, size = _fit_pca(
+        first.dataset, material.data_dir, first.validation_fraction, first.seed
+    )
+    return material.measure.factor * error, size
+
+
+@functools.cache
+def _fit_pca(
+    dataset: str, data_dir: str | Path | None, validation_fraction: float, seed: int
+) -> tuple[float, int]:
+    """Fit it once for the figure and the text."""
+    from sklearn.decomposition import PCA
+
+    data = datasets.load(
+        dataset, data_dir=data_dir, validation_fraction=validation_fraction, seed=seed
+    )
+    train, test = (x.reshape(len(x), -1) for x in (data.x_train, data.x_test))
+    pca = PCA(_PCA_COMPONENTS, random_state=0).fit(train)
+    found = pca.inverse_transform(pca.transform(test))
+    return float(np.mean((found - test) ** 2)), pca.components_.size
+
+
+def _pretty(name: str) -> str:
+    return method_styles([name])[name].label
+
+
+def _markdown(lines: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    return markdown_table(lines, headers, left=headers[:1])
+
+
+_REPORTS: dict[str, Callable[[_Material], str]] = {
+    "error_against_sparsity": _error_against_sparsity,
+    "lines": _lines,
+    "dots": _dots,
+    "paired": _paired,
+    "rank_correlation": _rank_correlation,
+    "price": _price,
+    "effective_sparsity": _effective_sparsity,
+    "pca": _pca,
+}

@@ -1,6 +1,0 @@
-"""Which units of a model depend on its inputs, and which its outputs depend on."""
-
-from keras_initprune.liveness.inputs import UnknownInputsError
-from keras_initprune.liveness.observation import Observation, nonzero_mask, observe
-
-__all__ = ["Observation", "UnknownInputsError", "nonzero_mask", "observe"]

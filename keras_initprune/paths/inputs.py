@@ -1,0 +1,167 @@
+"""Makes up the inputs of a model."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_initprune.paths.signals import Signals
+
+# One example to compare with and two that differ from it, should rounding hide one.
+_FEWEST_EXAMPLES = 3
+_MOST_EXAMPLES = 256
+# Enough for networks that halve an image five times before a kernel of 2 x 2 reads it.
+_OPEN_SIZE = 64
+
+
+class UnknownInputsError(ValueError):
+    """Nothing is known of a model's inputs from which some could be made up."""
+
+
+@dataclass(frozen=True)
+class ExampleCall:
+    """A call of a model on a few examples.
+
+    Attributes:
+        inputs: What the model is called with.
+        by_name: Whether `inputs` is a dictionary of keyword arguments.
+        is_made_up: Whether shapes and types come from the model and not from the user.
+        has_open_shape: Whether a size was made up that the model leaves open.
+    """
+
+    inputs: Any
+    by_name: bool = False
+    is_made_up: bool = False
+    has_open_shape: bool = False
+
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        return int(keras.tree.flatten(self.inputs)[0].shape[0])
+
+    def run(self, model: keras.Model) -> Any:
+        """Call the model in inference mode and return its outputs."""
+        try:
+            if self.by_name:
+                return model(**self.inputs, training=False)
+            return model(self.inputs, training=False)
+        except Exception as error:
+            if not self.is_made_up:
+                raise
+            raise UnknownInputsError(
+                f"The model {model.name!r} does not run on inputs made up from the "
+                "input shapes that it knows. Pass a small batch as `inputs`. "
+                f"Received: inputs=None"
+            ) from error
+
+
+def example_call(model: keras.Model, inputs: Any = None) -> ExampleCall:
+    """Return a call of a model on inputs that differ from example to example.
+
+    Args:
+        model: A built Keras model.
+        inputs: A batch whose shapes, types and integers to take; a dictionary by the
+            names of the arguments of `model.call` if there are several. Defaults to
+            what the model knows of its inputs.
+
+    Raises:
+        ValueError: If the model knows nothing of its inputs, and `inputs` is None.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> tuple(example_call(model).inputs.shape)
+        (3, 8)
+    """
+    declared = _declared_inputs(model)
+    if inputs is not None:
+        by_name = isinstance(inputs, dict) and set(inputs) <= _arguments(model)
+        return ExampleCall(_vary(inputs, declared), by_name)
+    if declared is None:
+        declared = keras.tree.map_shape_structure(
+            lambda shape: keras.KerasTensor(shape, keras.backend.floatx()),
+            _remembered_shapes(model),
+        )
+    specs = keras.tree.flatten(declared)
+    made = [_made_up(spec, at) for at, spec in enumerate(specs)]
+    return ExampleCall(
+        keras.tree.pack_sequence_as(declared, made),
+        is_made_up=True,
+        has_open_shape=any(None in spec.shape[1:] for spec in specs),
+    )
+
+
+def _declared_inputs(model: keras.Model) -> Any:
+    """Return the symbolic inputs of a Sequential or Functional model, or None."""
+    declared = getattr(model, "_inputs_struct", None)
+    if declared is None:
+        declared = getattr(model, "inputs", None)
+    if isinstance(declared, list | tuple) and len(declared) == 1:
+        return declared[0]
+    return declared
+
+
+def _remembered_shapes(model: keras.Model) -> Any:
+    """Return the shapes that a model was built with."""
+    config = model.get_build_config() or {}
+    if config.get("input_shape") is None:
+        raise UnknownInputsError(
+            f"The model {model.name!r} does not know the shapes of its inputs. Pass a "
+            "small batch as `inputs`. Received: inputs=None"
+        )
+    return config["input_shape"]
+
+
+def _arguments(model: keras.Model) -> set[str]:
+    return set(inspect.signature(model.call).parameters)
+
+
+def _vary(inputs: Any, declared: Any) -> Any:
+    """Give every example its own numbers where the model reads floats."""
+    flat = _tensors(inputs)
+    specs = keras.tree.flatten(declared) if declared is not None else flat
+    if len(specs) != len(flat):
+        specs = flat
+    examples = int(flat[0].shape[0])
+    examples = min(max(examples, _FEWEST_EXAMPLES), _MOST_EXAMPLES)
+    varied = []
+    for at, (value, spec) in enumerate(zip(flat, specs, strict=True)):
+        dtype = tf.as_dtype(spec.dtype)
+        if dtype.is_floating:
+            varied.append(_noise((examples, *value.shape[1:]), dtype, at))
+        else:
+            rows = tf.range(examples) % int(value.shape[0])
+            varied.append(tf.gather(value, rows))
+    return keras.tree.pack_sequence_as(inputs, varied)
+
+
+def _tensors(inputs: Any) -> list[Any]:
+    try:
+        tensors = [tf.convert_to_tensor(value) for value in keras.tree.flatten(inputs)]
+    except (TypeError, ValueError):
+        tensors = []
+    if not tensors or not all(value.shape.rank and value.shape[0] for value in tensors):
+        raise ValueError(
+            "`inputs` must be a small batch of what the model is called with: arrays "
+            f"with an axis of examples, at least one. Received: inputs={inputs!r}"
+        )
+    return tensors
+
+
+def _made_up(spec: Any, at: int) -> Any:
+    sizes = [_OPEN_SIZE if size is None else size for size in spec.shape[1:]]
+    shape = (_FEWEST_EXAMPLES, *sizes)
+    dtype = tf.as_dtype(spec.dtype)
+    if dtype.is_floating:
+        return _noise(shape, dtype, at)
+    if dtype == tf.string:
+        return tf.fill(shape, "")
+    # Integers may be numbers as well as names, and zeros often stand for padding.
+    rows = tf.reshape(tf.range(1, 1 + shape[0]), (-1, *[1] * len(sizes)))
+    return tf.cast(tf.broadcast_to(rows, shape), dtype)
+
+
+def _noise(shape: Sequence[int], dtype: tf.DType, at: int) -> Any:
+    return Signals(stream=at + 1).source(tf.ones(shape, dtype))

@@ -1,0 +1,347 @@
+"""How sparse a model is: weights, effective weights and FLOPs, tensor by tensor."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from tabulate import tabulate
+
+from keras_initprune import validation
+from keras_initprune.constraints.weights import LayerSelector, prunable_weights
+from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
+from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
+
+_HEADERS = (
+    "weight",
+    "shape",
+    "weights",
+    "kept",
+    "sparsity",
+    "effective",
+    "FLOPs",
+    "sparse FLOPs",
+    "training FLOPs",
+    "sparse training",
+)
+
+# One forward pass, and a backward pass that costs as much once for the gradients of
+# what a layer reads and once for those of its weights.
+_PASSES_OF_TRAINING = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """Counts of one prunable tensor.
+
+    Attributes:
+        path: Path of the tensor.
+        shape: Shape of the tensor.
+        parameters: Number of weights.
+        kept: Number of weights that are not zero.
+        effective: Number of kept weights on a path from an input to an output.
+        flops_dense: FLOPs of one example's forward pass with all weights, or None.
+        flops_sparse: The same with the kept weights only, or None.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    parameters: int
+    kept: int
+    effective: int
+    flops_dense: int | None
+    flops_sparse: int | None
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of weights that are zero."""
+        return 1 - self.kept / self.parameters
+
+    @property
+    def effective_sparsity(self) -> float:
+        """Fraction of weights that are zero or dead."""
+        return 1 - self.effective / self.parameters
+
+    @property
+    def training_flops_dense(self) -> int | None:
+        """FLOPs of one example's training step with all weights, or None."""
+        return _training(self.flops_dense)
+
+    @property
+    def training_flops_sparse(self) -> int | None:
+        """The same with the kept weights only, or None."""
+        return _training(self.flops_sparse)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers, strings and lists."""
+        return {
+            "path": self.path,
+            "shape": list(self.shape),
+            **_counts(self),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """Counts of a model. Printed, it is a table.
+
+    Attributes:
+        rows: One row per prunable tensor.
+        total_parameters: Number of parameters of the whole model: what is trained and
+            what is not, without masks.
+    """
+
+    rows: tuple[Row, ...]
+    total_parameters: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of prunable weights."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def kept(self) -> int:
+        """Number of prunable weights that are not zero."""
+        return sum(row.kept for row in self.rows)
+
+    @property
+    def effective(self) -> int:
+        """Number of kept weights on a path from an input to an output."""
+        return sum(row.effective for row in self.rows)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of prunable weights that are zero."""
+        return 1 - self.kept / self.parameters
+
+    @property
+    def effective_sparsity(self) -> float:
+        """Fraction of prunable weights that are zero or dead."""
+        return 1 - self.effective / self.parameters
+
+    @property
+    def total_sparsity(self) -> float:
+        """Zeros among the prunable weights, as a fraction of all parameters."""
+        return (self.parameters - self.kept) / self.total_parameters
+
+    @property
+    def flops_dense(self) -> int | None:
+        """FLOPs of one example's forward pass with all weights, or None."""
+        return _sum([row.flops_dense for row in self.rows])
+
+    @property
+    def flops_sparse(self) -> int | None:
+        """FLOPs of one example's forward pass with the kept weights only, or None."""
+        return _sum([row.flops_sparse for row in self.rows])
+
+    @property
+    def training_flops_dense(self) -> int | None:
+        """FLOPs of one example's training step with all weights, or None."""
+        return _training(self.flops_dense)
+
+    @property
+    def training_flops_sparse(self) -> int | None:
+        """The same with the kept weights only, or None."""
+        return _training(self.flops_sparse)
+
+    def average_training_flops(self, dense_gradient_interval: int) -> float | None:
+        """Return FLOPs of a training step on average if some need dense gradients.
+
+        `3 f_S + (f_D - f_S) / interval` with the forward pass f_S of the kept weights
+        and f_D of all: every `interval` steps the gradients of all weights are needed,
+        as in `RigL`, and nothing else is dense. (Evci et al. 2020 leave out the step in
+        which the mask changes, and divide by `interval + 1`.) `SET` and static masks
+        need none: `training_flops_sparse`. Where the sparsity changes, as in gradual
+        pruning, add up the reports of the epochs.
+
+        Args:
+            dense_gradient_interval: `interval` of the callback.
+
+        Raises:
+            ValueError: If `dense_gradient_interval` is not an integer of at least 1.
+        """
+        interval = validation.check_positive_integer(
+            dense_gradient_interval, "dense_gradient_interval"
+        )
+        dense, sparse = self.flops_dense, self.flops_sparse
+        if dense is None or sparse is None:
+            return None
+        return _PASSES_OF_TRAINING * sparse + (dense - sparse) / interval
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers, strings and lists, fit for JSON."""
+        return {
+            **_counts(self),
+            "total_parameters": self.total_parameters,
+            "total_sparsity": self.total_sparsity,
+            "rows": [row.as_dict() for row in self.rows],
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            _line(row.path, "x".join(map(str, row.shape)), row) for row in self.rows
+        ]
+        lines.append(_line("prunable", "", self))
+        lines.append(
+            [
+                "all parameters",
+                "",
+                f"{self.total_parameters:,}",
+                f"{self.total_parameters - self.parameters + self.kept:,}",
+                f"{self.total_sparsity:.2%}",
+            ]
+        )
+        align = ("left", "left", *["right"] * (len(_HEADERS) - 2))
+        return tabulate(lines, _HEADERS, disable_numparse=True, colalign=align)
+
+
+def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> Report:
+    """Count what a model keeps, what of it is effective, and the FLOPs it saves.
+
+    A multiplication and its addition are 2 FLOPs. They are counted for the forward pass
+    of one example and for prunable weights only: biases, activations, normalisation,
+    pooling and the products of attention are left out. Sparse layers count as the dense
+    ones with masks that they stand for, quantised ones and those with LoRA as the float
+    layers that they stand for. A weight is used once per output position of a
+    convolution (per input position of a transposed one), once per position or time step
+    elsewhere, and again where its layer is called again. Padding is multiplied too,
+    looking up an embedding costs nothing. `flops_sparse` counts kept weights, dead or
+    not; whether hardware saves them is another question.
+
+    A training step costs three forward passes: one, and two for the backward pass, to
+    the layer's inputs and to its weights. That is the usual convention (Evci et al.
+    2020, arXiv 1911.11134), which also charges the first layer, whose inputs need no
+    gradient. The optimizer's update is left out. `training_flops_sparse` takes both
+    passes as sparse as the masks are now; see `Report.average_training_flops` for
+    `RigL`. Keras itself multiplies by the zeros.
+
+    No other thread may call the model meanwhile, see `paths.effective_masks`.
+
+    Args:
+        model: A built Keras model.
+        inputs: A small batch of what the model is called with; see
+            `paths.effective_masks` for models that need it. Without it FLOPs are None
+            where the model leaves the size of its inputs open. Defaults to None.
+        embeddings: Whether `Embedding` tables count too. Defaults to False.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        ValueError: If the model is not built, does not know the shapes of its inputs,
+            or is quantised with GPTQ or AWQ.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> model.layers[0].kernel.assign([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]).shape
+        TensorShape([2, 3])
+        >>> counts = report(model)
+        >>> counts.kept, counts.sparsity, counts.flops_dense, counts.flops_sparse
+        (3, 0.5, 12, 6)
+    """
+    model = _with_dense_layers(model)
+    with as_floats(model) as more:
+        rows = _rows(model, observe(model, inputs=inputs), embeddings)
+    return Report(rows, _total_parameters(model) + more)
+
+
+def sparsity(
+    model: keras.Model,
+    layers: LayerSelector = None,
+    skip_output: bool = False,
+    embeddings: bool = False,
+) -> float:
+    """Return the fraction of a model's prunable weights that are exactly zero.
+
+    Args:
+        model: A built Keras model.
+        layers: Which weights to count, as in `prunable_weights`. Defaults to all.
+        skip_output: Whether to leave out the layers that compute the model's outputs.
+        embeddings: Whether `Embedding` tables count too. Defaults to False.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> model.layers[0].kernel.assign([[1.0, 0.0], [1.0, 1.0]]).shape
+        TensorShape([2, 2])
+        >>> sparsity(model)
+        0.25
+    """
+    model = _with_dense_layers(model)
+    with as_floats(model):
+        weights = prunable_weights(model, layers, skip_output, embeddings).values()
+        kept = sum(int(np.count_nonzero(nonzero_mask(weight))) for weight in weights)
+        return 1 - kept / sum(weight.size for weight in weights)
+
+
+def _rows(
+    model: keras.Model, observation: Observation, embeddings: bool
+) -> tuple[Row, ...]:
+    rows = []
+    for path, weight in prunable_weights(model, embeddings=embeddings).items():
+        kept = int(np.count_nonzero(observation.kept[path]))
+        flops = None if observation.has_open_shape else 2 * observation.uses[path]
+        rows.append(
+            Row(
+                path=path,
+                shape=weight.shape,
+                parameters=weight.size,
+                kept=kept,
+                effective=int(np.count_nonzero(observation.effective[path])),
+                flops_dense=None if flops is None else flops * weight.size,
+                flops_sparse=None if flops is None else flops * kept,
+            )
+        )
+    return tuple(rows)
+
+
+def _with_dense_layers(model: keras.Model) -> keras.Model:
+    is_sparse = isinstance(model, keras.Model) and has_sparse_layers(model)
+    return to_dense(model) if is_sparse else model
+
+
+def _total_parameters(model: keras.Model) -> int:
+    # Masks are the only boolean weights.
+    return sum(
+        int(np.prod(weight.shape)) for weight in model.weights if weight.dtype != "bool"
+    )
+
+
+def _training(flops: int | None) -> int | None:
+    return None if flops is None else _PASSES_OF_TRAINING * flops
+
+
+def _sum(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _counts(counted: Row | Report) -> dict[str, Any]:
+    return {
+        "parameters": counted.parameters,
+        "kept": counted.kept,
+        "effective": counted.effective,
+        "sparsity": counted.sparsity,
+        "effective_sparsity": counted.effective_sparsity,
+        "flops_dense": counted.flops_dense,
+        "flops_sparse": counted.flops_sparse,
+        "training_flops_dense": counted.training_flops_dense,
+        "training_flops_sparse": counted.training_flops_sparse,
+    }
+
+
+def _line(name: str, shape: str, counted: Row | Report) -> list[str]:
+    flops = (
+        counted.flops_dense,
+        counted.flops_sparse,
+        counted.training_flops_dense,
+        counted.training_flops_sparse,
+    )
+    return [
+        name,
+        shape,
+        f"{counted.parameters:,}",
+        f"{counted.kept:,}",
+        f"{counted.sparsity:.2%}",
+        f"{counted.effective:,}",
+        *("-" if value is None else f"{value:,}" for value in flops),
+    ]

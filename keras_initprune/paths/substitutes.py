@@ -1,0 +1,310 @@
+"""Replaces, for one pass, the parts of a model that would blur its signals.
+
+Around each layer that owns prunable weights values are replaced by signals. Activations
+and normalisation are taken out, and maxima become averages.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_initprune.backend.keras_internals import ConvLSTMCell
+from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.paths.signals import Signals
+
+Uses = dict[str, int]
+Count = Callable[[Any, Any], None]
+
+_IDENTITIES: tuple[type, ...] = (
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ELU,
+    keras.layers.Softmax,
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+    keras.layers.Rescaling,
+    keras.layers.Normalization,
+)
+SOURCES: tuple[type, ...] = (
+    keras.layers.CategoryEncoding,
+    keras.layers.Discretization,
+    keras.layers.HashedCrossing,
+    keras.layers.Hashing,
+    keras.layers.IntegerLookup,
+    keras.layers.StringLookup,
+    keras.layers.TextVectorization,
+)
+EXTREMA: tuple[type, ...] = (
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Subtract,
+)
+_AVERAGES: dict[type, Any] = {
+    getattr(keras.layers, f"{kind}MaxPooling{rank}D"): getattr(
+        keras.layers, f"{kind}AveragePooling{rank}D"
+    )
+    for kind in ("", "Global", "Adaptive")
+    for rank in (1, 2, 3)
+    if hasattr(keras.layers, f"{kind}MaxPooling{rank}D")
+}
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_CELLS = (
+    keras.layers.SimpleRNNCell,
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    ConvLSTMCell,
+)
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+    ConvLSTMCell,
+)
+
+
+@contextlib.contextmanager
+def neutralised(
+    model: keras.Model, weights: dict[str, PrunableWeight], uses: Uses
+) -> Iterator[None]:
+    """Let a model's layers pass signals, and put everything back at the end.
+
+    Only attributes of the layer instances change, and they change behind the back of
+    Keras' and TensorFlow's tracking. Functions that users decorated with `tf.function`
+    run eagerly meanwhile: what they would trace now they would still use afterwards.
+
+    Args:
+        model: A built model.
+        weights: The weights through which signals pass, by tensor path.
+        uses: From tensor path to a count, which grows by the number of times that a
+            weight is used for all examples together.
+    """
+    signals = Signals()
+    layers = {
+        id(layer): layer for layer in model._flatten_layers(include_self=False)
+    }.values()
+    owned: dict[int, dict[str, PrunableWeight]] = {}
+    for path, weight in weights.items():
+        owned.setdefault(id(weight.layer), {})[path] = weight
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        with contextlib.ExitStack() as stack:
+            for layer in layers:
+                count = functools.partial(_count, uses, owned.get(id(layer), {}))
+                substitutes = _substitutes(layer, id(layer) in owned, signals, count)
+                for name, value in substitutes.items():
+                    stack.enter_context(replaced(layer, name, value))
+            yield
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
+
+
+def _substitutes(
+    layer: keras.Layer, weighted: bool, signals: Signals, count: Count
+) -> dict[str, Any]:
+    """Return what to put in place of a layer's attributes."""
+    original = layer.call
+    if isinstance(layer, keras.layers.Embedding):
+        return {"call": _embedding(layer, signals, count)}
+    if isinstance(layer, _CELLS):
+        # Sigmoids, unlike the identity, keep apart a gate that is shut and one without
+        # inputs; signals are too small to saturate them.
+        gates = dict.fromkeys(
+            ("activation", "recurrent_activation"), keras.activations.sigmoid
+        )
+        return {**gates, "call": _cell(original, signals, count)}
+    if weighted:
+        call = _weighted(layer, signals, count)
+        return {"call": call, "activation": keras.activations.linear}
+    if isinstance(layer, keras.layers.RNN):
+        # Unrolled the cell is called once per step, and cuDNN would not call it at all.
+        return {"unroll": True, "stateful": False, "use_cudnn": False}
+    if isinstance(layer, _ATTENTION):
+        return {"_compute_attention": _attention(layer._compute_attention, signals)}
+    return _plain_substitutes(layer, original, signals)
+
+
+def _plain_substitutes(
+    layer: keras.Layer, original: Callable[..., Any], signals: Signals
+) -> dict[str, Any]:
+    if isinstance(layer, _IDENTITIES):
+        return {"call": lambda inputs, *args, **kwargs: inputs}
+    if isinstance(layer, SOURCES):
+        return {"call": _encoding(layer, signals)}
+    if isinstance(layer, EXTREMA):
+        return {"call": lambda inputs: functools.reduce(keras.ops.add, inputs)}
+    for maximum, average in _AVERAGES.items():
+        if isinstance(layer, maximum):
+            return {"call": _averaging(average, layer)}
+    return {}
+
+
+def _weighted(layer: keras.Layer, signals: Signals, count: Count) -> Callable[..., Any]:
+    original = layer.call
+
+    def read(values: Any) -> Any:
+        values = tf.convert_to_tensor(values)
+        if values.dtype.is_floating:
+            return signals.clean(values)
+        return signals.data(values, layer.compute_dtype)
+
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        inputs = keras.tree.map_structure(read, inputs)
+        # Keras compiles grouped convolutions itself, as CPUs have no other kernels.
+        with _compiled(getattr(layer, "groups", 1) != 1):
+            outputs = original(inputs, *args, **kwargs)
+        count(inputs, outputs)
+        return keras.tree.map_structure(signals.emit, outputs)
+
+    return call
+
+
+def _cell(
+    original: Callable[..., Any], signals: Signals, count: Count
+) -> Callable[..., Any]:
+    def call(inputs: Any, states: Any, *args: Any, **kwargs: Any) -> Any:
+        states = keras.tree.map_structure(signals.clean, states)
+        outputs = original(signals.clean(inputs), states, *args, **kwargs)
+        count(inputs, outputs)
+        return keras.tree.map_structure(signals.emit, outputs)
+
+    return call
+
+
+def _embedding(
+    layer: keras.layers.Embedding, signals: Signals, count: Count
+) -> Callable[..., Any]:
+    original = layer.call
+
+    def call(inputs: Any, *args: Any, reverse: bool = False, **kwargs: Any) -> Any:
+        if reverse:
+            outputs = original(signals.clean(inputs), reverse=True)
+            count(inputs, outputs)
+            return keras.tree.map_structure(signals.emit, outputs)
+        table = keras.ops.cast(layer.embeddings, layer.compute_dtype)
+        columns = keras.ops.mean(table, axis=0)
+        shape = (*inputs.shape, columns.shape[0])
+        # Which rows are looked up depends on the data, so every row counts.
+        return signals.source(keras.ops.broadcast_to(columns, shape))
+
+    return call
+
+
+def _attention(original: Callable[..., Any], signals: Signals) -> Callable[..., Any]:
+    def attend(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        _, scores = original(query, key, value, *args, **kwargs)
+        value = signals.clean(value)
+        middle = list(range(1, len(value.shape) - 2))
+        # Query and key have a say as far as their head's values have.
+        weights = 1 + tf.reduce_mean(query, axis=-1, keepdims=True)
+        weights += tf.reduce_mean(key, axis=[*middle, -1], keepdims=True)
+        return weights * tf.reduce_mean(value, axis=middle, keepdims=True), scores
+
+    return attend
+
+
+def _averaging(average: Any, layer: keras.Layer) -> Callable[..., Any]:
+    pooling = average.from_config(layer.get_config())
+
+    def call(inputs: Any, **kwargs: Any) -> Any:
+        return pooling.call(inputs)
+
+    return call
+
+
+def _encoding(layer: keras.Layer, signals: Signals) -> Callable[..., Any]:
+    original = layer.call
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outputs = original(*args, **kwargs)
+        if returns_indices(layer):
+            return outputs
+        return signals.data(outputs, keras.backend.floatx())
+
+    return call
+
+
+def returns_indices(layer: keras.Layer) -> bool:
+    """Return whether one of `SOURCES` returns indices, for an embedding to look up."""
+    modes = (getattr(layer, name, None) for name in ("output_mode", "_output_mode"))
+    return "int" in modes
+
+
+def _count(
+    uses: Uses, weights: dict[str, PrunableWeight], inputs: Any, outputs: Any
+) -> None:
+    inputs, output = keras.tree.flatten(inputs)[0], keras.tree.flatten(outputs)[0]
+    for path, weight in weights.items():
+        uses[path] = uses.get(path, 0) + _applications(weight, inputs, output)
+
+
+def _applications(weight: PrunableWeight, inputs: Any, outputs: Any) -> int:
+    """Return how often one call of a layer uses each weight of a tensor."""
+    layer, shape = weight.layer, weight.shape
+    if isinstance(layer, keras.layers.EinsumDense):
+        labels, kernel = layer.equation.split("->")[0].split(",")
+        shared = [
+            size for size, label in zip(shape, kernel, strict=True) if label in labels
+        ]
+        return int(tf.size(inputs)) // math.prod(shared)
+    # Rows are looked up at no cost; it is in reverse that a table multiplies, if tied.
+    is_table = weight.attribute == "embeddings"
+    if is_table and not getattr(layer, "tie_weights", True):
+        return 0
+    if isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
+        channels = -1 if layer.data_format == "channels_last" else 1
+        at = inputs if isinstance(layer, _TRANSPOSED) else outputs
+        return int(tf.size(at)) // int(at.shape[channels])
+    return int(tf.size(inputs)) // int(inputs.shape[-1])
+
+
+@contextlib.contextmanager
+def _compiled(wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute of one instance without its `__setattr__` taking notice."""
+    attributes = vars(owner)
+    inherited = getattr(type(owner), name, None)
+    if name not in attributes and not callable(inherited):
+        yield
+        return
+    missing = object()
+    before = attributes.get(name, missing)
+    object.__setattr__(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is missing:
+            object.__delattr__(owner, name)
+        else:
+            object.__setattr__(owner, name, before)

@@ -1,0 +1,1 @@
+"""What a paper on pruning needs: lottery tickets, sanity checks."""

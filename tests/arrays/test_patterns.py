@@ -1,0 +1,143 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_initprune.arrays import patterns
+from keras_initprune.arrays.patterns import Tensor
+from keras_initprune.constraints.weights import prunable_weights
+
+
+def tensor(rng, shape, unit_axes=(-1,)):
+    return Tensor(rng.normal(size=shape), np.ones(shape, bool), unit_axes)
+
+
+def test_names_of_patterns():
+    assert type(patterns.get(None)) is patterns.Pattern
+    assert patterns.get("unit") == patterns.Units()
+    assert patterns.get("4:8") == patterns.NOfM(4, 8)
+    assert patterns.get([8, 1]) == patterns.Blocks(8, 1)
+    assert patterns.get(patterns.Units()) == patterns.Units()
+
+
+@pytest.mark.parametrize(
+    "bad", ["2-4", "0:4", "4:4", "5:4", (4,), (0, 4), (2.0, 4), 4, "blocks", (1, 2, 3)]
+)
+def test_other_patterns_are_refused(bad):
+    with pytest.raises(ValueError, match=r"`pattern` must .*Received: pattern="):
+        patterns.get(bad)
+
+
+# Units
+
+
+@pytest.mark.parametrize("unit_axes", [(-1,), (-2,), (-2, -1)])
+def test_every_unit_keeps_its_best_weights(rng, unit_axes):
+    found = tensor(rng, (3, 3, 4, 6), unit_axes)
+    mask = patterns.Units().masks({"a": found}, 72)["a"]
+    rest = tuple(axis for axis in range(4) if axis - 4 not in unit_axes)
+    fan_in = mask.sum(axis=rest)
+    assert (fan_in == 72 / fan_in.size).all()
+    kept = np.where(mask, found.scores, np.inf).min(axis=rest)
+    removed = np.where(mask, -np.inf, found.scores).max(axis=rest)
+    assert (kept > removed).all()
+
+
+def test_units_of_competing_tensors_get_the_count_of_the_free_ranking(rng):
+    tensors = {"a": tensor(rng, (8, 4)), "b": tensor(rng, (6, 2))}
+    tensors["b"].scores[...] += 10
+    masks = patterns.Units().masks(tensors, 20)
+    assert masks["b"].all()
+    assert masks["a"].sum(axis=0).tolist() == [2, 2, 2, 2]
+
+
+def test_a_unit_without_enough_weights_left_is_named(rng):
+    found = tensor(rng, (4, 3))
+    found.eligible[1:, 2] = False
+    with pytest.raises(ValueError, match=r"'a' cannot get a constant fan-in.* unit 2"):
+        patterns.Units().masks({"a": found}, 6)
+
+
+# N:M
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (4, 8), (1, 4)])
+@pytest.mark.parametrize(
+    ("shape", "unit_axes", "input_axis"),
+    [((16, 5), (-1,), 0), ((3, 3, 8, 5), (-1,), 2), ((3, 3, 5, 8), (-2,), 3)],
+)
+def test_n_of_m_keeps_the_best_n_of_m_inputs(rng, n, m, shape, unit_axes, input_axis):
+    found = tensor(rng, shape, unit_axes)
+    mask = patterns.NOfM(n, m).masks({"a": found}, found.scores.size * n // m)["a"]
+    # Consecutive inputs of one unit: (..., groups, m).
+    groups = [
+        np.moveaxis(array, input_axis, -1).reshape(-1, m)
+        for array in (mask, found.scores)
+    ]
+    assert (groups[0].sum(axis=1) == n).all()
+    kept = np.where(groups[0], groups[1], np.inf).min(axis=1)
+    removed = np.where(groups[0], -np.inf, groups[1]).max(axis=1)
+    assert (kept > removed).all()
+
+
+def test_n_of_m_never_brings_back_what_is_gone(rng):
+    found = tensor(rng, (8, 2))
+    found.eligible[:3, 0] = False
+    mask = patterns.NOfM(2, 4).masks({"a": found}, 8)["a"]
+    assert not (mask & ~found.eligible).any()
+    assert mask.sum(axis=0).tolist() == [3, 4]
+
+
+# Blocks
+
+
+def test_blocks_are_kept_whole_by_their_sum(rng):
+    found = tensor(rng, (6, 8))
+    mask = patterns.Blocks(3, 2).masks({"a": found}, 18)["a"]
+    kept = mask.reshape(2, 3, 4, 2).sum(axis=(1, 3))
+    sums = found.scores.reshape(2, 3, 4, 2).sum(axis=(1, 3))
+    assert sorted(np.unique(kept)) == [0, 6]
+    assert mask.sum() == 18
+    assert sums[kept > 0].min() > sums[kept == 0].max()
+
+
+def test_blocks_of_a_convolution_lie_in_channels_and_filters(rng):
+    found = tensor(rng, (3, 3, 4, 6))
+    mask = patterns.Blocks(2, 3).masks({"a": found}, 36)["a"]
+    assert mask.sum() == 36
+    blocks = mask.reshape(3, 3, 2, 2, 2, 3)
+    assert (blocks.all(axis=(3, 5)) == blocks.any(axis=(3, 5))).all()
+
+
+def test_blocks_of_a_transposed_convolution_know_their_inputs(rng):
+    mask = patterns.Blocks(4, 1).masks({"a": tensor(rng, (2, 3, 4), (-2,))}, 8)["a"]
+    assert (mask.all(axis=2) == mask.any(axis=2)).all()
+
+
+def test_blocks_of_tensors_compete(rng):
+    tensors = {"a": tensor(rng, (4, 4)), "b": tensor(rng, (4, 2))}
+    tensors["b"].scores[...] += 10
+    masks = patterns.Blocks(2, 2).masks(tensors, 12)
+    assert masks["b"].all()
+    assert masks["a"].sum() == 4
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize("pattern", ["2:4", (4, 4)])
+def test_dimensions_that_do_not_divide_are_named(pattern):
+    with pytest.raises(ValueError, match=r"'conv/kernel'.*shape \(3, 3, 3, 8\)"):
+        patterns.get(pattern).check("conv/kernel", (3, 3, 3, 8), (-1,))
+
+
+@pytest.mark.parametrize("pattern", ["2:4", (4, 4)])
+def test_kernels_without_outputs_of_their_own_are_named(pattern):
+    with pytest.raises(ValueError, match="which 'scale/kernel' has not"):
+        patterns.get(pattern).check("scale/kernel", (8,), ())
+
+
+def test_attention_has_its_groups_along_the_inputs():
+    inputs = keras.Input((6, 8))
+    x = keras.layers.MultiHeadAttention(2, 4, name="attend")(inputs, inputs)
+    for path, weight in prunable_weights(keras.Model(inputs, x)).items():
+        patterns.get("2:4").check(path, weight.shape, weight.unit_axes)
