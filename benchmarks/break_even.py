@@ -21,9 +21,6 @@ STEPS = 16
 def measure(sizes: Sizes) -> Iterator[Measurement]:
     """Time predictions of small kernels, dense and sparse.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         How many times faster the sparse one is: alone, and where a sparse layer has
         computed its inputs, as part of both layers.

@@ -21,9 +21,6 @@ NETWORKS = ("perceptron", "convnet", "autoencoder")
 def measure(sizes: Sizes) -> Iterator[Measurement]:
     """Compact networks that dissipating gradients pruned, trained on the digits.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         Parameters and the time of a prediction as ratios to the same network before.
     """

@@ -49,9 +49,6 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
     between the first call and the end of an epoch: tracing, selection, conversion and
     validation too.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         How many times faster the whole training is, and how many times sooner it is as
         accurate on the validation split as the less accurate of the two becomes.

@@ -27,9 +27,6 @@ PAIRS_PER_PAIR = 20
 def measure(sizes: Sizes) -> Iterator[Measurement]:
     """Export a perceptron of 784-300-100-10, pruned at random, in the sparse formats.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         Bytes, and the time of one image on one thread, as ratios to the dense network
         in the same format with zeros stored.

@@ -22,9 +22,7 @@ def wide_perceptron(
         sparsity: Fraction of the weights to remove; 0 for a model without masks.
         steps_per_execution: As in `compile`.
     """
-    model = models.get("perceptron")(
-        input_shape=IMAGE_SHAPE, hidden_units=(width, width), seed=0
-    )
+    model = models.perceptron(IMAGE_SHAPE, hidden_units=(width, width), seed=0)
     if sparsity:
         constraints.install_masks(model)
         masks = {
@@ -44,12 +42,17 @@ def wide_perceptron(
     return model
 
 
-def random_images(batches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return random images and labels, `batches` times `BATCH_SIZE` of them.
+def perceptron(units: tuple[int, ...] = (300, 100)) -> keras.Model:
+    """Return a compiled perceptron without masks."""
+    model = models.perceptron(IMAGE_SHAPE, hidden_units=units, seed=0)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
 
-    Args:
-        batches: How many batches they fill.
-    """
+
+def random_images(
+    batches: int, batch_size: int = BATCH_SIZE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return random images and labels, so many batches of them."""
     generator = np.random.default_rng(0)
-    images = generator.random((batches * BATCH_SIZE, *IMAGE_SHAPE), np.float32)
+    images = generator.random((batches * batch_size, *IMAGE_SHAPE), np.float32)
     return images, generator.integers(0, 10, len(images), np.int32)

@@ -7,14 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from benchmarks.networks import perceptron, random_images
 from benchmarks.sizes import Sizes
 from keras_initprune import callbacks, constraints
-from keras_initprune.lab import models
 from keras_initprune.lab.datasets import pipeline
 from keras_initprune.lab.measurement import Measurement, paired
 
 BATCH_SIZE = 100
-IMAGE_SHAPE = (28, 28, 1)
 # Of the small network the epoch is as long as MNIST's with the usual sizes.
 CASES = (("784-300-100-10", (300, 100), 550 / 200, 1.15),
          ("784-2048-2048-10", (2048, 2048), 1.0, 1.1))  # fmt: skip
@@ -23,19 +22,15 @@ CASES = (("784-300-100-10", (300, 100), 550 / 200, 1.15),
 def measure(sizes: Sizes) -> Iterator[Measurement]:
     """Time epochs with ten removals and epochs with final masks.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         Ratios to an epoch of the same perceptron whose masks stay.
     """
     for name, units, length, at_most in CASES:
-        generator = np.random.default_rng(0)
-        count = int(sizes.steps * length) * BATCH_SIZE
-        images = generator.random((count, *IMAGE_SHAPE), np.float32)
-        labels = generator.integers(0, 10, count, np.int32)
-        data = pipeline(images, labels, BATCH_SIZE)
-        changing, final = _perceptron(units), _perceptron(units)
+        examples = random_images(int(sizes.steps * length), BATCH_SIZE)
+        data = pipeline(*examples, BATCH_SIZE)
+        changing, final = (
+            constraints.install_masks(perceptron(units)) for _ in range(2)
+        )
         final.fit(data, verbose=0, callbacks=[_pruning()])
         dense = {p: np.ones_like(m) for p, m in constraints.get_masks(final).items()}
 
@@ -54,14 +49,6 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
 def _change(model: keras.Model, data: Any, dense: Mapping[str, np.ndarray]) -> None:
     constraints.set_masks(model, dense)
     model.fit(data, verbose=0, shuffle=False, callbacks=[_pruning()])
-
-
-def _perceptron(units: tuple[int, ...]) -> keras.Model:
-    model = models.get("perceptron")(
-        input_shape=IMAGE_SHAPE, hidden_units=units, seed=0
-    )
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return constraints.install_masks(model)
 
 
 def _pruning() -> callbacks.DissipatingGradients:

@@ -31,6 +31,7 @@ from keras_initprune.files import (
     write_atomically,
 )
 from keras_initprune.lab.measurement import Measurement, Part
+from keras_initprune.lab.terminal import say_written
 
 Measure = Callable[[Sizes], Iterator[Measurement]]
 
@@ -73,9 +74,6 @@ def run(
 
 def check_names(names: Sequence[str]) -> None:
     """Raise unless all names are measures'.
-
-    Args:
-        names: What to check.
 
     Raises:
         ValueError: If one is not.
@@ -138,8 +136,7 @@ def run_and_show(
                 _write(out, {n: together[n] for n in MEASURES if n in together})
     console.print(showing.rich_table(made))
     if out is not None:
-        for path in (out, out.with_suffix(".md"), out.with_suffix(".png")):
-            console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+        say_written(console, [out, out.with_suffix(".md"), out.with_suffix(".png")])
 
 
 def _earlier(out: Path) -> dict[str, Part]:

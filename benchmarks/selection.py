@@ -16,9 +16,6 @@ CANDIDATES = (4, 256)
 def measure(sizes: Sizes) -> Iterator[Measurement]:
     """Time the scoring of candidates; trace the memory of every selection.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         Scoring as a ratio to drawing the random numbers that it needs, memory as a
         ratio to the weights.

@@ -6,18 +6,19 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from rich import box
 from rich.table import Table
-from tabulate import tabulate
 
 from keras_initprune.files import replacing
 from keras_initprune.lab.measurement import Measurement, Part
+from keras_initprune.lab.runs.tables import markdown_table
+from keras_initprune.lab.terminal import make_table
 
 Parts = Mapping[str, Part]
 
 # What each measure is about, and whether its ratios should be small or large.
 TITLES = {
     "masks": ("Training with masks, against dense: lower is better", False),
+    "removing": ("Epochs with removals, against without: lower is better", False),
     "selection": ("Selecting among k masks: lower is better", False),
     "compaction": ("Compacted, against before: lower is better", False),
     "exports": ("Exported files, against dense ones: lower is better", False),
@@ -30,25 +31,15 @@ TITLES = {
     ),
 }
 _HEADERS = ("what", "against", "median", "from", "to", "goal")
+_TEXTS = ("what", "against", "goal")
 _ROW_INCHES = 0.21
 _GOOD, _BAD = "#2a788e", "#c44e52"
 
 
 def rich_table(parts: Parts) -> Table:
-    """Return the figures as a table for the terminal.
-
-    Args:
-        parts: What every measure has found, by its name.
-    """
-    table = Table(
-        title=f"Costs and savings as ratios ({_machines(parts)})",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for header in _HEADERS:
-        number = header in ("median", "from", "to")
-        table.add_column(header, justify="right" if number else "left", no_wrap=number)
+    """Return the figures as a table for the terminal."""
+    title = f"Costs and savings as ratios ({_machines(parts)})"
+    table = make_table(_HEADERS, folded=_TEXTS, title=title)
     for name, part in parts.items():
         table.add_row(TITLES[name][0], style="bold")
         for made in part.figures:
@@ -57,35 +48,21 @@ def rich_table(parts: Parts) -> Table:
 
 
 def markdown(parts: Parts) -> str:
-    """Return the figures as a page.
-
-    Args:
-        parts: What every measure has found, by its name.
-    """
+    """Return the figures as a page."""
     pages = [
         f"# Benchmark\n\n{_machines(parts)}. Medians of interleaved pairs; with one\n"
         "thread they are of processor time, which other programs change little.\n"
     ]
     for name, part in parts.items():
-        align = ("left", "left", "right", "right", "right", "left")
-        table = tabulate(
-            [_cells(made) for made in part.figures],
-            _HEADERS,
-            tablefmt="github",
-            disable_numparse=True,
-            colalign=align,
+        table = markdown_table(
+            [_cells(made) for made in part.figures], _HEADERS, _TEXTS
         )
         pages.append(f"## {TITLES[name][0]}\n\n    {part.command}\n\n{table}\n")
     return "\n".join(pages)
 
 
 def save_figure(parts: Parts, path: Path) -> None:
-    """Draw every ratio with its range and its goal, one panel for each measure.
-
-    Args:
-        parts: What every measure has found, by its name.
-        path: Image file to write.
-    """
+    """Draw every ratio with its range and its goal, one panel for each measure."""
     rows = [len(part.figures) + 2.2 for part in parts.values()]
     figure = Figure(figsize=(9, 0.5 + _ROW_INCHES * sum(rows)), layout="constrained")
     panels = figure.subplots(

@@ -40,9 +40,6 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
     fewest TensorFlow operations that compute the sparse model show what its products
     leave to be gained.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         How many times faster the sparse model is, and how many times less memory its
         weights and optimizer take.

@@ -17,9 +17,6 @@ VARIABLE = "INITPRUNE_TFMOT_PYTHON"
 def measure(sizes: Sizes) -> Iterator[Measurement]:
     """Run it on Keras 2, in a process of its own, on one thread.
 
-    Args:
-        sizes: How much to measure.
-
     Yields:
         Its masked step as a ratio to its dense step, its sparsity after fine-tuning
         what it has stripped, and the size of its file.

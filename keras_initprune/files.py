@@ -5,7 +5,7 @@ import ctypes
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 # What is written lies in such a folder first, beside where it is to be.
@@ -14,14 +14,15 @@ _STAGING = ".initprune-tmp-"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
-def _no_folder(folder: Path) -> bool:
+def no_folder(folder: Path) -> bool:
+    """Return that a folder is not ours."""
     return False
 
 
 @contextlib.contextmanager
 def replacing(
     path: str | Path,
-    is_ours: Callable[[Path], bool] = _no_folder,
+    is_ours: Callable[[Path], bool] = no_folder,
     ready: Callable[[Path], object] = lambda temporary: None,
 ) -> Iterator[Path]:
     """Give a path to write to that takes the place of another when all went well.
@@ -85,116 +86,6 @@ def write_atomically(path: str | Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-class Claim:
-    """The files that a command is going to write, held against other processes.
-
-    A command that is killed between two of its files leaves some. Their identities are
-    in a journal beside them until all are there, so the same command knows them for
-    its own and goes on; it is refused what anybody else has put there.
-
-    Args:
-        folder: Where the files are written. It exists.
-        name: Names the journal. Commands whose files have the same names share it.
-        command: Everything that decides what is written.
-        paths: The files, or folders.
-        overwrite: Whether files that are there already may be replaced.
-        is_ours: Tells of a folder whether it may be replaced, with all that is in it.
-            Defaults to none.
-
-    Raises:
-        OSError: On entering, if another process holds them, or one of them exists and
-            may not be replaced.
-
-    Example:
-        >>> import tempfile
-        >>> note = Path(tempfile.mkdtemp()) / "note.txt"
-        >>> with Claim(note.parent, "notes", "v1", [note], overwrite=False) as claim:
-        ...     with claim.replacing(note) as temporary:
-        ...         _ = temporary.write_text("done")
-        >>> [path.name for path in note.parent.iterdir()]
-        ['note.txt']
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        command: str,
-        paths: Collection[Path],
-        overwrite: bool,
-        is_ours: Callable[[Path], bool] = _no_folder,
-    ) -> None:
-        self.journal = folder / f".initprune-{name}"
-        self.command = command
-        self.paths = paths
-        self.overwrite = overwrite
-        self.is_ours = is_ours
-
-    def __enter__(self) -> "Claim":
-        self._descriptor = self._open()
-        self._known: set[str] = set()
-        try:
-            self._known.update(self.journal.read_text(encoding="utf-8").splitlines())
-            for path in self.paths:
-                self._check(path)
-        except BaseException as error:
-            self.__exit__(type(error))
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # What failed half-way may be repeated, so its journal stays.
-        if kind is None or not self._known:
-            self.journal.unlink()
-        os.close(self._descriptor)
-
-    @contextlib.contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
-        """Give a path to write to, as the function of this name does.
-
-        Args:
-            path: One of the claimed paths.
-
-        Raises:
-            OSError: If `path` has come to exist and may not be replaced.
-        """
-        with replacing(path, self.is_ours, self._note) as temporary:
-            yield temporary
-            self._check(path)
-
-    def _open(self) -> int:
-        """Return the open journal, which no other process has."""
-        while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-            descriptor = os.open(self.journal, flags, 0o666)
-            if _lock(descriptor) is False:
-                os.close(descriptor)
-                raise OSError(f"Another process is writing to {self.journal.parent}.")
-            # It may have been removed before it was locked.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), self.journal.stat()):
-                    return descriptor
-            os.close(descriptor)
-
-    def _check(self, path: Path) -> None:
-        check_replaceable(path, self.is_ours)
-        if not path.exists() or self.overwrite or self._line(path) in self._known:
-            return
-        raise FileExistsError(
-            f"{path} exists. Choose another --out, or --overwrite it."
-        )
-
-    def _note(self, path: Path) -> None:
-        self._known.add(self._line(path))
-        # A line that a kill has cut must not spoil this one.
-        os.write(self._descriptor, f"\n{self._line(path)}\n".encode())
-
-    def _line(self, path: Path) -> str:
-        """Return what identifies a file or folder, wherever it is moved."""
-        found = path.stat()
-        return f"{found.st_ino} {found.st_mtime_ns} {self.command}"
-
-
 def check_writable(folder: str | Path) -> None:
     """Make a folder if it is missing, and raise unless files can be written there.
 
@@ -215,7 +106,7 @@ def check_writable(folder: str | Path) -> None:
         raise OSError(f"Cannot write to the folder {folder}: {reason}") from error
 
 
-def check_replaceable(path: Path, is_ours: Callable[[Path], bool] = _no_folder) -> None:
+def check_replaceable(path: Path, is_ours: Callable[[Path], bool] = no_folder) -> None:
     """Raise if something is at a path that no file or folder of ours may replace.
 
     Args:
@@ -291,19 +182,19 @@ def _sweep(parent: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path, wait: bool = False) -> Iterator[bool | None]:
-    """Lock a folder for a while, see `_lock`."""
+    """Lock a folder for a while, see `lock`."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # It is gone, or this system does not open folders.
         yield None
         return
     try:
-        yield _lock(descriptor, wait)
+        yield lock(descriptor, wait)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, wait: bool = False) -> bool | None:
+def lock(descriptor: int, wait: bool = False) -> bool | None:
     """Lock an open file; the lock ends with the process.
 
     Args:

@@ -1,4 +1,4 @@
-"""Keeps what TensorFlow says while it starts off the terminal."""
+"""Keeps what TensorFlow says of its own work off the terminal."""
 
 import contextlib
 import logging
@@ -30,3 +30,15 @@ def quiet_tensorflow() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextlib.contextmanager
+def quiet_exports() -> Iterator[None]:
+    """Keep notices about files in between to TensorFlow; warnings come through."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,5 +1,6 @@
 """Argument checks, worded once: name, rule, and what was received."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -51,6 +52,22 @@ def check_share(share: Any, name: str) -> float:
             f"`{name}` must be a number in [0, 1]. Received: {name}={share!r}"
         )
     return float(share)
+
+
+def check_positive(value: Any, name: str, below: float = math.inf) -> float:
+    """Return `value` as a float, or raise unless it lies above 0 and below a bound.
+
+    Example:
+        >>> check_positive(60, "patience")
+        60.0
+    """
+    if not _is_real(value) or not 0 < value < below:
+        bound = "" if below == math.inf else f" and below {below:g}"
+        raise ValueError(
+            f"`{name}` must be a finite number above 0{bound}. "
+            f"Received: {name}={value!r}"
+        )
+    return float(value)
 
 
 def check_natural_number(value: Any, name: str) -> int:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from keras_initprune import files
-from keras_initprune.files import Claim, check_writable, replacing, write_atomically
+from keras_initprune.files import check_writable, replacing, write_atomically
+from keras_initprune.lab.claims import Claim
 
-SOURCES = Path(files.__file__).parent
+SOURCES = Path(files.__file__).parents[1]
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs fork, links and locks")
 
@@ -22,9 +23,9 @@ KILLS = """
 import json, os, signal, sys
 from pathlib import Path
 
-# The file alone: the package would load TensorFlow.
 sys.path.insert(0, sys.argv[2])
-from files import Claim, replacing
+from keras_initprune.files import replacing
+from keras_initprune.lab.claims import Claim
 
 CHANGES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "ctypes.dlsym"}
 

@@ -14,8 +14,8 @@ LAYERS = [
     # The NumPy runtime is one file that runs without this package.
     ["validation", "files", "quiet", "extras", "deploy/numpy_runtime"],
     ["arrays", "backend", "plots"],
-    ["constraints", "graphs"],
-    ["gradients", "paths"],
+    ["constraints"],
+    ["gradients", "graphs", "paths"],
     ["criteria"],
     ["pruning", "callbacks", "research"],
     ["deploy"],

@@ -1,1 +1,1 @@
-"""Traces what a model computes, call by call."""
+"""Traces what a model computes, call by call, and copies it."""

@@ -65,17 +65,20 @@ def is_graph(layer: Any) -> bool:
     return type(layer).call.__module__.startswith("keras.")
 
 
-def call_counts(model: keras.Model) -> Counter[int]:
-    """Return how often each operation is called, by its id, in all nested graphs."""
-    counts: Counter[int] = Counter()
+def operations(model: keras.Model) -> Iterator[Any]:
+    """Yield what all nested graphs call, once for each call."""
     pending, seen = [model], {id(model)}
     while pending:
         for node in _nodes(pending.pop()):
-            counts[id(node.operation)] += 1
+            yield node.operation
             if is_graph(node.operation) and id(node.operation) not in seen:
                 seen.add(id(node.operation))
                 pending.append(node.operation)
-    return counts
+
+
+def call_counts(model: keras.Model) -> Counter[int]:
+    """Return how often each operation is called, by its id, in all nested graphs."""
+    return Counter(map(id, operations(model)))
 
 
 def trace(model: keras.Model, counts: Counter[int]) -> Graph:

@@ -50,11 +50,7 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "Measurement":
-        """Return what `as_dict` has written down.
-
-        Args:
-            record: Its dictionary.
-        """
+        """Return what `as_dict` has written down."""
         return cls(**{key: value for key, value in record.items() if key != "met"})
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,11 +74,7 @@ class Part:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "Part":
-        """Return what `as_dict` has written down.
-
-        Args:
-            record: Its dictionary.
-        """
+        """Return what `as_dict` has written down."""
         figures = [Measurement.from_dict(figure) for figure in record["figures"]]
         return cls(record["command"], record["machine"], figures)
 

@@ -25,6 +25,14 @@ _HEADERS = (
     "sparse training",
 )
 
+_COUNTS = ("parameters", "kept", "effective", "sparsity", "effective_sparsity")
+_FLOPS = (
+    "flops_dense",
+    "flops_sparse",
+    "training_flops_dense",
+    "training_flops_sparse",
+)
+
 # One forward pass, and a backward pass that costs as much once for the gradients of
 # what a layer reads and once for those of its weights.
 _PASSES_OF_TRAINING = 3
@@ -316,26 +324,11 @@ def _sum(values: list[int | None]) -> int | None:
 
 
 def _counts(counted: Row | Report) -> dict[str, Any]:
-    return {
-        "parameters": counted.parameters,
-        "kept": counted.kept,
-        "effective": counted.effective,
-        "sparsity": counted.sparsity,
-        "effective_sparsity": counted.effective_sparsity,
-        "flops_dense": counted.flops_dense,
-        "flops_sparse": counted.flops_sparse,
-        "training_flops_dense": counted.training_flops_dense,
-        "training_flops_sparse": counted.training_flops_sparse,
-    }
+    return {name: getattr(counted, name) for name in (*_COUNTS, *_FLOPS)}
 
 
 def _line(name: str, shape: str, counted: Row | Report) -> list[str]:
-    flops = (
-        counted.flops_dense,
-        counted.flops_sparse,
-        counted.training_flops_dense,
-        counted.training_flops_sparse,
-    )
+    flops = (getattr(counted, name) for name in _FLOPS)
     return [
         name,
         shape,

@@ -140,12 +140,10 @@ def _substitutes(
         return {"unroll": True, "stateful": False, "use_cudnn": False}
     if isinstance(layer, _ATTENTION):
         return {"_compute_attention": _attention(layer._compute_attention, signals)}
-    return _plain_substitutes(layer, original, signals)
+    return _plain_substitutes(layer, signals)
 
 
-def _plain_substitutes(
-    layer: keras.Layer, original: Callable[..., Any], signals: Signals
-) -> dict[str, Any]:
+def _plain_substitutes(layer: keras.Layer, signals: Signals) -> dict[str, Any]:
     if isinstance(layer, _IDENTITIES):
         return {"call": lambda inputs, *args, **kwargs: inputs}
     if isinstance(layer, SOURCES):

@@ -10,19 +10,13 @@ differs in marker, line or hatching, too, and a method looks the same in every f
 from keras_initprune.extras import needs
 
 with needs("plots"):
-    from keras_initprune.plots.candidate_fitness import candidate_fitness
-    from keras_initprune.plots.density_per_layer import density_per_layer
-    from keras_initprune.plots.error_against import error_against
-    from keras_initprune.plots.error_against_sparsity import error_against_sparsity
-    from keras_initprune.plots.figure import Figure, subplots
-    from keras_initprune.plots.fitness_against_error import fitness_against_error
-    from keras_initprune.plots.interval_dots import interval_dots
-    from keras_initprune.plots.mask_images import mask_images
+    from keras_initprune.plots.errors import error_against, error_against_sparsity
+    from keras_initprune.plots.fitness import candidate_fitness, fitness_against_error
+    from keras_initprune.plots.images import mask_images, pixel_use, reconstructions
+    from keras_initprune.plots.intervals import interval_dots
     from keras_initprune.plots.pareto_front import pareto_front
-    from keras_initprune.plots.pixel_use import pixel_use
-    from keras_initprune.plots.reconstructions import reconstructions
-    from keras_initprune.plots.style import PALETTE
-    from keras_initprune.plots.weight_movement import weight_movement
+    from keras_initprune.plots.style import PALETTE, Figure, subplots
+    from keras_initprune.plots.weights import density_per_layer, weight_movement
 
 __all__ = [
     "PALETTE",

@@ -5,13 +5,13 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from keras_initprune.plots.figure import new_axis
-from keras_initprune.plots.sparsity_axis import apart, draw_dense, space_by_density
+from keras_initprune.plots.errors import apart, draw_dense, space_by_density
 from keras_initprune.plots.style import (
     BLACK,
     GREY,
     VERMILION,
     add_legend,
+    new_axis,
     tidy,
 )
 

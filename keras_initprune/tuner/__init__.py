@@ -3,14 +3,13 @@
 from keras_initprune.extras import needs
 
 with needs("tuner"):
-    from keras_initprune.tuner.front import plot_front
     from keras_initprune.tuner.hypermodel import PruningHyperModel
     from keras_initprune.tuner.objectives import (
         AccuracyAtSparsity,
         ParetoFront,
         SparsityWithinTolerance,
     )
-    from keras_initprune.tuner.results import SearchResults
+    from keras_initprune.tuner.results import SearchResults, plot_front
     from keras_initprune.tuner.space import PruningSpace
     from keras_initprune.tuner.tuners import PruningTuner
 

@@ -17,7 +17,11 @@ from keras_initprune.tuner import objectives, oracles, roles, serving, strategie
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import SearchObjective
 from keras_initprune.tuner.watching import Watcher
-from keras_initprune.validation import check_choice, check_positive_integer
+from keras_initprune.validation import (
+    check_choice,
+    check_positive,
+    check_positive_integer,
+)
 
 ALGORITHMS = tuple(oracles.ORACLES)
 _IDLE_SECONDS = 0.5
@@ -100,8 +104,10 @@ class PruningTuner(keras_tuner.Tuner):
                 f"Received: executions_per_trial={kwargs['executions_per_trial']}"
             )
         check_choice(algorithm, "algorithm", ALGORITHMS)
-        self.max_minutes = _check_positive(max_minutes, "max_minutes")
-        self.patience = _check_positive(patience, "patience") or 60.0
+        if max_minutes is not None:
+            check_positive(max_minutes, "max_minutes")
+        self.max_minutes = max_minutes
+        self.patience = check_positive(patience, "patience")
         self.algorithm = algorithm
         self.watcher = watcher or Watcher()
         strategy = strategies.get("none" if strategy is None else strategy)
@@ -120,6 +126,8 @@ class PruningTuner(keras_tuner.Tuner):
         oracle = oracles.get(algorithm)(**arguments)
         oracle.watcher = self.watcher
         self.role = roles.current()
+        # What to do before the first trial, once the chief can be reached.
+        self.prepare: Callable[[], object] = lambda: None
         self._waits = False
         super().__init__(
             oracle,
@@ -162,9 +170,8 @@ class PruningTuner(keras_tuner.Tuner):
         self.save()
 
     def on_search_begin(self) -> None:
-        """Tell the watcher."""
-        if self.role != "worker":
-            self.watcher.search_begin()
+        """Do what has to be done before the first trial; nothing in workers."""
+        self.prepare()
 
     def pre_create_trial(self) -> None:
         """Wait a little if the last request was answered with "not yet"."""
@@ -269,9 +276,3 @@ class PruningTuner(keras_tuner.Tuner):
 def is_completed(trial: Any) -> bool:
     """Return whether a trial has a score."""
     return trial.status == TrialStatus.COMPLETED
-
-
-def _check_positive(value: float | None, name: str) -> float | None:
-    if value is not None and not 0 < value < float("inf"):
-        raise ValueError(f"`{name}` must be above 0. Received: {name}={value!r}")
-    return value

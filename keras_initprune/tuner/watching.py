@@ -6,9 +6,6 @@ from typing import Any
 class Watcher:
     """Hears what happens in a search. Subclasses override what interests them."""
 
-    def search_begin(self) -> None:
-        """Act before the first trial; not in workers."""
-
     def trial_begin(self, trial: Any) -> None:
         """A trial begins, here or in a worker."""
 

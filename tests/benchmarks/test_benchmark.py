@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from benchmarks import running
+from benchmarks import running, showing
 from benchmarks.networks import random_images, wide_perceptron
 from benchmarks.sizes import QUICK, Sizes
 from benchmarks.sparse_execution import bare_operations
@@ -32,6 +32,10 @@ def test_goals_are_met_or_missed():
 def test_unknown_measures_are_named():
     with pytest.raises(ValueError, match="Received: 'speed'"):
         list(running.run(["masks", "speed"]))
+
+
+def test_every_measure_has_a_title():
+    assert showing.TITLES.keys() == running.MEASURES.keys()
 
 
 def test_sparse_layers_are_measured():

@@ -552,3 +552,12 @@ class TestReport:
             f"{found.parameters_after:,}",
         ]
         assert found.as_dict()["rows"][0]["path"] == "hidden_1"
+
+
+@pytest.mark.parametrize("gather", [0.0, 1.0])
+def test_a_compacted_model_is_compiled_as_its_source(gather):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.layers[0].kernel.assign([[1.0, 1.0]] + 3 * [[0.0, 0.0]])
+    assert not compact(model, gather=gather).compiled
+    model.compile("sgd", "mse")
+    assert compact(model, gather=gather).compiled

@@ -377,3 +377,14 @@ def test_fit_sparse_is_fit_at_another_price(make_model, regression_data):
         np.testing.assert_allclose(history.history[name], values, rtol=1e-5)
     assert isinstance(sparse.layers[0], SparseDense)
     same(sparse, model, regression_data[0])
+
+
+def test_a_converted_model_adds_and_normalises_as_before(rng):
+    inputs = keras.Input((6,))
+    normal = keras.layers.Normalization()
+    normal.adapt(rng.normal(3.0, 2.0, size=(50, 6)))
+    hidden = keras.layers.Dense(6)(normal(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(6)(hidden + inputs))
+    x = rng.normal(size=(4, 6)).astype("float32")
+    same(model, to_sparse(model), x)
+    same(model, to_dense(to_sparse(model)), x)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from keras_initprune.lab.cli import app
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.configuration import CHECKS, CONTROLS, configure
-from keras_initprune.lab.runs.small_networks import small_widths
+from keras_initprune.lab.runs.controls import small_widths
 from keras_initprune.lab.study import StudyResults, read_study, run_study, write_reports
 
 HEAD = """

@@ -1,7 +1,12 @@
-"""Takes units out of a model that do nothing."""
+"""Takes units out of a model that do nothing, and tells how much each layer shrinks."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+from tabulate import tabulate
 
 from keras_initprune import validation
 from keras_initprune.constraints import (
@@ -11,9 +16,132 @@ from keras_initprune.constraints import (
     remove_masks,
 )
 from keras_initprune.constraints.weights import weights_of_layer
-from keras_initprune.deploy.compaction.rebuild import Builder, Plan, make_plan
-from keras_initprune.deploy.compaction.report import CompactionReport, report_of
+from keras_initprune.deploy.compaction.plan import (
+    Plan,
+    Step,
+    build,
+    changed_weights,
+    make_plan,
+)
 from keras_initprune.graphs.graph import call_counts, is_graph
+
+_HEADERS = ("layer", "units", "left", "parameters", "left", "note")
+
+
+@dataclass(frozen=True)
+class CompactionRow:
+    """Counts of one layer.
+
+    Attributes:
+        path: Names that lead to the layer.
+        units_before: Size of the last axis of what it computes.
+        units_after: The same of the compacted model.
+        parameters_before: Number of its parameters, without masks.
+        parameters_after: The same of the compacted model.
+        note: Why it is left alone, what stays, or that it reads through a gather.
+    """
+
+    path: str
+    units_before: int
+    units_after: int
+    parameters_before: int
+    parameters_after: int
+    note: str
+
+
+@dataclass(frozen=True)
+class CompactionReport:
+    """Counts of a model. Printed, it is a table.
+
+    Attributes:
+        rows: One row per layer that has parameters, or that is left alone.
+    """
+
+    rows: tuple[CompactionRow, ...]
+
+    @property
+    def parameters_before(self) -> int:
+        """Number of parameters, without masks."""
+        return sum(row.parameters_before for row in self.rows)
+
+    @property
+    def parameters_after(self) -> int:
+        """Number of parameters of the compacted model."""
+        return sum(row.parameters_after for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers, strings and lists, fit for JSON."""
+        return {
+            "parameters_before": self.parameters_before,
+            "parameters_after": self.parameters_after,
+            "rows": [vars(row) for row in self.rows],
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            _line(row.path, (row.units_before, row.units_after), row, row.note)
+            for row in self.rows
+        ]
+        lines.append(_line("all", ("", ""), self, ""))
+        align = ("left", *["right"] * 4, "left")
+        return tabulate(lines, _HEADERS, disable_numparse=True, colalign=align)
+
+
+def report_of(plan: Plan) -> CompactionReport:
+    """Return the report of a plan."""
+    rows: dict[int, CompactionRow] = {}
+    for step in plan.all_steps():
+        before, after = _parameters(step)
+        if before or step.rule.why:
+            rows.setdefault(id(step.call.operation), _row(step, before, after))
+    return CompactionReport(tuple(rows.values()))
+
+
+def _row(step: Step, before: int, after: int) -> CompactionRow:
+    units = step.facts.present_out[0]
+    return CompactionRow(
+        path=step.path,
+        units_before=units.size,
+        units_after=int(units.sum()),
+        parameters_before=before,
+        parameters_after=after,
+        note=_note(step),
+    )
+
+
+def _note(step: Step) -> str:
+    if step.rule.why:
+        return step.rule.why
+    notes = []
+    if step.change is not None and step.change.gather is not None:
+        present = int(step.facts.present_in[0].sum())
+        notes.append(f"reads {step.change.gather.size} of {present} inputs")
+    stay = ~np.isnan(step.facts.constants_out[0]) & step.facts.present_out[0]
+    if stay.any():
+        count = int(stay.sum())
+        notes.append(f"{count} constant unit{' stays' if count == 1 else 's stay'}")
+    return ", ".join(notes)
+
+
+def _parameters(step: Step) -> tuple[int, int]:
+    layer = step.call.operation
+    # Masks are the only boolean weights.
+    weights = [w for w in getattr(layer, "weights", ()) if w.dtype != "bool"]
+    before = sum(int(np.prod(weight.shape)) for weight in weights)
+    if step.change is None or not isinstance(layer, keras.layers.Layer):
+        return before, before
+    changed = changed_weights(layer, step.change)
+    return before, sum(value.size for value in changed.values())
+
+
+def _line(name: str, units: tuple[Any, Any], counted: Any, note: str) -> list[str]:
+    return [
+        name,
+        *map(str, units),
+        f"{counted.parameters_before:,}",
+        f"{counted.parameters_after:,}",
+        note,
+    ]
 
 
 def compact(
@@ -74,13 +202,13 @@ def compact(
             f"`keep_masks` needs a model with masks, and {model.name!r} carries none. "
             "Received: keep_masks=True"
         )
-    builder = Builder()
-    compacted = builder.build(plan)
-    builder.set_weights(plan)
+    compacted, successors = build(plan)
     if keep_masks:
-        _carry_masks(plan, builder)
+        _carry_masks(plan, successors)
     elif is_masked and masked_weights(compacted):
         remove_masks(compacted)
+    if model.compiled:
+        compacted.compile_from_config(model.get_compile_config())
     return compacted
 
 
@@ -114,13 +242,13 @@ def plan_of(model: keras.Model, gather: float) -> Plan:
     return make_plan(model, gather, call_counts(model))
 
 
-def _carry_masks(plan: Plan, builder: Builder) -> None:
+def _carry_masks(plan: Plan, successors: dict[int, keras.Layer]) -> None:
     """Give layers that were built anew what is left of their masks."""
     for step in plan.all_steps():
         if step.change is None:
             continue
         old = step.call.operation
-        new = {w.attribute: w for w in weights_of_layer(builder.built[id(old)])}
+        new = {w.attribute: w for w in weights_of_layer(successors[id(old)])}
         for weight in weights_of_layer(old):
             mask = mask_variable(weight)
             if mask is not None:

@@ -52,21 +52,15 @@ class Change:
     slices: Mapping[str, Slice] = field(default_factory=dict)
     values: Mapping[str, NDArray] = field(default_factory=dict)
     gather: NDArray | None = None
-    pad: int = 0
 
     def prepare(self, inputs: Any) -> Any:
         """Return what the layer reads of a symbolic tensor."""
-        if self.gather is not None:
-            inputs = _select(inputs, self.gather)
-        if self.pad:
-            rank = len(inputs.shape)
-            inputs = keras.ops.pad(inputs, [[0, 0]] * (rank - 1) + [[0, self.pad]])
-        return inputs
+        return inputs if self.gather is None else _select(inputs, self.gather)
 
     @property
     def prepares(self) -> bool:
         """Whether the layer reads anything but its input as it is."""
-        return self.gather is not None or self.pad > 0
+        return self.gather is not None
 
 
 class Rule:

@@ -4,17 +4,63 @@ import fnmatch
 import functools
 import os
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
+from keras_initprune.constraints import remove_masks
 from keras_initprune.deploy import compaction
-from keras_initprune.deploy.export import keras_files, litert, numpy_files
-from keras_initprune.deploy.export.plain import plain
+from keras_initprune.deploy.export import litert, numpy_files
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.files import check_replaceable, replacing
+from keras_initprune.graphs.copying import copy
+from keras_initprune.graphs.graph import is_graph
+from keras_initprune.quiet import quiet_exports
 from keras_initprune.validation import check_boolean, check_choice
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """Return a model without masks: itself if it carries none, or else a copy.
+
+    Raises:
+        ValueError: If it is not built, or is a subclass that carries masks and cannot
+            be saved.
+    """
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(
+            f"`model` must be a built Keras model. Received: model={model!r}"
+        )
+    # Masks are the only boolean weights; not every model has something to prune.
+    if not any(weight.dtype == "bool" for weight in model.weights):
+        return model
+    return remove_masks(copy(model)[0] if is_graph(model) else _copy_of_subclass(model))
+
+
+def _copy_of_subclass(model: keras.Model) -> keras.Model:
+    try:
+        return deepcopy(model)
+    except Exception as error:
+        raise ValueError(
+            "A subclass of `keras.Model` is copied by what it saves, and this one "
+            "cannot be: register it and give it a `get_config`, or take its masks off "
+            f"with `remove_masks` before it is exported. Received: model={model!r}"
+        ) from error
+
+
+def write_keras(model: keras.Model, path: Path) -> None:
+    """Write a `.keras` file, without an optimizer where the model can be copied."""
+    if model.compiled and is_graph(model):
+        # What an optimizer keeps of every weight would triple the file.
+        model, _ = copy(model)
+    model.save(path)
+
+
+def write_saved_model(model: keras.Model, path: Path) -> None:
+    """Write a SavedModel for inference: its `serve` takes batches of any size."""
+    with quiet_exports():
+        model.export(path, format="tf_saved_model", verbose=False)
 
 
 @dataclass(frozen=True)
@@ -35,10 +81,8 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
-    "keras": Format(keras_files.write_keras, ".keras", "a plain Keras file"),
-    "saved_model": Format(
-        keras_files.write_saved_model, "", "a folder for TensorFlow Serving"
-    ),
+    "keras": Format(write_keras, ".keras", "a plain Keras file"),
+    "saved_model": Format(write_saved_model, "", "a folder for TensorFlow Serving"),
     "litert": Format(
         functools.partial(litert.write, sparse=True),
         ".tflite",
@@ -176,11 +220,7 @@ def check_target(path: str | Path, format: str) -> Path:
 
 
 def is_saved_model(folder: Path) -> bool:
-    """Return whether a folder holds a SavedModel, and nothing else.
-
-    Args:
-        folder: The folder.
-    """
+    """Return whether a folder holds a SavedModel, and nothing else."""
     names = [
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")

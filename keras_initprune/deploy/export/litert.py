@@ -1,5 +1,6 @@
 """Writes LiteRT files, and runs them before they are kept."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_initprune.deploy.compaction.rebuild import copy, make_plan
-from keras_initprune.deploy.compaction.rule import Change
-from keras_initprune.deploy.export.quiet import quiet
 from keras_initprune.extras import needs
-from keras_initprune.graphs.graph import call_counts, is_graph
+from keras_initprune.graphs.copying import copy
+from keras_initprune.graphs.graph import is_graph, operations
 from keras_initprune.paths.inputs import example_call
+from keras_initprune.quiet import quiet_exports
 
 # LiteRT stores very sparse dense layers in blocks of 4 inputs, 8-bit ones of 16.
 _BLOCK = 16
@@ -62,18 +62,11 @@ def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> N
 
 
 def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
-    """Convert a model to LiteRT as it is.
-
-    Args:
-        model: A model without masks.
-        path: Where to write.
-        sparse: Whether to leave out zeros.
-        int8: Whether to store weights in 8 bits.
-    """
+    """Convert a model to LiteRT as it is."""
     optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
     optimizations += [tf.lite.Optimize.DEFAULT] * int8
     try:
-        with quiet():
+        with quiet_exports():
             model.export(
                 path, format="litert", verbose=False, optimizations=optimizations
             )
@@ -135,28 +128,37 @@ def align(model: keras.Model) -> keras.Model:
 
     The converter goes wrong where the last block of a sparse kernel is not full: LiteRT
     then reads other weights. Zeros are appended to what such a layer reads.
-
-    Args:
-        model: A model that is defined by its graph.
     """
-    changes = {}
-    for step in make_plan(model, 0.0, call_counts(model)).all_steps():
-        layer = step.call.operation
-        if type(layer) is keras.layers.Dense and not layer.quantization_mode:
-            missing = -layer.kernel.shape[0] % _BLOCK
-            if missing:
-                changes[id(layer)] = _padding(missing)
-    return copy(model, changes) if changes else model
+    missing = {
+        id(layer): -layer.kernel.shape[0] % _BLOCK
+        for layer in operations(model)
+        if type(layer) is keras.layers.Dense and not layer.quantization_mode
+    }
+    padded = {key: count for key, count in missing.items() if count}
+    if not padded:
+        return model
+
+    def replace(layer: keras.Layer) -> keras.Layer | None:
+        return (
+            type(layer).from_config(layer.get_config()) if id(layer) in padded else None
+        )
+
+    prepare = {
+        key: functools.partial(_append_zeros, count=count)
+        for key, count in padded.items()
+    }
+    aligned, pairs = copy(model, replace, prepare)
+    for old, new in pairs:
+        if id(old) in padded:
+            kernel = keras.ops.convert_to_numpy(old.kernel)
+            new.kernel.assign(np.pad(kernel, [(0, padded[id(old)]), (0, 0)]))
+            if old.use_bias:
+                new.bias.assign(old.bias)
+    return aligned
 
 
-def _padding(missing: int) -> Change:
-    return Change(
-        slices={
-            "kernel": lambda kernel: np.pad(kernel, [(0, missing), (0, 0)]),
-            "bias": lambda bias: bias,
-        },
-        pad=missing,
-    )
+def _append_zeros(inputs: Any, count: int) -> Any:
+    return keras.ops.pad(inputs, [[0, 0]] * (len(inputs.shape) - 1) + [[0, count]])
 
 
 def _close(found: NDArray, expected: NDArray) -> bool:

@@ -34,10 +34,6 @@ _NOTHING = (
 def write(model: keras.Model, path: Path) -> None:
     """Write a model as an `.npz` file.
 
-    Args:
-        model: A model without masks.
-        path: Where to write.
-
     Raises:
         ValueError: If a layer is not supported; the error names it.
     """

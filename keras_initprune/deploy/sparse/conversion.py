@@ -9,11 +9,13 @@ import numpy as np
 from keras import ops
 
 from keras_initprune.arrays.masks import Mask
-from keras_initprune.constraints import MaskConstraint, copy_weights, get_masks
+from keras_initprune.constraints import MaskConstraint, get_masks
 from keras_initprune.constraints.weights import LayerSelector, prunable_weights
 from keras_initprune.deploy.sparse import worthwhile
 from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.deploy.sparse.optimizer_state import Successors, successor
+from keras_initprune.graphs.copying import copy
+from keras_initprune.graphs.graph import is_graph
 from keras_initprune.validation import (
     check_boolean,
     check_positive_integer,
@@ -235,36 +237,21 @@ def _shared_config(layer: keras.Layer) -> dict[str, Any]:
 
 
 def _swapped(model: keras.Model, swap: Swap) -> keras.Model:
-    """Clone a model with other layers where `swap` returns one."""
-    pairs: list[tuple[keras.Layer, keras.Layer]] = []
-
-    def clone(layer: keras.Layer) -> keras.Layer:
-        new = swap(layer)
-        if new is None:
-            new = type(layer).from_config(layer.get_config())
-        pairs.append((layer, new))
-        return new
-
-    compiled = model.compiled
-    try:
-        # Cloning would compile too, from a config that not every loss has.
-        model.compiled = False
-        swapped = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    except ValueError as error:
-        raise _not_clonable(model) from error
-    finally:
-        model.compiled = compiled
+    """Copy a model with other layers where `swap` returns one."""
+    if not is_graph(model):
+        raise _not_clonable(model)
+    swapped, pairs = copy(model, swap)
     if type(swapped) is not type(model):
         raise _not_clonable(model)
     successors: dict[int, Any] = {}
     for old, new in pairs:
-        successors.update(_take_over(old, new))
+        successors.update(_successors(old, new))
     _compile_alike(model, swapped, successors)
     return swapped
 
 
-def _take_over(old: keras.Layer, new: keras.Layer) -> Successors:
-    """Copy what was not swapped; say what became of every trainable variable."""
+def _successors(old: keras.Layer, new: keras.Layer) -> Successors:
+    """Say what became of every trainable variable of a layer."""
     if isinstance(new, SparseDense) and not isinstance(old, SparseDense):
         positions = tuple(ops.convert_to_numpy(new.indices).T)
         kernel = (new.values, lambda slot: slot.T[positions])
@@ -279,13 +266,6 @@ def _take_over(old: keras.Layer, new: keras.Layer) -> Successors:
             return full.T
 
         return {id(old.values): (new.kernel, spread), **_bias_successor(old, new)}
-    if old.quantization_mode == "float8":
-        # Keras builds them with their weights in another order than it quantises them.
-        raise ValueError(
-            f"The layer {old.name!r} is quantised with 'float8' and cannot be copied: "
-            "convert the model before it is quantised."
-        )
-    copy_weights(old, new)
     sources, targets = old.trainable_variables, new.trainable_variables
     return {
         id(source): (target, lambda slot: slot)

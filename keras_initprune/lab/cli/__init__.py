@@ -1,21 +1,13 @@
 """The command line: `initprune compare`, `train`, `report` and more.
 
-One file per command. TensorFlow takes seconds to load, so only the commands that need
+TensorFlow takes seconds to load, so only the commands that need
 it import it, and only after their arguments have been read.
 """
 
 from keras_initprune.extras import needs
 
 with needs("lab"):
-    from keras_initprune.lab.cli import (
-        compare,
-        export,
-        prepare_data,
-        report,
-        search,
-        study,
-        train,
-    )
+    from keras_initprune.lab.cli import compare, files, search, study, train
     from keras_initprune.lab.cli.app import app
 
 __all__ = ["app"]
@@ -24,6 +16,6 @@ app.command(help=compare.HELP)(compare.compare)
 app.command()(train.train)
 app.command(help=search.HELP)(search.search)
 app.command(help=study.HELP)(study.study)
-app.command()(report.report)
-app.command(help=export.HELP)(export.export)
-app.command()(prepare_data.prepare_data)
+app.command()(files.report)
+app.command(help=files.HELP)(files.export)
+app.command()(files.prepare_data)

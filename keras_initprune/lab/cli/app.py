@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from keras_initprune.extras import needs
 from keras_initprune.lab.cli.console import PLAIN
-from keras_initprune.lab.cli.terminal import BAD_INPUT, INTERRUPTED, fail
+from keras_initprune.lab.cli.options import BAD_INPUT, INTERRUPTED, fail
 
 
 class _Group(TyperGroup):

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from keras_initprune.lab.cli import options
-from keras_initprune.lab.cli.terminal import INTERRUPTED, fail
 from keras_initprune.lab.runs.methods import METHODS
 from keras_initprune.quiet import quiet_tensorflow
 
@@ -70,6 +69,7 @@ def compare(
     folder = out or Path("results") / f"{dataset}-{model}"
     with quiet_tensorflow():
         from keras_initprune.lab.runs import comparison, summary, tables
+    from keras_initprune.lab import terminal
     from keras_initprune.lab.cli.console import Console
 
     # A collection after every run need not look at TensorFlow's modules again.
@@ -84,14 +84,13 @@ def compare(
             console,
         )
     except comparison.Interrupted as interrupt:
-        fail(
+        options.fail(
             f"Interrupted: {interrupt.finished} of {interrupt.planned} runs are kept "
             f"in {folder}. The same command goes on from there.",
-            INTERRUPTED,
+            options.INTERRUPTED,
         )
     if summary.completed(result.runs):
         console.print(tables.rich_table(result.runs))
     for line in tables.failures(result.runs):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    for path in result.paths:
-        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+        terminal.say(console, line)
+    terminal.say_written(console, result.paths)

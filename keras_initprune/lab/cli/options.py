@@ -1,8 +1,9 @@
-"""Options that several commands take, and how lists of values are read."""
+"""Options that several commands take, how lists are read, and how commands fail."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -40,7 +41,16 @@ Distribution = Annotated[
     ),
 ]
 
-_FOREVER = 1e9
+INTERRUPTED = 130  # What shells expect of a program that Ctrl-C ended.
+BAD_INPUT = 2
+FOREVER = 1e9
+"""More seconds, or minutes, than any search takes."""
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print an error and end with an exit code."""
+    print(message, file=sys.stderr)
+    sys.exit(code)
 
 
 def split(texts: Sequence[str]) -> list[str]:
@@ -61,17 +71,3 @@ def _number(text: str, name: str) -> float:
         raise ValueError(
             f"`{name}` must be numbers in [0, 1). Received: {text!r}"
         ) from None
-
-
-def duration(value: float, name: str) -> float:
-    """Return a time in any unit, or raise unless it is above zero and comes to an end.
-
-    Example:
-        >>> duration(60.0, "patience")
-        60.0
-    """
-    if not 0 < value < _FOREVER:
-        raise ValueError(
-            f"`{name}` must be above 0 and below {_FOREVER:g}. Received: {name}={value}"
-        )
-    return value

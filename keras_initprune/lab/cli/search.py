@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from keras_initprune.lab.cli import options
-from keras_initprune.lab.cli.terminal import INTERRUPTED, fail
 from keras_initprune.quiet import quiet_tensorflow
 
 HELP = (
@@ -105,6 +104,7 @@ def search(
 ) -> None:
     """Search how to prune; `HELP` says more, where no line is broken."""
     from keras_initprune.lab.runs.configuration import configure
+    from keras_initprune.validation import check_positive
 
     run = configure(
         dataset,
@@ -117,9 +117,9 @@ def search(
         weight_decay=weight_decay,
     )
     fractions = options.numbers(sparsities, "sparsities")
-    options.duration(patience, "patience")
+    check_positive(patience, "patience", below=options.FOREVER)
     if minutes is not None:
-        options.duration(minutes, "minutes")
+        check_positive(minutes, "minutes", below=options.FOREVER)
     _check_use("sparsity", sparsity, objective, ("accuracy_at_sparsity",))
     _check_use("tolerance", tolerance, objective, ("sparsity_within_tolerance",))
     _check_use("address", address, role, ("chief", "worker"))
@@ -155,10 +155,10 @@ def search(
                 settings, folder, data_dir, strategy, devices, patience, console
             ).run()
     except searching.Interrupted as interrupt:
-        fail(
+        options.fail(
             f"Interrupted: {interrupt.finished} of {trials} trials are kept in "
             f"{folder}. The same command goes on from there.",
-            INTERRUPTED,
+            options.INTERRUPTED,
         )
     if outcome is not None:
         _show(outcome, console)
@@ -173,13 +173,13 @@ def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) ->
 
 
 def _show(outcome: Any, console: Any) -> None:
-    from keras_initprune.lab.search import summary
+    from keras_initprune.lab import terminal
+    from keras_initprune.lab.search.outcome import rich_table, verdict
 
-    console.print(summary.rich_table(outcome.results, outcome.dense))
+    console.print(rich_table(outcome.results, outcome.dense))
     console.print()
     objective = outcome.results.objective
-    verdict = summary.verdict(outcome.best, outcome.dense, objective)
-    for line in (outcome.note, *verdict):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    for path in outcome.paths:
-        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+    lines = verdict(outcome.best, outcome.dense, objective)
+    for line in (outcome.note, *lines):
+        terminal.say(console, line)
+    terminal.say_written(console, outcome.paths)

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from keras_initprune.lab.cli import options
-from keras_initprune.lab.cli.terminal import INTERRUPTED, fail
 from keras_initprune.quiet import quiet_tensorflow
 
 HELP = (
@@ -48,6 +47,7 @@ def study(
     """Run a study; `HELP` says more, where no line is broken."""
     with quiet_tensorflow():
         from keras_initprune.lab import study as studies
+        from keras_initprune.lab import terminal
         from keras_initprune.validation import check_positive_integer
     from keras_initprune.lab.cli.console import Console
 
@@ -65,11 +65,11 @@ def study(
             )
     except KeyboardInterrupt:
         finished = sum(results.find(run) is not None for run in chosen.runs)
-        fail(
+        options.fail(
             f"Interrupted: {finished} of {len(chosen.runs)} runs are kept in {folder}. "
             "The same command goes on from there.",
-            INTERRUPTED,
+            options.INTERRUPTED,
         )
     # The page shows all that the folder knows, whatever was chosen now.
-    for path in studies.write_reports(whole, results, folder, data_dir):
-        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+    written = studies.write_reports(whole, results, folder, data_dir)
+    terminal.say_written(console, written)

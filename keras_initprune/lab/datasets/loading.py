@@ -2,12 +2,21 @@
 
 from os import PathLike
 
-from keras_initprune.lab.datasets import digits, images
-from keras_initprune.lab.datasets.dataset import Dataset, assemble, check_split
-from keras_initprune.validation import check_choice
+import numpy as np
+
+from keras_initprune.extras import needs
+from keras_initprune.lab.datasets import images
+from keras_initprune.lab.datasets.dataset import Dataset, Split, assemble
+from keras_initprune.validation import check_choice, check_fraction, check_seed
 
 NAMES = ("digits", *images.NAMES)
 """The names that `load` knows."""
+
+_DIGITS_MAXIMUM = 16.0
+
+# The digits are published without a test split. Ours never changes, whatever the seed
+# of the validation split, so that test errors can be compared.
+_TEST_FRACTION, _TEST_SEED = 0.2, 0
 
 
 def load(
@@ -48,9 +57,14 @@ def load(
 validation=144, test=360)
     """
     check_choice(name, "name", NAMES)
-    check_split(validation_fraction, seed)
+    if check_fraction(validation_fraction, "validation_fraction") == 1:
+        raise ValueError(
+            "`validation_fraction` must leave examples to train on, so be in (0, 1). "
+            f"Received: validation_fraction={validation_fraction!r}"
+        )
+    check_seed(seed)
     if name == "digits":
-        scale, (train, test) = digits.MAXIMUM, digits.read()
+        scale, (train, test) = _DIGITS_MAXIMUM, _read_digits()
     else:
         scale, (train, test) = images.MAXIMUM, images.read(name, data_dir)
     return assemble(
@@ -60,4 +74,32 @@ validation=144, test=360)
         scale=scale,
         validation_fraction=validation_fraction,
         seed=seed,
+    )
+
+
+def _read_digits() -> tuple[Split, Split]:
+    """Return the raw training and test parts, `((images, labels), ...)`.
+
+    1,797 images of 8 x 8 pixels, values 0 to 16. A fixed stratified 20 % are for
+    testing.
+
+    Reference:
+        Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI
+        machine learning repository, 1998.
+    """
+    with needs("lab"):
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    images = digits.images[..., np.newaxis]
+    train, test = train_test_split(
+        np.arange(len(images)),
+        test_size=_TEST_FRACTION,
+        random_state=_TEST_SEED,
+        stratify=digits.target,
+    )
+    return (
+        (images[train], digits.target[train]),
+        (images[test], digits.target[test]),
     )

@@ -60,12 +60,6 @@ def plan(
     Dense training has no sparsity, so it runs once per seed. The seeds go round in the
     outer loop: a comparison that is stopped early has compared all methods.
 
-    Args:
-        base: The settings that all runs share.
-        names: The methods.
-        sparsities: The sparsities.
-        seeds: The seeds.
-
     Returns:
         The configurations, without repetitions.
 
@@ -140,10 +134,6 @@ def compare(
 
 def write_summary(runs: Sequence[dict[str, Any]], folder: str | Path) -> list[Path]:
     """Write the Markdown table, and the figure if there is a run to draw.
-
-    Args:
-        runs: Records of one comparison.
-        folder: Where to write.
 
     Returns:
         The paths of the files.

@@ -1,7 +1,6 @@
 """What one training run is: data, model, method and every setting that matters."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,6 +8,7 @@ from typing import Any, Self
 from keras_initprune.lab.runs import methods
 from keras_initprune.validation import (
     check_choice,
+    check_positive,
     check_positive_integer,
     check_seed,
     check_sparsity,
@@ -309,27 +309,12 @@ def _check_truth(value: Any, name: str) -> bool:
     return value
 
 
-def _check_positive(value: Any, name: str) -> float:
-    return _check_open_interval(value, name, math.inf)
-
-
 def _check_share(value: Any, name: str) -> float:
-    return _check_open_interval(value, name, 1.0)
+    return check_positive(value, name, below=1.0)
 
 
 def _check_weight_decay(value: Any, name: str) -> float:
     return 0.0 if value == 0 and value is not False else _check_share(value, name)
-
-
-def _check_open_interval(value: Any, name: str, upper: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"`{name}` must be a number. Received: {name}={value!r}")
-    if not 0 < value < upper:
-        rule = "above 0" if upper == math.inf else f"between 0 and {upper:g}"
-        raise ValueError(
-            f"`{name}` must be a finite number {rule}. Received: {name}={value!r}"
-        )
-    return float(value)
 
 
 def _one_of(choices: Collection[str]) -> "Check":
@@ -352,7 +337,7 @@ CHECKS: dict[str, Check] = {
     "epochs": check_positive_integer,
     "batch_size": check_positive_integer,
     "optimizer": _one_of(OPTIMIZERS),
-    "learning_rate": _check_positive,
+    "learning_rate": check_positive,
     "weight_decay": _check_weight_decay,
     "validation_fraction": _check_share,
     "jit_compile": _check_truth,

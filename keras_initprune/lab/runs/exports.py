@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,8 +11,10 @@ from rich.text import Text
 from keras_initprune.deploy.compaction import CompactionReport, compaction_report
 from keras_initprune.deploy.export import FORMATS, check_target, export
 from keras_initprune.deploy.export.exporting import is_saved_model
-from keras_initprune.files import Claim, check_writable, size_of
+from keras_initprune.files import check_writable, size_of
+from keras_initprune.lab.claims import Claim
 from keras_initprune.lab.runs.training import load
+from keras_initprune.lab.terminal import make_table
 
 ALL = "all"
 
@@ -73,7 +74,8 @@ def _export(
         model = load(model_path)
     if compact:
         console.print(compaction_table(compaction_report(model)), "")
-    table = _table()
+    headers = ("format", "path", "bytes", "ratio")
+    table = make_table(headers, left=("format",), folded=("path",))
     before = size_of(model_path)
     table.add_row("-", str(model_path), f"{before:,}", "1.00", end_section=True)
     for name, path in paths.items():
@@ -89,16 +91,9 @@ def _export(
 
 
 def compaction_table(found: CompactionReport) -> Table:
-    """Return what compaction does to each layer as a table for 80 columns.
-
-    Args:
-        found: The report.
-    """
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("layer", overflow="fold")
-    for header in ("units", "left", "parameters", "left"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("note")
+    """Return what compaction does to each layer as a table for 80 columns."""
+    headers = ("layer", "units", "left", "parameters", "left", "note")
+    table = make_table(headers, folded=("layer", "note"))
     for row in found.rows:
         units, parameters = (
             (row.units_before, row.units_after),
@@ -115,12 +110,3 @@ def compaction_table(found: CompactionReport) -> Table:
 def _target(model_path: Path, name: str, folder: Path) -> Path:
     suffix = FORMATS[name].suffix if name in FORMATS else ""
     return check_target(folder / f"{model_path.stem}-{name}{suffix}", name)
-
-
-def _table() -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("format", no_wrap=True)
-    table.add_column("path", overflow="fold")
-    table.add_column("bytes", justify="right", no_wrap=True)
-    table.add_column("ratio", justify="right", no_wrap=True)
-    return table

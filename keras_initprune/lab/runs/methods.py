@@ -67,7 +67,7 @@ def _combination(run: "Configuration") -> list[Any]:
 
 def _random_after_epochs(run: "Configuration") -> list[Any]:
     # As many dense epochs as K-starts has, and then the first mask that is drawn.
-    from keras_initprune.lab.runs.mask_fitness import MaskFitness
+    from keras_initprune.lab.runs.callbacks import MaskFitness
 
     epochs = max(1, run.prune_epochs // 2)
     first_mask = _make_k_starts(run.replace(k=1), run.sparsity, epochs)
@@ -76,7 +76,7 @@ def _random_after_epochs(run: "Configuration") -> list[Any]:
 
 def _before_training(criterion: str) -> Callable[["Configuration"], list[Any]]:
     def make(run: "Configuration") -> list[Any]:
-        from keras_initprune.lab.runs.initial_pruning import InitialPruning
+        from keras_initprune.lab.runs.callbacks import InitialPruning
 
         return [InitialPruning(criterion, run.sparsity, run.distribution, run.seed)]
 
@@ -127,7 +127,7 @@ def _rewiring(name: str) -> Callable[["Configuration"], list[Any]]:
 
 
 def _lottery_ticket(run: "Configuration") -> list[Any]:
-    from keras_initprune.lab.runs.lottery_rounds import LotteryRounds
+    from keras_initprune.lab.runs.callbacks import LotteryRounds
 
     distribution = run.distribution or "global"
     return [LotteryRounds(run.sparsity, LOTTERY_ROUNDS, 0, distribution)]
@@ -157,9 +157,6 @@ METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
 
 def callbacks(run: "Configuration") -> list[Any]:
     """Return what prunes as the configuration says.
-
-    Args:
-        run: The configuration.
 
     Returns:
         A new list of Keras callbacks, empty for `"dense"`; for `"lottery_ticket"` one

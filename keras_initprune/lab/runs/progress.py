@@ -1,29 +1,22 @@
 """Shows how far a comparison is: a bar on a terminal, one line per run elsewhere."""
 
+import contextlib
 import time
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
-import rich.progress
 from rich.console import Console
-from rich.table import Column
 
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.methods import trainings
-from keras_initprune.lab.runs.summary import measure_of
 from keras_initprune.lab.runs.tables import percent
+from keras_initprune.lab.terminal import clock, make_bar, say
+from keras_initprune.plots.errors import measure_of
 
 
 class Progress:
-    """Progress as plain lines, for files, pipes and logs.
-
-    Args:
-        configurations: The runs that are to come.
-        done: Number of runs that were finished before.
-        console: Where to write.
-    """
+    """Progress as plain lines, for files, pipes and logs."""
 
     def __init__(
         self, configurations: Sequence[Configuration], done: int, console: Console
@@ -35,19 +28,8 @@ class Progress:
         self.epochs_done = 0
         self._epochs_of_finished = 0
         self.started = time.monotonic()
-
-    def __enter__(self) -> Self:
-        if self.done:
-            self._print(f"{self.done} of {self.planned} runs were finished before.")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing to tidy up."""
+        if done:
+            say(console, f"{done} of {self.planned} runs were finished before.")
 
     def start(self, configuration: Configuration) -> None:
         """Note that a run begins."""
@@ -61,9 +43,10 @@ class Progress:
         self._finish(record)
         elapsed = time.monotonic() - self.started
         left = elapsed * (self.epochs / self.epochs_done - 1)
-        self._print(
+        say(
+            self.console,
             f"[{self.done}/{self.planned}] {_describe(record)}: {_outcome(record)}; "
-            f"{clock(left)} left"
+            f"{clock(left)} left",
         )
 
     def callback(self) -> keras.callbacks.Callback:
@@ -80,9 +63,6 @@ class Progress:
         while self.epochs_done < self._epochs_of_finished:
             self.advance()
 
-    def _print(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
 
 class BarProgress(Progress):
     """Progress as a bar with the time left, for a terminal."""
@@ -97,19 +77,6 @@ class BarProgress(Progress):
         names = [_describe(run.as_dict()) for run in configurations]
         self.width = max(map(len, names), default=0)
         self.task = self.bar.add_task("", total=self.epochs, counted=self._runs())
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.bar.stop()
 
     def start(self, configuration: Configuration) -> None:
         """Show which run begins."""
@@ -130,44 +97,21 @@ class BarProgress(Progress):
         return f"{self.done}/{self.planned} runs"
 
 
+@contextlib.contextmanager
 def make_progress(
     configurations: Sequence[Configuration], done: int, console: Console
-) -> Progress:
-    """Return a bar for a terminal, and lines for everything else.
+) -> Iterator[Progress]:
+    """Show a bar on a terminal, and lines everywhere else, for as long as runs go on.
 
-    Args:
-        configurations: The runs that are to come.
-        done: Number of runs that were finished before.
-        console: Where to write.
+    Yields:
+        What to tell of the runs.
     """
-    kind = BarProgress if console.is_terminal else Progress
-    return kind(configurations, done, console)
-
-
-def make_bar(console: Console, speed_estimate_period: float) -> rich.progress.Progress:
-    """Return a bar with the time left, whose tasks have a field `counted`.
-
-    Args:
-        console: The terminal.
-        speed_estimate_period: Seconds that the estimate of the time left looks back.
-    """
-    return rich.progress.Progress(
-        rich.progress.TextColumn(
-            "{task.fields[counted]}", table_column=Column(no_wrap=True)
-        ),
-        rich.progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
-        rich.progress.TaskProgressColumn(table_column=Column(no_wrap=True)),
-        rich.progress.TimeRemainingColumn(table_column=Column(no_wrap=True)),
-        # A long description gives way, so that the bar and the time left stay.
-        rich.progress.TextColumn(
-            "{task.description}",
-            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2),
-        ),
-        console=console,
-        transient=True,
-        expand=True,
-        speed_estimate_period=speed_estimate_period,
-    )
+    if not console.is_terminal:
+        yield Progress(configurations, done, console)
+        return
+    progress = BarProgress(configurations, done, console)
+    with progress.bar:
+        yield progress
 
 
 def _describe(run: dict[str, Any]) -> str:
@@ -180,17 +124,3 @@ def _outcome(record: dict[str, Any]) -> str:
         return f"failed, {record['failed']}"
     measure = measure_of([record])
     return f"{measure.label} {measure.show(record[measure.key], float('nan'))}"
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as minutes and seconds, with hours where there are any.
-
-    Example:
-        >>> clock(75), clock(3675)
-        ('1:15', '1:01:15')
-    """
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-    )

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_initprune.files import check_writable, write_atomically
+from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs.configuration import VARIED, Configuration
-from keras_initprune.lab.runs.locks import locked
 
 FILE_NAME = "results.json"
 _LOCK_NAME = ".results.lock"
@@ -46,18 +46,11 @@ class Results:
         return list(self._runs.values())
 
     def find(self, configuration: Configuration) -> dict[str, Any] | None:
-        """Return the record of a configuration, or None if it has not run yet.
-
-        Args:
-            configuration: What to look for.
-        """
+        """Return the record of a configuration, or None if it has not run yet."""
         return self._runs.get(configuration)
 
     def check_same_comparison(self, configuration: Configuration) -> None:
         """Raise unless the stored runs share a configuration's settings.
-
-        Args:
-            configuration: Any run of the comparison that is to be continued.
 
         Raises:
             ValueError: If a setting other than method, sparsity and seed differs.
@@ -72,11 +65,7 @@ class Results:
                     )
 
     def add(self, run: dict[str, Any]) -> None:
-        """Store a finished run.
-
-        Args:
-            run: The record, of plain values.
-        """
+        """Store a finished run."""
         with locked(self.folder / _LOCK_NAME):
             # Another process may have finished runs of the same comparison meanwhile.
             self._runs = _read(self.path)

@@ -16,13 +16,14 @@ from keras_initprune import constraints
 from keras_initprune.callbacks import description
 from keras_initprune.lab import datasets, models
 from keras_initprune.lab.runs import methods
-from keras_initprune.lab.runs.audit import Audit
+from keras_initprune.lab.runs.callbacks import (
+    Audit,
+    InitialPruning,
+    LotteryRounds,
+    MaskFitness,
+)
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
-from keras_initprune.lab.runs.controls import control_masks
-from keras_initprune.lab.runs.initial_pruning import InitialPruning
-from keras_initprune.lab.runs.lottery_rounds import LotteryRounds
-from keras_initprune.lab.runs.mask_fitness import MaskFitness
-from keras_initprune.lab.runs.small_networks import small_widths
+from keras_initprune.lab.runs.controls import control_masks, small_widths
 from keras_initprune.paths.report import report
 from keras_initprune.research import sanity_checks
 
@@ -48,12 +49,7 @@ class Outcome:
 
 
 def load_data(run: Configuration, data_dir: str | Path | None = None) -> Any:
-    """Return the data set of a run, split as its seed says.
-
-    Args:
-        run: The configuration.
-        data_dir: Folder with the data, see `datasets.load`.
-    """
+    """Return the data set of a run, split as its seed says."""
     return datasets.load(
         run.dataset,
         data_dir=data_dir,
@@ -102,7 +98,7 @@ def train(
     x, y = data.x_train, _targets(run, data.x_train, data.y_train)
     validation = None
     if validate_epochs:
-        validation = _pipeline(run, data.x_validation, data.y_validation)
+        validation = pipeline(run, data, "validation", EVALUATION_BATCH_SIZE)
     for callback in pruning:
         if isinstance(callback, InitialPruning):
             callback.data = (x, y)
@@ -172,11 +168,6 @@ def attempt(
 
     A network that collapses or diverges is an outcome: its record has the reason as its
     entry `failed`, and no measures.
-
-    Args:
-        run: The configuration.
-        data: The run's data set, as `load_data` returns it.
-        callbacks: As in `train`.
     """
     try:
         return train(run, data, callbacks).record
@@ -194,12 +185,7 @@ def attempt(
 
 
 def build(run: Configuration, data: Any) -> keras.Model:
-    """Return the compiled, untrained model of a run.
-
-    Args:
-        run: The configuration.
-        data: The run's data set.
-    """
+    """Return the compiled, untrained model of a run."""
     arguments = {"input_shape": data.image_shape, "seed": run.seed}
     if run.task == CLASSIFICATION:
         arguments["num_classes"] = data.num_classes
@@ -254,10 +240,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def _pipeline(run: Configuration, x: Any, y: Any) -> Any:
-    return datasets.pipeline(
-        x, _targets(run, x, y), EVALUATION_BATCH_SIZE, shuffle=False, seed=run.seed
-    )
+def pipeline(run: Configuration, data: Any, split: str, batch_size: int) -> Any:
+    """Return the batches of a part of a run's data set, shuffled for training alone."""
+    x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
+    is_training = split == "train"
+    return datasets.pipeline(x, _targets(run, x, y), batch_size, is_training, run.seed)
 
 
 def _targets(run: Configuration, x: Any, y: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_initprune.lab.runs.methods import METHODS
+from keras_initprune.plots.errors import measure_of
 from keras_initprune.plots.intervals import mean_and_half_width
 
 
@@ -37,45 +38,6 @@ class Summary:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Measure:
-    """How the outcome of a run is named, read and shown.
-
-    Attributes:
-        key: Entry of the record.
-        label: What to call it, with its unit.
-        factor: What to multiply it with for that unit.
-        digits: Decimals to show.
-    """
-
-    key: str
-    label: str
-    factor: float
-    digits: int
-
-    def show(self, value: float, half_width: float, sign: str = "") -> str:
-        """Return a value and its interval as text; empty where it is not known.
-
-        Example:
-            >>> MEASURES[0].show(0.0162, 0.0011)
-            '1.62 ± 0.11'
-            >>> MEASURES[0].show(-1e-9, float("nan"), sign="+")
-            '+0.00'
-        """
-        if math.isnan(value):
-            return ""
-        text = f"{value * self.factor:{sign}z.{self.digits}f}"
-        if math.isnan(half_width):
-            return text
-        return f"{text} ± {half_width * self.factor:.{self.digits}f}"
-
-
-MEASURES = (
-    Measure("test_error", "test error in %", 100.0, 2),
-    Measure("test_mse", "test mean squared error x 1000", 1000.0, 2),
-)
-
-
 def completed(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the runs that came to an end, and so have measures.
 
@@ -86,31 +48,8 @@ def completed(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [run for run in runs if "failed" not in run]
 
 
-def measure_of(runs: Sequence[dict[str, Any]]) -> Measure:
-    """Return the measure that all of the runs have.
-
-    Args:
-        runs: Records.
-
-    Raises:
-        ValueError: If there is no such measure.
-
-    Example:
-        >>> measure_of([{"test_mse": 0.016}]).key
-        'test_mse'
-    """
-    for measure in MEASURES:
-        if runs and all(measure.key in run for run in runs):
-            return measure
-    keys = " or ".join(repr(measure.key) for measure in MEASURES)
-    raise ValueError(f"All runs must have {keys}. Received: {len(runs)} runs")
-
-
 def summarise(runs: Sequence[dict[str, Any]]) -> list[Summary]:
     """Return one summary per method and sparsity.
-
-    Args:
-        runs: Records of one comparison.
 
     Returns:
         The summaries by rising sparsity, methods in the order of `METHODS`.

@@ -5,16 +5,15 @@ from itertools import pairwise
 from typing import Any
 
 import tabulate
-from rich import box
 from rich.table import Table
 
 from keras_initprune.lab.runs.summary import (
-    Measure,
     Summary,
     completed,
-    measure_of,
     summarise,
 )
+from keras_initprune.lab.terminal import make_table
+from keras_initprune.plots.errors import Measure, measure_of
 
 _HEADERS = ("sparse", "method", "mean ± 95 %", "vs dense", "counted", "time")
 
@@ -32,17 +31,8 @@ def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
     """
     runs = completed(runs)
     measure, summaries = measure_of(runs), summarise(runs)
-    table = Table(
-        title=_title(runs, measure),
-        caption=_caution(runs),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for header in _HEADERS:
-        left = header == "method"
-        table.add_column(header, justify="left" if left else "right", no_wrap=True)
+    title, caption = _title(runs, measure), _caution(runs)
+    table = make_table(_HEADERS, left=("method",), title=title, caption=caption)
     best = _best(summaries)
     for summary, following in pairwise([*summaries, None]):
         assert summary is not None
@@ -55,11 +45,7 @@ def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
 
 
 def markdown(runs: Sequence[dict[str, Any]]) -> str:
-    """Return the summary as Markdown: a table, and a line for every run that failed.
-
-    Args:
-        runs: Records of one comparison.
-    """
+    """Return the summary as Markdown: a table, and a line for every run that failed."""
     found = completed(runs)
     table = [_markdown(found)] if found else []
     return "\n\n".join([*table, *failures(runs)]) + "\n"

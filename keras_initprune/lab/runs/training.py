@@ -7,21 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from keras_initprune import (
     constraints,  # noqa: F401 - registers the masks, so that models load
 )
-from keras_initprune.files import Claim, check_writable
+from keras_initprune.files import check_writable
+from keras_initprune.lab.claims import Claim
 from keras_initprune.lab.runs import methods, runner
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.interrupts import Interrupts
 from keras_initprune.lab.runs.progress import make_progress
-from keras_initprune.lab.runs.summary import measure_of
 from keras_initprune.lab.runs.tables import percent
+from keras_initprune.lab.terminal import make_table, say_written
 from keras_initprune.paths.report import Report, Row, report
+from keras_initprune.plots.errors import measure_of
 
 NAMES = ("model.keras", "history.csv", "report.json", "run.json")
 
@@ -59,8 +60,7 @@ def train_and_save(
             callbacks = [progress.callback(), interrupts.callback()]
             outcome = runner.train(run, data, callbacks, validate_epochs=True)
         save(outcome, claim)
-    for path in paths:
-        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+    say_written(console, paths)
     measure = measure_of([outcome.record])
     value = measure.show(outcome.record[measure.key], float("nan"))
     console.print(f"\n{measure.label.capitalize()}: {value}\n", highlight=False)
@@ -68,12 +68,7 @@ def train_and_save(
 
 
 def save(outcome: runner.Outcome, claim: Claim) -> None:
-    """Write what a run left behind; no file is ever half written.
-
-    Args:
-        outcome: The finished run.
-        claim: Holds the files.
-    """
+    """Write what a run left behind; no file is ever half written."""
     texts = (
         history_csv(outcome.history),
         json.dumps(report(outcome.model).as_dict(), indent=1),
@@ -107,9 +102,6 @@ def history_csv(history: Mapping[str, Sequence[float]]) -> str:
 def load(path: str | Path) -> keras.Model:
     """Load a model that was saved with its masks.
 
-    Args:
-        path: A `.keras` file.
-
     Raises:
         ValueError: If it is not one.
     """
@@ -122,22 +114,9 @@ def load(path: str | Path) -> keras.Model:
 
 
 def report_table(model: keras.Model) -> Table:
-    """Return the report of a model as a table for 80 columns.
-
-    Args:
-        model: A built model.
-    """
+    """Return the report of a model as a table for 80 columns."""
     found = report(model)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        caption=_CAPTION,
-        caption_justify="left",
-    )
-    table.add_column("weights", overflow="fold")
-    for header in _NUMBERS:
-        table.add_column(header, justify="right", no_wrap=True)
+    table = make_table(("weights", *_NUMBERS), folded=("weights",), caption=_CAPTION)
     for row in found.rows:
         last = row is found.rows[-1]
         shape = "x".join(map(str, row.shape))

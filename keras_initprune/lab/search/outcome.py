@@ -1,20 +1,117 @@
-"""What a search leaves in its folder: table, figure, and the best network."""
+"""What a search leaves: a table, a figure, and the best network."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from matplotlib.figure import Figure
+from rich.table import Table
 
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab.runs import runner
-from keras_initprune.lab.search import summary
+from keras_initprune.lab.runs.tables import markdown_table, percent
 from keras_initprune.lab.search.settings import SearchSettings
-from keras_initprune.tuner import front
-from keras_initprune.tuner.results import SearchResults
+from keras_initprune.lab.terminal import make_table
+from keras_initprune.plots.errors import measure_of
+from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
+from keras_initprune.tuner.results import Record, SearchResults, plot_front
 from keras_initprune.tuner.tuners import PruningTuner
+
+_HEADERS = ("trial", "sparse", "value", "vs dense", "", "hyperparameters")
+_MARKS = (
+    "* the best for the objective, + on the Pareto front (no trial beats it in both)"
+)
+
+
+def rich_table(results: SearchResults, dense: Mapping[str, Any] | None = None) -> Table:
+    """Return the trials as a table for 80 columns, the best in bold."""
+    objective = results.objective
+    title = f"{objective.metric} against sparsity, from sparse to dense"
+    table = make_table(_HEADERS, folded=_HEADERS[-1:], title=title, caption=_MARKS)
+    best = results.best()
+    for record in ordered(results.completed):
+        style = "bold" if record is best else None
+        table.add_row(*_cells(record, best, objective, dense), style=style)
+    for record in results.failed:
+        table.add_row(record["trial"], "", "failed", "", "", record["reason"])
+    return table
+
+
+def markdown(results: SearchResults, dense: Mapping[str, Any] | None = None) -> str:
+    """Return the same table as a Markdown document."""
+    objective, best = results.objective, results.best()
+    rows = [
+        _cells(record, best, objective, dense) for record in ordered(results.completed)
+    ]
+    rows += [[r["trial"], "", "failed", "", "", r["reason"]] for r in results.failed]
+    table = markdown_table(rows, _HEADERS, left=_HEADERS[-2:])
+    return f"{objective.metric} of every trial\n\n{table}\n\n{_MARKS}.\n"
+
+
+def ordered(records: Sequence[Record]) -> list[Record]:
+    """Return records from sparse to dense."""
+    return sorted(records, key=lambda record: -record["metrics"][SPARSITY])
+
+
+def show(objective: SearchObjective, value: float, signed: bool = False) -> str:
+    """Return a value of the metric as text."""
+    sign = "+" if signed else ""
+    if objective.metric_direction == "max":
+        return f"{100 * value:{sign}.2f} %"
+    return f"{value:{sign}.5f}"
+
+
+def verdict(
+    best: Mapping[str, Any], dense: Mapping[str, Any], objective: SearchObjective
+) -> list[str]:
+    """Return what was found, in lines of text: the test result and the callbacks."""
+    measure = measure_of([best, dense])
+    test, factor = measure.key, measure.factor
+    unit = " %" if test == "test_error" else " x 1e-3"
+    lines = [
+        f"Best: trial {best['trial']}, {percent(best['metrics'][SPARSITY])} sparse, "
+        f"{objective.metric} {show(objective, objective.value(best['metrics']))}.",
+        f"On the test split: {test.replace('_', ' ')} "
+        f"{factor * best[test]:.3g}{unit}, dense {factor * dense[test]:.3g}{unit}.",
+        f"Its callbacks: {', '.join(map(_call, best['callbacks']))}",
+    ]
+    if not best["meets_objective"]:
+        lines.insert(1, "No trial met the objective; this one came closest.")
+    return lines
+
+
+def _call(described: Mapping[str, Any]) -> str:
+    arguments = {
+        name: value
+        for name, value in described.items()
+        if name != "callback" and value is not None and value is not False
+    }
+    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{described['callback']}({listed})"
+
+
+def _cells(
+    record: Record,
+    best: Record,
+    objective: SearchObjective,
+    dense: Mapping[str, Any] | None,
+) -> list[str]:
+    value = objective.value(record["metrics"])
+    difference = ""
+    if dense is not None:
+        difference = show(objective, value - objective.value(dense), signed=True)
+    mark = "*" if record is best else "+" if record["front"] else ""
+    return [
+        record["trial"],
+        percent(record["metrics"][SPARSITY]),
+        show(objective, value),
+        difference,
+        mark,
+        record["description"],
+    ]
+
 
 TRIALS_NAME, TABLE_NAME, FIGURE_NAME = "trials.json", "results.md", "front.png"
 MODEL_NAME, BEST_NAME = "best.keras", "best.json"
@@ -48,13 +145,6 @@ def conclude(
 ) -> Outcome:
     """Test the best network and write everything; no file is ever half written.
 
-    Args:
-        tuner: The tuner, whose search is over.
-        settings: What was searched.
-        folder: Where to write.
-        data: The data set.
-        dense: Metrics of the dense reference.
-
     Raises:
         ValueError: If no trial was completed.
     """
@@ -72,8 +162,8 @@ def conclude(
         "settings": settings.identity,
         "versions": runner.versions(),
     }
-    write_atomically(folder / TABLE_NAME, summary.markdown(results, dense))
-    axis = front.plot_front(results, dense)
+    write_atomically(folder / TABLE_NAME, markdown(results, dense))
+    axis = plot_front(results, dense)
     with replacing(folder / FIGURE_NAME) as temporary:
         cast(Figure, axis.figure).savefig(temporary)
     with replacing(folder / MODEL_NAME) as temporary:

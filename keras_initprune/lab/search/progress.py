@@ -1,15 +1,15 @@
 """Shows how far a search is: a bar on a terminal, one line per trial elsewhere."""
 
+import contextlib
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 
 from keras_initprune.lab.runs.interrupts import Interrupts
-from keras_initprune.lab.runs.progress import clock, make_bar
 from keras_initprune.lab.runs.tables import percent
+from keras_initprune.lab.terminal import clock, make_bar, say
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
 from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.results import describe
@@ -17,15 +17,7 @@ from keras_initprune.tuner.watching import Watcher
 
 
 class SearchProgress(Watcher):
-    """Progress as plain lines, for files, pipes and logs.
-
-    Args:
-        objective: What the search looks for.
-        trials: Budget of trials.
-        epochs: Epochs of one trial.
-        console: Where to write.
-        interrupts: Notices Ctrl-C.
-    """
+    """Progress as plain lines, for files, pipes and logs."""
 
     def __init__(
         self,
@@ -40,22 +32,9 @@ class SearchProgress(Watcher):
         self.epochs = epochs
         self.console = console
         self.interrupts = interrupts
-        # What to do before the first trial; returns how many were finished before.
-        self.prepare: Callable[[], int] = lambda: 0
         self.done = 0
         self.done_before = 0
         self.started = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing to tidy up."""
 
     def begin(self, done: int) -> None:
         """Note how many trials were finished before."""
@@ -63,10 +42,6 @@ class SearchProgress(Watcher):
         self.started = time.monotonic()
         if done:
             self.say(f"{done} of {self.trials} trials were finished before.")
-
-    def search_begin(self) -> None:
-        """Prepare the search."""
-        self.begin(self.prepare())
 
     def batch_end(self) -> None:
         """Stop here if Ctrl-C was pressed."""
@@ -105,16 +80,11 @@ class SearchProgress(Watcher):
 
     def say(self, line: str) -> None:
         """Print a line."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, line)
 
 
 class WorkerProgress(Watcher):
-    """What a worker says: which trials it was given.
-
-    Args:
-        console: Where to write.
-        interrupts: Notices Ctrl-C.
-    """
+    """What a worker says: which trials it was given."""
 
     def __init__(self, console: Console, interrupts: Interrupts):
         self.console = console
@@ -126,8 +96,8 @@ class WorkerProgress(Watcher):
 
     def trial_begin(self, trial: Any) -> None:
         """Say what is trained."""
-        line = f"trial {trial.trial_id}: {describe(trial.hyperparameters)}"
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        described = describe(trial.hyperparameters)
+        say(self.console, f"trial {trial.trial_id}: {described}")
 
 
 class BarProgress(SearchProgress):
@@ -138,18 +108,6 @@ class BarProgress(SearchProgress):
         # Trials differ in speed, so the estimate looks far back.
         self.bar = make_bar(self.console, speed_estimate_period=1200)
         self.task = self.bar.add_task("", total=self.trials, counted="")
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.bar.stop()
 
     def begin(self, done: int) -> None:
         """Start the bar where the search is."""
@@ -178,13 +136,21 @@ class BarProgress(SearchProgress):
         self.bar.update(self.task, counted=counted, description=description)
 
 
+@contextlib.contextmanager
 def make_progress(
     objective: SearchObjective,
     trials: int,
     epochs: int,
     console: Console,
     interrupts: Interrupts,
-) -> SearchProgress:
-    """Return a bar for a terminal, and lines for everything else; see both."""
-    kind = BarProgress if console.is_terminal else SearchProgress
-    return kind(objective, trials, epochs, console, interrupts)
+) -> Iterator[SearchProgress]:
+    """Show a bar on a terminal, and lines everywhere else, for as long as trials go on.
+
+    The arguments are those of `SearchProgress`.
+    """
+    if not console.is_terminal:
+        yield SearchProgress(objective, trials, epochs, console, interrupts)
+        return
+    progress = BarProgress(objective, trials, epochs, console, interrupts)
+    with progress.bar:
+        yield progress

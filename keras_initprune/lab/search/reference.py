@@ -10,9 +10,8 @@ import keras
 import keras_tuner
 
 from keras_initprune.files import write_atomically
-from keras_initprune.lab import datasets
 from keras_initprune.lab.runs import runner
-from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
+from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.tuner import strategies
 
 NAME = "dense.json"
@@ -61,12 +60,7 @@ def train(
 
 
 def build(run: Configuration, data: Any) -> keras.Model:
-    """Return the compiled model of a run, for the strategy whose scope this is in.
-
-    Args:
-        run: The configuration.
-        data: Its data set.
-    """
+    """Return the compiled model of a run, for the strategy whose scope this is in."""
     model = runner.build(run, data)
     if model.distribute_strategy and model.distribute_strategy.num_replicas_in_sync > 1:
         model.steps_per_execution = 1  # See `distribution.check_model`.
@@ -78,10 +72,6 @@ class RunHyperModel(keras_tuner.HyperModel):
 
     Every trial begins with the same weights and sees the same batches in the same
     order, whatever came before it in its process.
-
-    Args:
-        run: The configuration.
-        data: Its data set.
     """
 
     def __init__(self, run: Configuration, data: Any):
@@ -105,21 +95,11 @@ def fit_arguments(run: Configuration, data: Any) -> dict[str, Any]:
 
     The order of the batches is the same each time that this is called after
     `keras.utils.set_random_seed` with the same seed.
-
-    Args:
-        run: The configuration.
-        data: Its data set.
     """
-
-    def pipeline(split: str, batch_size: int) -> Any:
-        x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
-        targets = y if run.task == CLASSIFICATION else x
-        training = split == "train"
-        return datasets.pipeline(x, targets, batch_size, training, run.seed)
-
+    size = runner.EVALUATION_BATCH_SIZE
     return {
-        "x": pipeline("train", run.batch_size),
-        "validation_data": pipeline("validation", runner.EVALUATION_BATCH_SIZE),
+        "x": runner.pipeline(run, data, "train", run.batch_size),
+        "validation_data": runner.pipeline(run, data, "validation", size),
         "epochs": run.epochs,
         "shuffle": False,  # The pipeline shuffles.
         "verbose": 0,

@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from keras_initprune.files import check_writable, write_atomically
+from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.interrupts import Interrupts
-from keras_initprune.lab.runs.locks import locked
-from keras_initprune.lab.search import reference, summary
-from keras_initprune.lab.search.outcome import Outcome, conclude
+from keras_initprune.lab.search import reference
+from keras_initprune.lab.search.outcome import Outcome, conclude, show
 from keras_initprune.lab.search.progress import (
     SearchProgress,
     WorkerProgress,
@@ -114,17 +114,17 @@ class Search:
         data = runner.load_data(self.settings.run, self.data_dir)
         with Interrupts() as interrupts:
             run, trials = self.settings.run, self.settings.trials
-            progress = make_progress(
+            watched = make_progress(
                 objective, trials, run.epochs, self.console, interrupts
             )
-            tuner = self._make_tuner(objective, data, progress)
-            self._store_settings()
-            progress.prepare = lambda: self._prepare(tuner, data, progress)
-            try:
-                with progress:
+            with watched as progress:
+                tuner = self._make_tuner(objective, data, progress)
+                self._store_settings()
+                tuner.prepare = lambda: self._prepare(tuner, data, progress)
+                try:
                     tuner.search(epochs=run.epochs, verbose=0)
-            except KeyboardInterrupt as interrupt:
-                raise Interrupted(len(tuner.oracle.end_order)) from interrupt
+                except KeyboardInterrupt as interrupt:
+                    raise Interrupted(len(tuner.oracle.end_order)) from interrupt
         dense = reference.read(self.folder)
         return conclude(tuner, self.settings, self.folder, data, dense)
 
@@ -161,14 +161,16 @@ class Search:
                 watcher=watcher,
             )
 
-    def _prepare(self, tuner: PruningTuner, data: Any, progress: SearchProgress) -> int:
-        """Train the dense reference; return how many trials were finished before."""
+    def _prepare(
+        self, tuner: PruningTuner, data: Any, progress: SearchProgress
+    ) -> None:
+        """Train the dense reference, and say how far the search was before."""
         dense = reference.train(
             self.folder, self.settings.run, data, self.strategy, progress.batch_end
         )
         metric, objective = self.settings.metric, tuner.oracle.objective
-        progress.say(f"dense: {metric} {summary.show(objective, dense[metric])}")
-        return len(tuner.oracle.end_order)
+        progress.say(f"dense: {metric} {show(objective, dense[metric])}")
+        progress.begin(len(tuner.oracle.end_order))
 
     def _reference_value(self) -> float:
         return reference.read(self.folder)[self.settings.metric]

@@ -13,6 +13,7 @@ from keras_initprune.tuner.tuners import ALGORITHMS
 from keras_initprune.validation import (
     check_choice,
     check_fraction,
+    check_positive,
     check_positive_integer,
     check_sparsity,
 )
@@ -55,10 +56,8 @@ class SearchSettings:
         check_sparsity(self.sparsity)
         check_fraction(self.tolerance, "tolerance")
         check_positive_integer(self.trials, "trials")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(
-                f"`minutes` must be above 0. Received: minutes={self.minutes}"
-            )
+        if self.minutes is not None:
+            check_positive(self.minutes, "minutes")
         for method in self.methods:
             check_choice(method, "methods", METHODS)
         self.space()

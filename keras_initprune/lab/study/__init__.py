@@ -1,9 +1,8 @@
 """A study: many parts, each a grid of runs, out of one configuration file."""
 
-from keras_initprune.lab.study.engine import run_study
+from keras_initprune.lab.study.engine import StudyResults, run_study
 from keras_initprune.lab.study.plan import Part, Study, read_study
 from keras_initprune.lab.study.reports import write_reports
-from keras_initprune.lab.study.storage import StudyResults
 
 __all__ = [
     "Part",

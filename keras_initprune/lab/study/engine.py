@@ -17,11 +17,42 @@ from rich.console import Console
 from keras_initprune.extras import needs
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.interrupts import end_with, kill_as_interrupt
-from keras_initprune.lab.runs.progress import Progress, make_progress
+from keras_initprune.lab.runs.progress import make_progress
+from keras_initprune.lab.runs.results import Results
 from keras_initprune.lab.study.plan import Study
-from keras_initprune.lab.study.storage import StudyResults
 from keras_initprune.quiet import quiet_tensorflow
 from keras_initprune.validation import check_positive_integer
+
+
+class StudyResults:
+    """The runs in `FOLDER/DATASET-MODEL/results.json`.
+
+    Args:
+        folder: Folder of the study's results.
+
+    Raises:
+        OSError: If it cannot be written.
+        ValueError: If a file there does not hold runs.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._files: dict[str, Results] = {}
+
+    def find(self, run: Configuration) -> dict[str, Any] | None:
+        """Return the record of a run, or None if it has not run yet."""
+        return self._file(run.dataset, run.model).find(run)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Store a finished run; it is on disk when this returns."""
+        self._file(record["dataset"], record["model"]).add(record)
+
+    def _file(self, dataset: str, model: str) -> Results:
+        name = f"{dataset}-{model}"
+        if name not in self._files:
+            self._files[name] = Results(self.folder / name)
+        return self._files[name]
+
 
 # A process goes through the runs of one seed, mostly, so it keeps the data it read.
 _data: dict[Any, Any] = {}
@@ -76,7 +107,7 @@ def run_study(
         _backend(scheduler),
         processes as options,
     ):
-        for record in _train_all(missing, workers, data_dir, progress, options):
+        for record in _train_all(missing, workers, data_dir, options):
             results.add(record)
             progress.finish(record)
     return results
@@ -94,7 +125,6 @@ def _train_all(
     runs: Sequence[Configuration],
     workers: int,
     data_dir: str | Path | None,
-    progress: Progress,
     options: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     if not runs:

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keras_initprune.lab.runs.summary import Measure
 from keras_initprune.lab.runs.tables import markdown_table, percent
 from keras_initprune.lab.study.plan import Part
+from keras_initprune.plots.errors import Measure
 from keras_initprune.plots.intervals import mean_and_half_width
 
 Records = Sequence[Mapping[str, Any]]
@@ -15,10 +15,6 @@ Cells = dict[tuple[str, ...], dict[Any, list[Mapping[str, Any]]]]
 
 def pivot(part: Part, runs: Records) -> Cells:
     """Return a part's runs by row and column, in the order of its grid.
-
-    Args:
-        part: The part.
-        runs: Its finished runs.
 
     Returns:
         From the settings that name a row, as text, to the column's value, to runs.
@@ -35,14 +31,7 @@ def pivot(part: Part, runs: Records) -> Cells:
 def table(
     part: Part, runs: Records, value: Callable[[Any], float], measure: Measure
 ) -> str:
-    """Return a Markdown table of means with their 95 % t-intervals.
-
-    Args:
-        part: The part.
-        runs: Its finished runs.
-        value: Takes a number out of a run.
-        measure: How to show it.
-    """
+    """Return a Markdown table of means with their 95 % t-intervals."""
     cells = pivot(part, runs)
     found_columns = {column for row in cells.values() for column in row}
     columns = sorted(found_columns, key=lambda value: (value is not None, value))

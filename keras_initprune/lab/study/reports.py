@@ -19,11 +19,12 @@ from keras_initprune import plots
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab import datasets
 from keras_initprune.lab.runs.configuration import RECONSTRUCTION
-from keras_initprune.lab.runs.summary import Measure, completed, measure_of
+from keras_initprune.lab.runs.summary import completed
 from keras_initprune.lab.runs.tables import failures, markdown_table, percent
 from keras_initprune.lab.study import pivot
+from keras_initprune.lab.study.engine import StudyResults
 from keras_initprune.lab.study.plan import Part, Study
-from keras_initprune.lab.study.storage import StudyResults
+from keras_initprune.plots.errors import Measure, measure_of
 from keras_initprune.plots.intervals import mean_and_half_width
 from keras_initprune.plots.style import GREY, add_legend, method_styles
 
@@ -43,7 +44,7 @@ class _Material:
 
     @property
     def measure(self) -> Measure:
-        return measure_of([dict(run) for run in self.runs])
+        return measure_of(self.runs)
 
     def figure(self, axis: Axes, name: str) -> str:
         file = f"{self.part.name}-{name}.png"
@@ -165,7 +166,7 @@ def _paired_with(ours: str, material: _Material) -> str:
     if not differences:
         return ""
     columns = list(dict.fromkeys(c for of in differences.values() for c in of))
-    shown = Measure("", "", 1.0, measure.digits)
+    shown = Measure(1.0, measure.digits)
     lines = []
     for method, of_method in differences.items():
         line = [method]
@@ -206,7 +207,7 @@ def _effective_sparsity(material: _Material) -> str:
                 material.part,
                 runs,
                 lambda run: run["effective_sparsity"],
-                Measure("", "", 100.0, 3),
+                Measure(100.0, 3),
             ),
             material.figure(plots.interval_dots(wasted, label), "effective"),
         ]

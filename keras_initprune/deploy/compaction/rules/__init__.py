@@ -62,12 +62,7 @@ _MERGES: dict[type, reshaping.Merge] = {
 
 
 def rule_for(graph: Graph, call: Call) -> Rule:
-    """Return the rule of a call; what is not known to be safe stays as it is.
-
-    Args:
-        graph: The graph that the call is part of.
-        call: The call.
-    """
+    """Return the rule of a call; what is not known to be safe stays as it is."""
     layer = call.operation
     reason = _reason(graph, call)
     if reason is not None:

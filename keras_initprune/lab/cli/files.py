@@ -1,11 +1,11 @@
-"""`initprune export`."""
+"""`initprune export`, `report` and `prepare-data`: what is made of files."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from keras_initprune.lab.cli.options import split
+from keras_initprune.lab.cli import options
 from keras_initprune.quiet import quiet_tensorflow
 
 HELP = (
@@ -45,10 +45,37 @@ def export(
 
     exports.export_and_show(
         model,
-        split(format),
+        options.split(format),
         out or model.parent,
         compact,
         overwrite,
         Console(),
         quiet_tensorflow,
     )
+
+
+def report(
+    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+) -> None:
+    """Show the sparsity, the parameters and the FLOPs of every layer of a model."""
+    if not model.is_file():
+        raise FileNotFoundError(f"There is no model file {model}.")
+    with quiet_tensorflow():
+        from keras_initprune.lab.runs import training
+    from keras_initprune.lab.cli.console import Console
+
+    Console().print(training.report_table(training.load(model)))
+
+
+def prepare_data(
+    name: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
+    data_dir: options.DataDir = None,
+    tfds_dir: Annotated[
+        Path | None, typer.Option(help="Where TFDS keeps data. Defaults to its own.")
+    ] = None,
+) -> None:
+    """Prepare a data set for TFDS, without a network from a folder of IDX files."""
+    with quiet_tensorflow():
+        from keras_initprune.lab import datasets
+
+    typer.echo(f"Prepared {datasets.prepare(name, data_dir, tfds_dir)}")

@@ -1,0 +1,170 @@
+"""What a run adds to Keras' training: measures, and methods that are no callbacks."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initprune import constraints
+from keras_initprune.arrays.distributions import Distribution
+from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.paths.report import sparsity
+from keras_initprune.pruning import prune
+from keras_initprune.research.lottery import lottery_ticket
+
+
+class Audit(keras.callbacks.Callback):
+    """Counts the weights that are not zero and the seconds, epoch by epoch.
+
+    It comes last in the list of callbacks, so that it sees what is evaluated.
+
+    Attributes:
+        nonzeros: Weights under masks that are not zero at the end of every epoch; 0 as
+            long as there are no masks.
+        seconds: Duration of every epoch, pruning included.
+
+    Raises:
+        RuntimeError: If a weight that a mask removes is not zero.
+    """
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Count anew."""
+        self.nonzeros: list[int] = []
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop the clock and count."""
+        self.seconds.append(round(time.perf_counter() - self._started, 3))
+        masks = constraints.get_masks(self.model)
+        count = 0
+        for path, weight in constraints.masked_weights(self.model).items():
+            nonzero = weight.numpy() != 0
+            if np.any(nonzero & ~masks[path]):
+                raise RuntimeError(f"Pruned weights of {path!r} are not zero.")
+            count += int(np.count_nonzero(nonzero))
+        self.nonzeros.append(count)
+
+
+class MaskFitness(keras.callbacks.Callback):
+    """Notes the fitness of the mask that `KStarts` with k = 1 applies.
+
+    It comes after `KStarts` in the list. Masks that were drawn for the same training
+    compare by the sums over what they keep.
+
+    Attributes:
+        fitness: From name to the mask's fitness: `"magnitude"`, `"gradient"` and the
+            distance moved, `"movement"`. Empty before the selection.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+        self.fitness: dict[str, float] = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Begin to gather."""
+        if epoch == 0:
+            self._weights = constraints.masked_weights(self.model)
+            self._initial = {p: w.numpy() for p, w in self._weights.items()}
+            self._recorder = GradientRecorder(self.model, self._weights, gradients=True)
+            self._recorder.start()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Add up what the mask keeps, which still has its trained values."""
+        if epoch + 1 != self.epochs:
+            return
+        masks, totals = constraints.get_masks(self.model), self._recorder.totals()
+        values = {path: weight.numpy() for path, weight in self._weights.items()}
+        moved = {path: values[path] - self._initial[path] for path in values}
+        for name, scores in (
+            ("magnitude", values), ("gradient", totals), ("movement", moved)
+        ):  # fmt: skip
+            kept = [np.abs(scores[path][mask]).sum() for path, mask in masks.items()]
+            self.fitness[name] = float(np.sum(kept))
+        self._recorder.stop()
+        self._weights, self._initial = {}, {}
+
+
+class InitialPruning(keras.callbacks.Callback):
+    """Prunes the model with a criterion before its first step.
+
+    Args:
+        method: Name of the criterion, see `prune`.
+        sparsity: Fraction of the weights to remove, in [0, 1).
+        distribution: How weights compete. Defaults to the criterion's.
+        seed: Decides which examples the criterion learns from. Defaults to None: left
+            to chance.
+
+    Attributes:
+        data: The training data `(x, y)`, to be set before training.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        sparsity: float,
+        distribution: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.sparsity = sparsity
+        self.distribution = distribution
+        self.seed = seed
+        self.data: Any = None
+
+    def set_model(self, model: keras.Model) -> None:
+        """Prune, before Keras compiles the training step."""
+        super().set_model(model)
+        prune(
+            model,
+            self.method,
+            self.sparsity,
+            self.data,
+            distribution=self.distribution,
+            seed=self.seed,
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Log the sparsity."""
+        if logs is not None:
+            logs["sparsity"] = sparsity(self.model)
+
+
+class LotteryRounds:
+    """Trains a model round by round and leaves it as the trained ticket."""
+
+    def __init__(
+        self, sparsity: float, rounds: int, rewind_to: int, distribution: Distribution
+    ) -> None:
+        self.sparsity = sparsity
+        self.rounds = rounds
+        self.rewind_to = rewind_to
+        self.distribution = distribution
+
+    def train(
+        self,
+        model: keras.Model,
+        fit: Callable[[keras.Model, list[keras.callbacks.Callback]], Any],
+    ) -> Any:
+        """Run all rounds.
+
+        Returns:
+            What `fit` returned in the last round.
+        """
+        tickets = lottery_ticket(
+            model,
+            fit,
+            self.sparsity,
+            self.rounds,
+            self.rewind_to,
+            distribution=self.distribution,
+            verbose=0,
+        )
+        return tickets.rounds[-1].result
