@@ -82,12 +82,12 @@ def dissipate_and_restart(
     living = int(np.count_nonzero(alive))
     fresh = min(max(fresh, count - living), alive.size - living)
     survivors = top_k_mask(movement, count - fresh, alive)
-    if not fresh:
-        return survivors, np.zeros_like(alive)
-    dead = ~alive
-    starts = np.zeros_like(alive)
-    starts[dead] = random_union(alive.size - living, fresh, k, key)
-    return survivors, top_k_mask(pull, fresh, starts)
+    restarted = np.zeros(alive.size, bool)
+    if fresh:
+        dead = np.flatnonzero(~alive)
+        starts = dead[random_union(dead.size, fresh, k, key)]
+        restarted[starts[top_k_mask(pull.ravel()[starts], fresh)]] = True
+    return survivors, restarted.reshape(alive.shape)
 
 
 def random_union(size: int, count: int, k: int, key: int) -> Mask:

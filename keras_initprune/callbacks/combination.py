@@ -163,8 +163,7 @@ class Combination(PruningCallback):
         """Keep what moved most, and restart the fittest of what was removed."""
         alive = self.masks()
         counts = self._counts(alive, progress)
-        ages = {p: 1 + self._changes - born for p, born in self._born.items()}
-        scores = check_scores(self._movement(ages), alive, type(self).__name__)
+        scores = check_scores(self._movement(), alive, type(self).__name__)
         pull = check_finite(self._sums.totals(), "gradient")
         masks = {}
         for path, key in self.keys().items():
@@ -204,12 +203,14 @@ class Combination(PruningCallback):
         self._sums.stop()
         self._initial, self._born = {}, {}
 
-    def _movement(self, ages: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _movement(self) -> dict[str, np.ndarray]:
         """Return how far weights moved, for their age."""
-        worth = np.arange(1, 3 + self._changes, dtype=np.float32) ** -self.age
+        # By the change at which a weight started: what is oldest counts least.
+        ages = np.arange(1 + self._changes, 0, -1, dtype=np.float32)
+        worth = ages**-self.age
         return {
             path: np.abs(value - self._initial[path] * self._decay.decay(path))
-            * worth[ages[path] - 1]
+            * worth[self._born[path]]
             for path, value in self.values().items()
         }
 

@@ -34,9 +34,6 @@ class GradientRecorder:
         magnitudes: Whether to sum |dL/dw|, or dL/dw itself. Defaults to True.
     """
 
-    # `record` is called with the gradients of all replicas together, unscaled.
-    sums_replicas = True
-
     def __init__(
         self,
         model: keras.Model,
@@ -48,6 +45,8 @@ class GradientRecorder:
         self._weights = dict(weights)
         self._gathers = gradients
         self._magnitudes = magnitudes
+        # `record` then gets the gradients of all replicas together, unscaled.
+        self.sums_replicas = gradients
         self._totals: dict[str, keras.Variable] = {}
         self._decays: dict[str, keras.Variable] = {}
         self._seen: set[str] = set()
@@ -224,8 +223,9 @@ def _whole_gradients(optimizer: Any, gradients: list[Any]) -> tuple[list, list]:
             whole = [g if g is None else next(sums) for g in whole]
             with tf.control_dependencies([g for g in whole if g is not None]):
                 gradients = [g if g is None else tf.identity(g) for g in gradients]
-    scale = optimizer.loss_scale_factor or 1.0
-    unscaled = [g if g is None else ops.cast(g, "float32") / scale for g in whole]
+    unscaled = [g if g is None else ops.cast(g, "float32") for g in whole]
+    if scale := optimizer.loss_scale_factor:
+        unscaled = [g if g is None else g / scale for g in unscaled]
     return unscaled, gradients
 
 
