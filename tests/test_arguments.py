@@ -51,11 +51,13 @@ SELECTOR = {"None", "empty", "nope", "layer", "model"}
 
 # What each argument takes of `VALUES`, in every function or in the one that is named.
 LEGITIMATE = {
+    "age": FRACTION | COUNT | {"0"},
     "batch_size": COUNT,
     "callbacks": set(),
     "compact": FLAG,
     "convert": set(),
     "criterion": {"None", "layer", "model"},  # Functions of one's own.
+    "curve": FRACTION | COUNT,
     "data": set(),
     "dense": {"None", "[]"},
     "distribution": {"{}"},
@@ -83,6 +85,7 @@ LEGITIMATE = {
     "nonzeros": COUNT,
     "path": set(),
     "pattern": {"None"},
+    "restarts": FRACTION | COUNT | {"0"},
     "rewind": FLAG,
     "rewind_to": {"0"} | COUNT,
     "rewind_unit": set(),
@@ -92,6 +95,7 @@ LEGITIMATE = {
     "skip_output": FLAG,
     "smallest": COUNT | {"None"},
     "sparsity": FRACTION | {"0"},
+    "start_sparsity": FRACTION | {"0"},
     "steps": COUNT,
     "threshold": FRACTION | {"0"},
     "unit_axes": set(),

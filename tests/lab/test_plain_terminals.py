@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+
 import pytest
 
 pytestmark = pytest.mark.slow
