@@ -202,3 +202,22 @@ def test_a_subclass_that_can_be_saved_is_exported(data, tmp_path):
     assert get_masks(loaded) == {}
     assert len(get_masks(model)) == 6
     np.testing.assert_allclose(loaded(data[0]), expected, atol=1e-6)
+
+
+def test_a_model_traced_before_its_part_got_masks_applies_them(data):
+    part = keras.Sequential([keras.Input((8,)), layers.Dense(8)])
+    whole = compiled(functional(part, layers.Dense(3)))
+    whole.train_on_batch(*data)
+    prune(part, "random", 0.5, seed=0)
+    whole.train_on_batch(*data)
+    whole.fit(*data, verbose=0)
+    assert find_leaks(whole) == {}
+
+
+def test_a_part_traced_before_its_model_got_masks_applies_them(data):
+    part = compiled(keras.Sequential([keras.Input((8,)), layers.Dense(8)]))
+    whole = functional(part, layers.Dense(3))
+    part.train_on_batch(data[0], data[0])
+    prune(whole, "random", 0.5, seed=0)
+    part.train_on_batch(data[0], data[0])
+    assert find_leaks(whole) == {}
