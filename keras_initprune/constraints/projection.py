@@ -155,10 +155,8 @@ def find_leaks(model: keras.Model) -> dict[str, int]:
         {}
     """
     leaks = {
-        path: int(np.count_nonzero(weight.numpy()[~mask]))
-        for (path, weight), mask in zip(
-            masked_weights(model).items(), get_masks(model).values(), strict=True
-        )
+        path: int(np.count_nonzero(weight.numpy()[~_mask_of(weight)]))
+        for path, weight in masked_weights(model).items()
     }
     return {path: count for path, count in leaks.items() if count}
 
