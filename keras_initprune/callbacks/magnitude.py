@@ -11,7 +11,6 @@ from keras_initprune.arrays.distributions import Distribution, check_distributio
 from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
-from keras_initprune.constraints.weights import LayerSelector
 
 
 class _Magnitude(PruningCallback):
@@ -62,9 +61,7 @@ class GradualMagnitude(_Magnitude):
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -86,10 +83,6 @@ class GradualMagnitude(_Magnitude):
     epochs: int = 6
     interval: Interval = "auto"
     distribution: Distribution = "erk"
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
 
 @dataclass(eq=False, repr=False)
@@ -106,9 +99,7 @@ class OneShotMagnitude(_Magnitude):
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -127,10 +118,6 @@ class OneShotMagnitude(_Magnitude):
     sparsity: float
     epochs: int = 2
     distribution: Distribution = "erk"
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def select(self, progress: float) -> Masks | None:
         """Keep the largest weights once the last epoch of the phase has ended."""

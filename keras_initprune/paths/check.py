@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_initprune.arrays.masks import Mask
+from keras_initprune.constraints.layers import LayerSelector
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.paths import UnknownInputsError, observe
 
@@ -17,7 +18,7 @@ def effective_masks(
     model: keras.Model,
     masks: Mapping[str, Mask] | None = None,
     inputs: Any = None,
-    embeddings: bool = False,
+    layers: LayerSelector = None,
 ) -> dict[str, Mask]:
     """Return which kept weights lie on a path from the inputs to the outputs.
 
@@ -50,8 +51,7 @@ def effective_masks(
             does not know the shapes of its inputs, or if something other than a layer
             of Keras reads integers; of floats only the shape matters. Defaults to
             inputs made up from the model's input shapes, 64 long where these are open.
-        embeddings: Whether to return the masks of `Embedding` tables too. Defaults to
-            False.
+        layers: Which weights to return without `masks`, see `Layers`. Defaults to all.
 
     Returns:
         From tensor path to a boolean array, for the tensors in `masks`, or for all.
@@ -83,10 +83,7 @@ def effective_masks(
           through the lens of effective sparsity" (arXiv 2107.02306)
     """
     observation = observe(model, masks, inputs)
-    if masks is None:
-        paths = list(prunable_weights(model, embeddings=embeddings))
-    else:
-        paths = list(masks)
+    paths = prunable_weights(model, layers) if masks is None else masks
     return {path: observation.effective[path] for path in paths}
 
 

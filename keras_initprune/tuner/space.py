@@ -8,7 +8,7 @@ import keras
 
 from keras_initprune.arrays.selection import SELECTIONS
 from keras_initprune.callbacks import DissipatingGradients, KStarts, RandomPruning
-from keras_initprune.constraints.weights import LayerSelector
+from keras_initprune.constraints.layers import LayerSelector, check_none_dense
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
 from keras_initprune.validation import (
@@ -62,9 +62,7 @@ class PruningSpace:
             so K-starts recombine under it, and random pruning never uses it.
         draws: Seeds of random pruning: the best of several random masks is what a
             search for a good one has to beat.
-        layers: Which weights to prune, see `prunable_weights`; not searched.
-        skip_output: Whether to leave out the output layers; not searched.
-        embeddings: Whether to prune embedding tables too; not searched.
+        layers: Which weights to prune, see `Layers`; not searched.
 
     Raises:
         ValueError: If a list is empty or holds a value that a callback would refuse.
@@ -87,8 +85,6 @@ class PruningSpace:
     distributions: Sequence[str] = ("erk", "global")
     draws: Sequence[int] = tuple(range(32))
     layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         rules: dict[str, Any] = {
@@ -114,6 +110,7 @@ class PruningSpace:
             for value in values:
                 check(value, name)
         self._check_distributions()
+        check_none_dense(self.layers, "a search")
 
     def sample(self, hp: Any) -> dict[str, Any]:
         """Declare every hyperparameter, and return the values of those that are active.
@@ -180,14 +177,11 @@ class PruningSpace:
             (0.9, 'erk', 3)
         """
         method, sparsity = values["method"], values["sparsity"]
-        which: dict[str, Any] = {
-            "layers": self.layers,
-            "skip_output": self.skip_output,
-            "embeddings": self.embeddings,
-        }
         if method == RANDOM:
             distribution, draw = values["random_distribution"], values["draw"]
-            return [RandomPruning(sparsity, distribution, seed=draw, **which)]
+            return [
+                RandomPruning(sparsity, distribution, seed=draw, layers=self.layers)
+            ]
         made: list[keras.callbacks.Callback] = []
         if method in _WITH_K_STARTS:
             k_starts = KStarts(
@@ -198,7 +192,7 @@ class PruningSpace:
                 selection=values.get("selection", "recombine"),
                 distribution=values["distribution"],
                 seed=seed,
-                **which,
+                layers=self.layers,
             )
             made.append(k_starts)
         if method in _WITH_DISSIPATION:
@@ -211,7 +205,7 @@ class PruningSpace:
                     if method == DISSIPATING
                     else "distribution"
                 ],
-                **which,
+                layers=self.layers,
             )
             made.append(dissipating)
         return made

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from keras_initprune.constraints.layers import Layers
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.paths import check
 
@@ -36,16 +37,16 @@ def chain_by_hand(masks):
 
 def prune_at_random(model, rng, density):
     """Positive weights and no biases, so that no two paths cancel."""
-    for weight in prunable_weights(model, embeddings=True).values():
+    for weight in prunable_weights(model, Layers(embeddings=True)).values():
         values = rng.uniform(0.5, 1.5, weight.shape) / np.sqrt(weight.size)
         weight.variable.assign(values * (rng.random(weight.shape) < density))
 
 
 def remove_dead(model):
     """Set all dead weights to zero and return how many there were."""
-    effective = check.effective_masks(model, embeddings=True)
+    effective = check.effective_masks(model, layers=Layers(embeddings=True))
     removed = 0
-    for path, weight in prunable_weights(model, embeddings=True).items():
+    for path, weight in prunable_weights(model, Layers(embeddings=True)).items():
         values = weight.variable.numpy()
         removed += np.count_nonzero(values[~effective[path]])
         weight.variable.assign(np.where(effective[path], values, 0))
@@ -315,14 +316,14 @@ def test_embedding_rows_count_where_their_column_does():
             layers.LSTM(3),
         ]
     )
-    table, kernel, _ = prunable_weights(model, embeddings=True)
+    table, kernel, _ = prunable_weights(model, Layers(embeddings=True))
     masks = {table: np.ones((5, 2), bool), kernel: np.ones((2, 12), bool)}
     masks[table][:4, 0] = masks[kernel][1] = False
     effective = check.effective_masks(model, masks)
     assert effective[table][:, 0].tolist() == [False] * 4 + [True]
     assert not effective[table][:, 1].any()
     assert table not in check.effective_masks(model)
-    assert table in check.effective_masks(model, embeddings=True)
+    assert table in check.effective_masks(model, layers=Layers(embeddings=True))
 
 
 def test_normalisation_and_maxima_hide_nothing():
