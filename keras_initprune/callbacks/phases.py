@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import constraints, validation
-from keras_initprune.arrays.distributions import check_no_empty_tensor
 from keras_initprune.arrays.masks import Mask, kept_count
 from keras_initprune.callbacks.checks import (
     Interval,
@@ -35,7 +34,7 @@ from keras_initprune.constraints.weights import (
     prunable_weights,
 )
 from keras_initprune.gradients import sums
-from keras_initprune.paths import check
+from keras_initprune.paths.check import check_masks
 
 Masks = dict[str, Mask]
 
@@ -353,7 +352,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         if masks:
             self._apply(masks)
         elif not self._is_checked:
-            self._check_masks(self.masks())
+            check_masks(self.model, self.masks())
         if self.verbose:
             message = self.describe(phase_epoch)
             print(f"\nEpoch {epoch + 1}: {type(self).__name__} {message}")
@@ -382,7 +381,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
             )
 
     def _apply(self, masks: Masks) -> None:
-        self._check_masks({**self.masks(), **masks})
+        check_masks(self.model, {**self.masks(), **masks})
         constraints.change_masks(self.model, self._weights, masks)
 
     def _removed(self, before: int) -> str:
@@ -429,14 +428,6 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
                 "others with `layers`."
             )
         return trained
-
-    def _check_masks(self, masks: Mapping[str, Mask]) -> None:
-        """Raise unless something still passes the network, naming where it ends."""
-        check_no_empty_tensor(
-            {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
-            {path: mask.size for path, mask in masks.items()},
-        )
-        check.check_paths(self.model, {**constraints.get_masks(self.model), **masks})
 
     def _check_reachable(self, sparsity: float) -> None:
         """Raise if the model is sparser than `sparsity`, but for rounding."""

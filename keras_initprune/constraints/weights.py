@@ -16,13 +16,22 @@ from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 from keras_initprune import validation
 from keras_initprune.constraints.layers import Layers, LayerSelector
 
-_KERNEL = (("kernel", "kernel_constraint"),)
-_DEPTHWISE = (("kernel", "depthwise_constraint"),)
-_SEPARABLE = (
-    ("depthwise_kernel", "depthwise_constraint"),
-    ("pointwise_kernel", "pointwise_constraint"),
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
 )
-_RECURRENT = (*_KERNEL, ("recurrent_kernel", "recurrent_constraint"))
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+CELLS = (
+    keras.layers.SimpleRNNCell,
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    ConvLSTMCell,
+)
+
+_KERNEL = (("kernel", "kernel_constraint"),)
 _EMBEDDING = (("embeddings", "embeddings_constraint"),)
 _REVERSE = (("reverse_embeddings", "reverse_embeddings_constraint"),)
 
@@ -30,34 +39,18 @@ _REVERSE = (("reverse_embeddings", "reverse_embeddings_constraint"),)
 # Keras' depthwise and separable convolutions do not derive from the plain ones.
 _WEIGHTS_BY_CLASS: tuple[tuple[tuple[type, ...], tuple[tuple[str, str], ...]], ...] = (
     ((keras.layers.Dense, keras.layers.EinsumDense), _KERNEL),
-    ((keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D), _KERNEL),
+    (CONVOLUTIONS + TRANSPOSED, _KERNEL),
+    (DEPTHWISE, (("kernel", "depthwise_constraint"),)),
     (
+        SEPARABLE,
         (
-            keras.layers.Conv1DTranspose,
-            keras.layers.Conv2DTranspose,
-            keras.layers.Conv3DTranspose,
+            ("depthwise_kernel", "depthwise_constraint"),
+            ("pointwise_kernel", "pointwise_constraint"),
         ),
-        _KERNEL,
     ),
-    ((keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D), _DEPTHWISE),
-    ((keras.layers.SeparableConv1D, keras.layers.SeparableConv2D), _SEPARABLE),
-    (
-        (
-            keras.layers.SimpleRNNCell,
-            keras.layers.LSTMCell,
-            keras.layers.GRUCell,
-            ConvLSTMCell,
-        ),
-        _RECURRENT,
-    ),
+    (CELLS, (*_KERNEL, ("recurrent_kernel", "recurrent_constraint"))),
     ((keras.layers.ReversibleEmbedding,), (*_EMBEDDING, *_REVERSE)),
     ((keras.layers.Embedding,), _EMBEDDING),
-)
-
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
 )
 
 # From a registered class to its weights, and from those to the axes of their units.
@@ -273,6 +266,11 @@ def warn_of_left_out(model: keras.Model, stacklevel: int = 2) -> None:
     )
 
 
+def without_masks(layer: Any) -> list[Any]:
+    """Return the weights of a layer or a model but for masks, the only boolean ones."""
+    return [w for w in getattr(layer, "weights", ()) if w.dtype != "bool"]
+
+
 def check_built(model: keras.Model) -> None:
     """Raise unless a model is one of Keras' and built."""
     if not isinstance(model, keras.Model):
@@ -420,11 +418,9 @@ def _unique(path: str, taken: dict[str, PrunableWeight]) -> str:
 def _unit_axes(layer: keras.Layer, attribute: str) -> tuple[int, ...]:
     if (axes := _registered(layer).get(attribute)) is not None:
         return axes
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, TRANSPOSED):
         return (-2,)
-    if attribute == "depthwise_kernel" or isinstance(
-        layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-    ):
+    if attribute == "depthwise_kernel" or isinstance(layer, DEPTHWISE):
         return (-2, -1)
     if isinstance(layer, keras.layers.EinsumDense):
         operands, output = layer.equation.replace("...", "").split("->")

@@ -12,6 +12,7 @@ from keras_initprune.constraints.layers import LayerSelector
 from keras_initprune.constraints.weights import (
     check_built,
     prunable_weights,
+    without_masks,
 )
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
@@ -213,12 +214,12 @@ def report(
     passes as sparse as the masks are now; see `Report.average_training_flops` for
     `RigL`. Keras itself multiplies by the zeros.
 
-    No other thread may call the model meanwhile, see `paths.effective_masks`.
+    No other thread may call the model meanwhile, see `paths.observe`.
 
     Args:
         model: A built Keras model.
         inputs: A small batch of what the model is called with; see
-            `paths.effective_masks` for models that need it. Without it FLOPs are None
+            `paths.observe` for models that need it. Without it FLOPs are None
             where the model leaves the size of its inputs open. Defaults to None.
         layers: Which weights to count, see `Layers`. Defaults to all.
 
@@ -294,10 +295,7 @@ def _with_dense_layers(model: keras.Model) -> keras.Model:
 
 
 def _total_parameters(model: keras.Model) -> int:
-    # Masks are the only boolean weights.
-    return sum(
-        int(np.prod(weight.shape)) for weight in model.weights if weight.dtype != "bool"
-    )
+    return sum(int(np.prod(weight.shape)) for weight in without_masks(model))
 
 
 def _training(flops: int | None) -> int | None:

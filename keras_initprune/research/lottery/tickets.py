@@ -14,7 +14,6 @@ from keras_initprune import constraints, validation
 from keras_initprune.arrays.distributions import (
     Distribution,
     check_distribution,
-    check_no_empty_tensor,
 )
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.arrays.ranking import rank_masks
@@ -23,7 +22,7 @@ from keras_initprune.constraints.weights import (
     PrunableWeight,
     prunable_weights,
 )
-from keras_initprune.paths import check
+from keras_initprune.paths.check import check_masks
 from keras_initprune.research.lottery.rewinding import Snapshot, StopAt, TakeSnapshot
 from keras_initprune.research.lottery.storage import Storage
 
@@ -319,11 +318,7 @@ class _Lottery:
             }
         alive = self.rounds[-1].masks
         masks = rank_masks(scores, target, distribution, alive)
-        check_no_empty_tensor(
-            {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
-            {path: mask.size for path, mask in masks.items()},
-        )
-        check.check_paths(self.model, {**constraints.get_masks(self.model), **masks})
+        check_masks(self.model, masks)
         return masks
 
     def _print(self, line: str) -> None:
