@@ -83,6 +83,7 @@ _NAMES = {
     "callbacks": [
         "Combination",
         "DissipatingGradients",
+        "GraNet",
         "GradualMagnitude",
         "KStarts",
         "OneShotMagnitude",
