@@ -21,6 +21,7 @@ from keras_initprune import (
     RandomPruning,
     RigL,
     get_masks,
+    remove_masks,
 )
 from keras_initprune.arrays.curves import (
     cosine_fraction,
@@ -222,6 +223,7 @@ def test_granet_replaces_the_smallest_by_what_the_gradient_says(
     callback = GraNet(0.7, epochs=1, interval=3, distribution="uniform")
     fit(model, regression_data, [callback, watch], epochs=2)
     # Weights do not move, so the gradient of the third batch can be taken afterwards.
+    remove_masks(model)
     for path, weight in prunable_weights(model).items():
         weight.variable.assign(watch.weights[2][path])
     with tf.GradientTape() as tape:
