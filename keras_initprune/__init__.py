@@ -85,6 +85,7 @@ _NAMES = {
     "callbacks": [
         "Combination",
         "DissipatingGradients",
+        "GraNet",
         "GradualMagnitude",
         "KStarts",
         "OneShotMagnitude",

@@ -132,7 +132,7 @@ class Combination(PruningCallback):
         self._born: dict[str, np.ndarray] = state["born"]
         self._decay = GradientRecorder(self.model, self._weights, gradients=False)
         self._decay.start({"decays": state.get("decays", {})})
-        self._sums = GradientRecorder(self.model, self._weights, magnitudes=False)
+        self._sums = self.record_pull()
         if self._has_started:
             self._sums.start({"gradients": state["gradients"]})
 
@@ -175,6 +175,10 @@ class Combination(PruningCallback):
             self._restarted += int(np.count_nonzero(restarted))
         self._sums.reset()
         return masks
+
+    def record_pull(self) -> GradientRecorder:
+        """Return what sums the gradients by which fresh starts compete."""
+        return GradientRecorder(self.model, self._weights, magnitudes=False)
 
     def describe(self, phase_epoch: int) -> str:
         """Return what was removed, and how many weights have started again so far."""

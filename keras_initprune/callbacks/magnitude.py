@@ -13,8 +13,8 @@ from keras_initprune.callbacks.checks import Interval, check_epochs, check_score
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 
 
-class _Magnitude(PruningCallback):
-    """Base of the two: they differ in when they act."""
+class Magnitude(PruningCallback):
+    """Base of all that keep the largest weights: they differ in what else they do."""
 
     sparsity: float
     distribution: Distribution
@@ -26,8 +26,8 @@ class _Magnitude(PruningCallback):
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.distribution = check_distribution(self.distribution, ranked=True)
 
-    def select(self, progress: float) -> Masks | None:
-        """Keep the largest weights, on the cubic curve."""
+    def largest(self, progress: float) -> Masks:
+        """Return masks of the largest weights, as many as the cubic curve says."""
         alive = self.masks()
         scores: dict[str, NDArray] = {p: np.abs(w) for p, w in self.values().items()}
         return gradual_masks(
@@ -42,7 +42,7 @@ class _Magnitude(PruningCallback):
 
 
 @dataclass(eq=False, repr=False)
-class GradualMagnitude(_Magnitude):
+class GradualMagnitude(Magnitude):
     """Removes the smallest weights while the network trains, on a cubic schedule.
 
     With the sparsity s0 of the model when the phase begins, the sparsity at progress t
@@ -84,9 +84,13 @@ class GradualMagnitude(_Magnitude):
     interval: Interval = "auto"
     distribution: Distribution = "erk"
 
+    def select(self, progress: float) -> Masks:
+        """Keep the largest weights, on the cubic curve."""
+        return self.largest(progress)
+
 
 @dataclass(eq=False, repr=False)
-class OneShotMagnitude(_Magnitude):
+class OneShotMagnitude(Magnitude):
     """Trains densely for the first epochs, then removes the smallest weights at once.
 
     It is what K-starts with recombination tends to as k grows, and so the reference
@@ -121,7 +125,7 @@ class OneShotMagnitude(_Magnitude):
 
     def select(self, progress: float) -> Masks | None:
         """Keep the largest weights once the last epoch of the phase has ended."""
-        return super().select(progress) if progress == 1 else None
+        return self.largest(progress) if progress == 1 else None
 
     def describe(self, phase_epoch: int) -> str:
         """Return that it waits, or what was removed."""
