@@ -295,7 +295,7 @@ def configure(
     }
     given = {name: value for name, value in settings.items() if value is not None}
     values.update(given)
-    if "prune_epochs" not in given:
+    if "epochs" in given and "prune_epochs" not in given:
         values["prune_epochs"] = _shorten(values["prune_epochs"], values["epochs"])
     return Configuration(dataset=dataset, model=model, method=method, **values)
 
