@@ -39,6 +39,7 @@ class Magnitude(PruningCallback):
             progress,
             cubic_sparsity,
             self.distribution,
+            self.best_masks,
         )
 
 
@@ -61,6 +62,10 @@ class GradualMagnitude(Magnitude):
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `prunable_weights`. Defaults to all.
         skip_output: Whether to leave out the output layers. Defaults to False.
@@ -86,6 +91,7 @@ class GradualMagnitude(Magnitude):
     epochs: int = 6
     interval: Interval = "auto"
     distribution: Distribution = "erk"
+    pattern: str | None = None
     verbose: int = 0
     layers: LayerSelector = None
     skip_output: bool = False
@@ -109,6 +115,10 @@ class OneShotMagnitude(Magnitude):
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `prunable_weights`. Defaults to all.
         skip_output: Whether to leave out the output layers. Defaults to False.
@@ -131,6 +141,7 @@ class OneShotMagnitude(Magnitude):
     sparsity: float
     epochs: int = 2
     distribution: Distribution = "erk"
+    pattern: str | None = None
     verbose: int = 0
     layers: LayerSelector = None
     skip_output: bool = False
