@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         restore_masks,
         set_masks,
     )
+    from keras_initprune.constraints.layers import Layers
     from keras_initprune.constraints.weights import register_prunable
     from keras_initprune.deploy.compaction.compact import compact, compaction_report
     from keras_initprune.deploy.export import export
@@ -49,6 +50,7 @@ __all__ = [
     "DissipatingGradients",
     "GradualMagnitude",
     "KStarts",
+    "Layers",
     "MaskConstraint",
     "OneShotMagnitude",
     "RandomPruning",
@@ -101,6 +103,7 @@ _NAMES = {
         "restore_masks",
         "set_masks",
     ],
+    "constraints.layers": ["Layers"],
     "constraints.weights": ["register_prunable"],
     "deploy.compaction.compact": ["compact", "compaction_report"],
     "deploy.export": ["export"],

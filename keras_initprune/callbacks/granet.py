@@ -13,7 +13,6 @@ from keras_initprune.callbacks.checks import Interval, check_finite
 from keras_initprune.callbacks.magnitude import Magnitude
 from keras_initprune.callbacks.phases import Masks
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.gradients.latest import DenseGradients
 
 
@@ -38,9 +37,7 @@ class GraNet(Magnitude):
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -64,10 +61,6 @@ class GraNet(Magnitude):
     interval: Interval = "auto"
     fraction: float = 0.5
     distribution: Distribution = "erk"
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""

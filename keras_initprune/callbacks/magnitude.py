@@ -11,7 +11,6 @@ from keras_initprune.arrays.distributions import Distribution, check_distributio
 from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
-from keras_initprune.constraints.weights import LayerSelector
 
 
 class Magnitude(PruningCallback):
@@ -67,9 +66,7 @@ class GradualMagnitude(Magnitude):
             sparsity is that of the other layers, as close as units allow. Defaults to
             None: any weights.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -92,10 +89,6 @@ class GradualMagnitude(Magnitude):
     interval: Interval = "auto"
     distribution: Distribution = "erk"
     pattern: str | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def select(self, progress: float) -> Masks:
         """Keep the largest weights, on the cubic curve."""
@@ -120,9 +113,7 @@ class OneShotMagnitude(Magnitude):
             sparsity is that of the other layers, as close as units allow. Defaults to
             None: any weights.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -142,10 +133,6 @@ class OneShotMagnitude(Magnitude):
     epochs: int = 2
     distribution: Distribution = "erk"
     pattern: str | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def select(self, progress: float) -> Masks | None:
         """Keep the largest weights once the last epoch of the phase has ended."""

@@ -8,7 +8,6 @@ from keras_initprune.arrays.masks import candidate_key, candidate_scores
 from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
-from keras_initprune.constraints.weights import LayerSelector
 
 
 @dataclass(eq=False, repr=False)
@@ -26,9 +25,7 @@ class RandomPruning(PruningCallback):
             sparsity is that of the other layers, as close as units allow. Defaults to
             None: any weights.
         verbose: 0 or 1. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid.
@@ -47,10 +44,6 @@ class RandomPruning(PruningCallback):
     distribution: Distribution = "erk"
     seed: int | None = None
     pattern: str | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""

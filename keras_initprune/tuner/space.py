@@ -13,7 +13,7 @@ from keras_initprune.callbacks import (
     KStarts,
     RandomPruning,
 )
-from keras_initprune.constraints.weights import LayerSelector
+from keras_initprune.constraints.layers import LayerSelector, check_none_dense
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
 from keras_initprune.validation import (
@@ -66,9 +66,7 @@ class PruningSpace:
             combination ever uses it.
         draws: Seeds of random pruning: the best of several random masks is what a
             search for a good one has to beat.
-        layers: Which weights to prune, see `prunable_weights`; not searched.
-        skip_output: Whether to leave out the output layers; not searched.
-        embeddings: Whether to prune embedding tables too; not searched.
+        layers: Which weights to prune, see `Layers`; not searched.
 
     Raises:
         ValueError: If a list is empty or holds a value that a callback would refuse.
@@ -92,8 +90,6 @@ class PruningSpace:
     distributions: Sequence[str] = ("erk", "global")
     draws: Sequence[int] = tuple(range(32))
     layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         rules: dict[str, Any] = {
@@ -120,6 +116,7 @@ class PruningSpace:
             for value in values:
                 check(value, name)
         self._check_distributions()
+        check_none_dense(self.layers, "a search")
 
     def sample(self, hp: Any) -> dict[str, Any]:
         """Declare every hyperparameter, and return the values of those that are active.
@@ -188,14 +185,11 @@ class PruningSpace:
             (0.9, 'erk', 3)
         """
         method, sparsity = values["method"], values["sparsity"]
-        which: dict[str, Any] = {
-            "layers": self.layers,
-            "skip_output": self.skip_output,
-            "embeddings": self.embeddings,
-        }
         if method == RANDOM:
             distribution, draw = values["random_distribution"], values["draw"]
-            return [RandomPruning(sparsity, distribution, seed=draw, **which)]
+            return [
+                RandomPruning(sparsity, distribution, seed=draw, layers=self.layers)
+            ]
         if method == COMBINATION:
             combination = Combination(
                 sparsity=sparsity,
@@ -204,7 +198,7 @@ class PruningSpace:
                 restarts=values["restarts"],
                 distribution=values["combination_distribution"],
                 seed=seed,
-                **which,
+                layers=self.layers,
             )
             return [combination]
         if method == K_STARTS:
@@ -216,7 +210,7 @@ class PruningSpace:
                 selection=values.get("selection", "recombine"),
                 distribution=values["distribution"],
                 seed=seed,
-                **which,
+                layers=self.layers,
             )
             return [k_starts]
         dissipating = DissipatingGradients(
@@ -224,7 +218,7 @@ class PruningSpace:
             epochs=values["dissipating_epochs"],
             criterion=values["criterion"],
             distribution=values["dissipating_distribution"],
-            **which,
+            layers=self.layers,
         )
         return [dissipating]
 

@@ -17,6 +17,7 @@ from keras_initprune import (
     GradualMagnitude,
     GraNet,
     KStarts,
+    Layers,
     OneShotMagnitude,
     RandomPruning,
     RigL,
@@ -378,7 +379,9 @@ def test_embeddings_have_sparse_gradients():
     )
     model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     x, y = np.array([[1, 1, 1, 2]] * 4), np.ones((4, 4, 5))
-    callback = RigL(0.5, 1, interval=1, fraction=1.0, seed=0, embeddings=True)
+    callback = RigL(
+        0.5, 1, interval=1, fraction=1.0, seed=0, layers=Layers(embeddings=True)
+    )
     model.fit(x, y, batch_size=1, epochs=2, verbose=0, callbacks=[callback])
     (table,) = get_masks(model).values()
     # Only two rows are ever looked up, so they are grown in full.
