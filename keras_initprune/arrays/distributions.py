@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from keras_initprune import validation
 
 Shapes = Mapping[str, Sequence[int]]
-Distribution = str | Mapping[str, float]
+DistributionName = Literal["uniform", "erk", "global"]
+Distribution = DistributionName | str | Mapping[str, float]
 
 GLOBAL = "global"
 

@@ -8,12 +8,16 @@ from numpy.typing import NDArray
 
 from keras_initprune import validation
 from keras_initprune.arrays.distributions import Distribution, check_distribution
-from keras_initprune.arrays.selection import check_selection, k_starts_masks
+from keras_initprune.arrays.selection import (
+    SelectionName,
+    check_selection,
+    k_starts_masks,
+)
 from keras_initprune.callbacks.checks import check_epochs, check_scores, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
 from keras_initprune.constraints.weights import LayerSelector
-from keras_initprune.criteria.fitness import FITNESS, Fitness, magnitude
+from keras_initprune.criteria.fitness import FITNESS, Fitness, FitnessName, magnitude
 from keras_initprune.gradients.sums import GradientRecorder
 
 
@@ -68,8 +72,8 @@ class KStarts(PruningCallback):
     k: int = 16
     sparsity: float = 0.9
     epochs: int = 2
-    fitness: str | Fitness = "magnitude"
-    selection: str = "recombine"
+    fitness: FitnessName | str | Fitness = "magnitude"
+    selection: SelectionName | str = "recombine"
     distribution: Distribution = "erk"
     rewind: bool = False
     seed: int | None = None
