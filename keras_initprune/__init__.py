@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Combination,
         DissipatingGradients,
         GradualMagnitude,
+        GraNet,
         KStarts,
         OneShotMagnitude,
         RandomPruning,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         restore_masks,
         set_masks,
     )
+    from keras_initprune.constraints.layers import Layers
     from keras_initprune.constraints.weights import register_prunable
     from keras_initprune.deploy.compaction.compact import compact, compaction_report
     from keras_initprune.deploy.export import export
@@ -48,8 +50,10 @@ __all__ = [
     "SET",
     "Combination",
     "DissipatingGradients",
+    "GraNet",
     "GradualMagnitude",
     "KStarts",
+    "Layers",
     "MaskConstraint",
     "OneShotMagnitude",
     "RandomPruning",
@@ -85,6 +89,7 @@ _NAMES = {
     "callbacks": [
         "Combination",
         "DissipatingGradients",
+        "GraNet",
         "GradualMagnitude",
         "KStarts",
         "OneShotMagnitude",
@@ -102,6 +107,7 @@ _NAMES = {
         "restore_masks",
         "set_masks",
     ],
+    "constraints.layers": ["Layers"],
     "constraints.weights": ["register_prunable"],
     "deploy.compaction.compact": ["compact", "compaction_report"],
     "deploy.export": ["export"],

@@ -25,7 +25,6 @@ from keras_initprune.callbacks.checks import (
 )
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.gradients.sums import GradientRecorder
 
 
@@ -73,9 +72,7 @@ class Combination(PruningCallback):
         seed: Seed of the random masks. Defaults to None: drawn from Python's generator,
             which `keras.utils.set_random_seed` seeds.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -102,10 +99,6 @@ class Combination(PruningCallback):
     interval: Interval = "auto"
     distribution: Distribution = "erk"
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -139,7 +132,7 @@ class Combination(PruningCallback):
         self._born: dict[str, np.ndarray] = state["born"]
         self._decay = GradientRecorder(self.model, self._weights, gradients=False)
         self._decay.start({"decays": state.get("decays", {})})
-        self._sums = GradientRecorder(self.model, self._weights, magnitudes=False)
+        self._sums = self.record_pull()
         if self._has_started:
             self._sums.start({"gradients": state["gradients"]})
 
@@ -182,6 +175,10 @@ class Combination(PruningCallback):
             self._restarted += int(np.count_nonzero(restarted))
         self._sums.reset()
         return masks
+
+    def record_pull(self) -> GradientRecorder:
+        """Return what sums the gradients by which fresh starts compete."""
+        return GradientRecorder(self.model, self._weights, magnitudes=False)
 
     def describe(self, phase_epoch: int) -> str:
         """Return what was removed, and how many weights have started again so far."""

@@ -13,7 +13,6 @@ from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.criteria.dissipation import (
     DISSIPATION,
     WITHOUT_GRADIENTS,
@@ -59,9 +58,7 @@ class DissipatingGradients(PruningCallback):
             or all with each other (`"global"`). Defaults to None: `"erk"`. With
             `fraction` weights do not compete, and it must be None.
         verbose: 0, or 1 for a line per epoch. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -86,10 +83,6 @@ class DissipatingGradients(PruningCallback):
     criterion: CriterionName | str | Criterion | None = None
     interval: Interval = "auto"
     distribution: Distribution | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments, and resolve those that depend on others."""

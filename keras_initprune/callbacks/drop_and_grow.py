@@ -15,7 +15,6 @@ from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import check_epochs, check_finite, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.gradients.latest import DenseGradients
 
 
@@ -117,9 +116,7 @@ class RigL(_SparseTraining):
         seed: Seed of the first mask. Defaults to None: drawn from Python's generator,
             which `keras.utils.set_random_seed` seeds.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -143,10 +140,6 @@ class RigL(_SparseTraining):
     fraction: float = 0.3
     distribution: Distribution = "erk"
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -207,9 +200,7 @@ class SET(_SparseTraining):
         seed: Seed of the first mask and of what grows. Defaults to None: drawn from
             Python's generator, which `keras.utils.set_random_seed` seeds.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -233,10 +224,6 @@ class SET(_SparseTraining):
     fraction: float = 0.3
     distribution: Distribution = "erk"
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def growth_scores(self, masks: Masks) -> dict[str, NDArray]:
         """Return random numbers."""

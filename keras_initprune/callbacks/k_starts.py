@@ -16,7 +16,6 @@ from keras_initprune.arrays.selection import (
 from keras_initprune.callbacks.checks import check_epochs, check_scores, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.criteria.fitness import FITNESS, Fitness, FitnessName, magnitude
 from keras_initprune.gradients.sums import GradientRecorder
 
@@ -50,9 +49,7 @@ class KStarts(PruningCallback):
         seed: Seed of the masks. Defaults to None: drawn from Python's generator, which
             `keras.utils.set_random_seed` seeds.
         verbose: 0, or 1 for a line per epoch. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparse already, no path
@@ -77,10 +74,6 @@ class KStarts(PruningCallback):
     distribution: Distribution = "erk"
     rewind: bool = False
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -7,7 +7,6 @@ from keras_initprune.arrays.distributions import Distribution, check_distributio
 from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
-from keras_initprune.constraints.weights import LayerSelector
 
 
 @dataclass(eq=False, repr=False)
@@ -21,9 +20,7 @@ class RandomPruning(PruningCallback):
         seed: Seed of the masks. Defaults to None: drawn from Python's generator, which
             `keras.utils.set_random_seed` seeds.
         verbose: 0 or 1. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid.
@@ -41,10 +38,6 @@ class RandomPruning(PruningCallback):
     sparsity: float
     distribution: Distribution = "erk"
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""

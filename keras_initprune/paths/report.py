@@ -7,10 +7,11 @@ import keras
 import numpy as np
 
 from keras_initprune import validation
+from keras_initprune.constraints.layers import LayerSelector
 from keras_initprune.constraints.weights import (
-    LayerSelector,
     check_built,
     prunable_weights,
+    without_masks,
 )
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
@@ -193,7 +194,9 @@ class Report(_Shares):
         return notes
 
 
-def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> Report:
+def report(
+    model: keras.Model, inputs: Any = None, layers: LayerSelector = None
+) -> Report:
     """Count what a model keeps, what of it is effective, and the FLOPs it saves.
 
     A multiplication and its addition are 2 FLOPs. They are counted for the forward pass
@@ -213,14 +216,14 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
     passes as sparse as the masks are now; see `Report.average_training_flops` for
     `RigL`. Keras itself multiplies by the zeros.
 
-    No other thread may call the model meanwhile, see `paths.effective_masks`.
+    No other thread may call the model meanwhile, see `paths.observe`.
 
     Args:
         model: A built Keras model.
         inputs: A small batch of what the model is called with; see
-            `paths.effective_masks` for models that need it. Without it FLOPs are None
+            `paths.observe` for models that need it. Without it FLOPs are None
             where the model leaves the size of its inputs open. Defaults to None.
-        embeddings: Whether `Embedding` tables count too. Defaults to False.
+        layers: Which weights to count, see `Layers`. Defaults to all.
 
     Returns:
         A `Report`.
@@ -239,23 +242,19 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
     """
     model = _with_dense_layers(model)
     with as_floats(model) as more:
-        rows = _rows(model, observe(model, inputs=inputs), embeddings)
+        rows = _rows(model, observe(model, inputs=inputs), layers)
     return Report(rows, _total_parameters(model) + more)
 
 
 def sparsity(
     model: keras.Model,
     layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
 ) -> float:
     """Return the fraction of a model's prunable weights that are exactly zero.
 
     Args:
         model: A built Keras model.
-        layers: Which weights to count, as in `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the layers that compute the model's outputs.
-        embeddings: Whether `Embedding` tables count too. Defaults to False.
+        layers: Which weights to count, see `Layers`. Defaults to all.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
@@ -266,16 +265,16 @@ def sparsity(
     """
     model = _with_dense_layers(model)
     with as_floats(model):
-        weights = prunable_weights(model, layers, skip_output, embeddings).values()
+        weights = prunable_weights(model, layers).values()
         kept = sum(int(np.count_nonzero(nonzero_mask(weight))) for weight in weights)
         return 1 - kept / sum(weight.size for weight in weights)
 
 
 def _rows(
-    model: keras.Model, observation: Observation, embeddings: bool
+    model: keras.Model, observation: Observation, layers: LayerSelector
 ) -> tuple[Row, ...]:
     rows = []
-    for path, weight in prunable_weights(model, embeddings=embeddings).items():
+    for path, weight in prunable_weights(model, layers).items():
         kept = int(np.count_nonzero(observation.kept[path]))
         flops = None if observation.has_open_shape else 2 * observation.uses[path]
         rows.append(
@@ -298,10 +297,7 @@ def _with_dense_layers(model: keras.Model) -> keras.Model:
 
 
 def _total_parameters(model: keras.Model) -> int:
-    # Masks are the only boolean weights.
-    return sum(
-        int(np.prod(weight.shape)) for weight in model.weights if weight.dtype != "bool"
-    )
+    return sum(int(np.prod(weight.shape)) for weight in without_masks(model))
 
 
 def _training(flops: int | None) -> int | None:

@@ -14,7 +14,14 @@ import keras
 import tensorflow as tf
 
 from keras_initprune.backend.keras_internals import ConvLSTMCell
-from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.constraints.weights import (
+    CELLS,
+    CONVOLUTIONS,
+    DEPTHWISE,
+    SEPARABLE,
+    TRANSPOSED,
+    PrunableWeight,
+)
 from keras_initprune.paths.signals import Signals
 
 Uses = dict[str, int]
@@ -58,27 +65,7 @@ _AVERAGES: dict[type, Any] = {
     if hasattr(keras.layers, f"{kind}MaxPooling{rank}D")
 }
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-_CELLS = (
-    keras.layers.SimpleRNNCell,
-    keras.layers.LSTMCell,
-    keras.layers.GRUCell,
-    ConvLSTMCell,
-)
-_CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-    ConvLSTMCell,
-)
+_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *SEPARABLE, ConvLSTMCell)
 
 
 @contextlib.contextmanager
@@ -125,7 +112,7 @@ def _substitutes(
     original = layer.call
     if isinstance(layer, keras.layers.Embedding):
         return {"call": _embedding(layer, signals, count)}
-    if isinstance(layer, _CELLS):
+    if isinstance(layer, CELLS):
         # Sigmoids, unlike the identity, keep apart a gate that is shut and one without
         # inputs; signals are too small to saturate them.
         gates = dict.fromkeys(
@@ -268,9 +255,9 @@ def _applications(weight: PrunableWeight, inputs: Any, outputs: Any) -> int:
     is_table = weight.attribute == "embeddings"
     if is_table and not getattr(layer, "tie_weights", True):
         return 0
-    if isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
+    if isinstance(layer, _CONVOLUTIONS):
         channels = -1 if layer.data_format == "channels_last" else 1
-        at = inputs if isinstance(layer, _TRANSPOSED) else outputs
+        at = inputs if isinstance(layer, TRANSPOSED) else outputs
         return int(tf.size(at)) // int(at.shape[channels])
     return int(tf.size(inputs)) // int(inputs.shape[-1])
 

@@ -12,6 +12,7 @@ from keras_initprune import (
     SET,
     DissipatingGradients,
     KStarts,
+    Layers,
     RandomPruning,
     RigL,
     get_masks,
@@ -277,7 +278,7 @@ def test_gradients_of_embeddings_are_summed_over_repeated_indices():
         [keras.Input((4,), dtype="int32"), keras.layers.Embedding(6, 3)]
     )
     model.compile(keras.optimizers.SGD(0.0), "mae", jit_compile=False)
-    recorder = GradientRecorder(model, prunable_weights(model, embeddings=True))
+    recorder = GradientRecorder(model, prunable_weights(model, Layers(embeddings=True)))
     recorder.start()
     # Index 1 occurs three times and index 2 once, each pulled towards -1 alike.
     model.fit(np.array([[1, 1, 1, 2]]), -np.ones((1, 4, 3)), verbose=0)
@@ -382,14 +383,15 @@ def test_ways_of_execution_agree_on_the_masks(execution, make_model, regression_
 
 def test_chosen_layers_only(make_model, regression_data):
     model = make_model()
-    callback = KStarts(3, 0.75, 1, layers=re.compile("hidden"), skip_output=True)
+    layers = Layers(re.compile("hidden"), skip_output=True)
+    callback = KStarts(3, 0.75, 1, layers=layers)
     history = fit(model, regression_data, [callback])
     assert list(get_masks(model)) == ["hidden_1/kernel", "hidden_2/kernel"]
     assert history["sparsity"][-1] == pytest.approx(0.75)
 
 
 def test_installed_masks_say_what_is_pruned(make_model, regression_data):
-    model = install_masks(make_model(), skip_output=True)
+    model = install_masks(make_model(), Layers(skip_output=True))
     fit(model, regression_data, [RandomPruning(0.5)])
     assert (kernels(model)["output/kernel"] != 0).all()
 

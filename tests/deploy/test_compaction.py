@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initprune import get_masks, install_masks, report, set_masks
+from keras_initprune import Layers, get_masks, install_masks, report, set_masks
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.deploy.compaction import compact, compaction_report
 from keras_initprune.lab import models
@@ -214,7 +214,7 @@ def fill(model, rng, sparsity):
         if variable.name == "gamma":
             values[rng.random(values.shape) < 0.2] = 0
         variable.assign(values)
-    for weight in prunable_weights(model, embeddings=True).values():
+    for weight in prunable_weights(model, Layers(embeddings=True)).values():
         kept = rng.random(weight.shape) >= sparsity
         weight.variable.assign(weight.variable.numpy() * kept)
     return model

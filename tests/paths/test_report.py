@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from keras_initprune.constraints.layers import Layers
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.paths.report import report, sparsity
 
@@ -80,7 +81,7 @@ class TestCounts:
             ]
         )
         assert [row.path for row in report(model).rows] == ["output/kernel"]
-        table, output = report(model, embeddings=True).rows
+        table, output = report(model, layers=Layers(embeddings=True)).rows
         assert (table.parameters, table.flops_dense) == (8, 0)
         assert output.flops_dense == 2 * 2 * 3
 
@@ -141,7 +142,7 @@ class TestSparsity:
         model = perceptron()
         assert sparsity(model) == pytest.approx(7 / 15)
         assert sparsity(model, "output") == pytest.approx(3 / 6)
-        assert sparsity(model, skip_output=True) == pytest.approx(4 / 9)
+        assert sparsity(model, Layers(skip_output=True)) == pytest.approx(4 / 9)
 
     def test_small_numbers_are_not_zero(self):
         model = keras.Sequential(
@@ -157,7 +158,7 @@ class TestSparsity:
         )
         model.layers[0].embeddings.assign(np.zeros((4, 2)))
         assert sparsity(model) == 0
-        assert sparsity(model, embeddings=True) == pytest.approx(8 / 12)
+        assert sparsity(model, Layers(embeddings=True)) == pytest.approx(8 / 12)
 
 
 def test_as_dict_is_plain():

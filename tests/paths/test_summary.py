@@ -2,7 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initprune import install_masks, prune, sparsity, summary, to_sparse
+from keras_initprune import (
+    Layers,
+    install_masks,
+    prune,
+    sparsity,
+    summary,
+    to_sparse,
+)
 
 layers = keras.layers
 
@@ -57,7 +64,7 @@ def test_embeddings_count_once_they_carry_a_mask():
         [keras.Input((3,), dtype="int32"), layers.Embedding(4, 2), layers.Dense(1)]
     )
     assert [entry.sparsity for entry in summary(model).layers] == [None, 0.0]
-    install_masks(model, embeddings=True)
+    install_masks(model, layers=Layers(embeddings=True))
     assert [entry.sparsity for entry in summary(model).layers] == [0.0, 0.0]
 
 

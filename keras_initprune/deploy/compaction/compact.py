@@ -14,7 +14,11 @@ from keras_initprune.constraints import (
     masked_weights,
     remove_masks,
 )
-from keras_initprune.constraints.weights import check_built, weights_of_layer
+from keras_initprune.constraints.weights import (
+    check_built,
+    weights_of_layer,
+    without_masks,
+)
 from keras_initprune.deploy.compaction.plan import (
     Plan,
     Step,
@@ -131,9 +135,7 @@ def _note(step: Step) -> str:
 
 def _parameters(step: Step) -> tuple[int, int]:
     layer = step.call.operation
-    # Masks are the only boolean weights.
-    weights = [w for w in getattr(layer, "weights", ()) if w.dtype != "bool"]
-    before = sum(int(np.prod(weight.shape)) for weight in weights)
+    before = sum(int(np.prod(weight.shape)) for weight in without_masks(layer))
     if step.change is None or not isinstance(layer, keras.layers.Layer):
         return before, before
     changed = changed_weights(layer, step.change)

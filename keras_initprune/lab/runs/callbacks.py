@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_initprune import constraints
 from keras_initprune.arrays.distributions import Distribution
+from keras_initprune.callbacks import Combination
 from keras_initprune.gradients.sums import GradientRecorder
 from keras_initprune.pruning import prune
 from keras_initprune.research.lottery import lottery_ticket
@@ -88,6 +89,14 @@ class MaskFitness(keras.callbacks.Callback):
             self.fitness[name] = float(np.sum(kept))
         self._recorder.stop()
         self._weights, self._initial = {}, {}
+
+
+class MagnitudeStarts(Combination):
+    """The combination, with fresh starts by the sum of gradients' magnitudes."""
+
+    def record_pull(self) -> GradientRecorder:
+        """Return what sums |dL/dw|, in which noise does not cancel."""
+        return GradientRecorder(self.model, self._weights, magnitudes=True)
 
 
 class InitialPruning(keras.callbacks.Callback):
