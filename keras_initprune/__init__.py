@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from keras_initprune.deploy.sparse.conversion import to_dense, to_sparse
     from keras_initprune.deploy.sparse.layer import SparseDense
     from keras_initprune.paths.report import report, sparsity
+    from keras_initprune.paths.summary import summary
     from keras_initprune.pruning.problems import score_weights
     from keras_initprune.pruning.prune import prune, pruning_masks
     from keras_initprune.research.lottery import lottery_ticket
@@ -76,6 +77,7 @@ __all__ = [
     "score_weights",
     "set_masks",
     "sparsity",
+    "summary",
     "to_dense",
     "to_sparse",
 ]
@@ -113,6 +115,7 @@ _NAMES = {
     "deploy.sparse.conversion": ["to_dense", "to_sparse"],
     "deploy.sparse.layer": ["SparseDense"],
     "paths.report": ["report", "sparsity"],
+    "paths.summary": ["summary"],
     "pruning.problems": ["score_weights"],
     "pruning.prune": ["prune", "pruning_masks"],
     "research.lottery": ["lottery_ticket"],

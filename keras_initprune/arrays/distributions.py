@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from keras_initprune import validation
 from keras_initprune.arrays.masks import Mask
 
 Shapes = Mapping[str, Sequence[int]]
-Distribution = str | Mapping[str, float]
+DistributionName = Literal["uniform", "erk", "global"]
+Distribution = DistributionName | str | Mapping[str, float]
 
 GLOBAL = "global"
 

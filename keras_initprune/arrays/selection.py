@@ -7,6 +7,7 @@ never held, so memory does not depend on k.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.arrays.ranking import rank_masks
+
+SelectionName = Literal["network", "layer", "unit", "recombine"]
 
 _BLOCK = 1 << 16
 
@@ -106,7 +109,7 @@ def k_starts_masks(
     fitness: Mapping[str, NDArray],
     k: int,
     sparsity: float,
-    selection: str = "recombine",
+    selection: SelectionName | str = "recombine",
     distribution: Distribution = "erk",
     seed: int = 0,
     keys: Mapping[str, str] | None = None,

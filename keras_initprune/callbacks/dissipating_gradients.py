@@ -17,6 +17,7 @@ from keras_initprune.criteria.dissipation import (
     DISSIPATION,
     WITHOUT_GRADIENTS,
     Criterion,
+    CriterionName,
 )
 from keras_initprune.gradients.sums import GradientRecorder
 
@@ -83,7 +84,7 @@ class DissipatingGradients(PruningCallback):
     sparsity: float | None = None
     fraction: float | None = None
     epochs: int = 6
-    criterion: str | Criterion | None = None
+    criterion: CriterionName | str | Criterion | None = None
     interval: Interval = "auto"
     distribution: Distribution | None = None
     pattern: str | None = None

@@ -13,6 +13,7 @@ from keras_initprune.arrays.distributions import (
     check_distribution,
 )
 from keras_initprune.arrays.selection import (
+    SelectionName,
     check_selection,
     k_starts_masks,
     k_starts_units,
@@ -20,7 +21,7 @@ from keras_initprune.arrays.selection import (
 from keras_initprune.callbacks.checks import check_epochs, check_scores, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.criteria.fitness import FITNESS, Fitness, magnitude
+from keras_initprune.criteria.fitness import FITNESS, Fitness, FitnessName, magnitude
 from keras_initprune.gradients.sums import GradientRecorder
 
 
@@ -77,8 +78,8 @@ class KStarts(PruningCallback):
     k: int = 16
     sparsity: float = 0.9
     epochs: int = 2
-    fitness: str | Fitness = "magnitude"
-    selection: str = "recombine"
+    fitness: FitnessName | str | Fitness = "magnitude"
+    selection: SelectionName | str = "recombine"
     distribution: Distribution = "erk"
     rewind: bool = False
     seed: int | None = None

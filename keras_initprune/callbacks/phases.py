@@ -78,6 +78,8 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         start_sparsities: By tensor path, how sparse the phase has found the model.
     """
 
+    # Keras' list of callbacks is sorted by it.
+    changes_masks = True
     params: dict[str, Any]
     epochs: Any = 0
     interval: Interval = None
@@ -191,12 +193,10 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
             self.prepare()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Act if the epoch belongs to the phase, and log the sparsity."""
+        """Act if the epoch belongs to the phase."""
         self._end_epoch(epoch, logs)
         self._next_epoch = epoch + 1
         self._step = constraints.training_step(self.model)
-        if logs is not None:
-            logs["sparsity"] = self.sparsity_of_masks()
         if self.model.stop_training or epoch + 1 == self.params.get("epochs"):
             self._schedule.guard_end()
 
@@ -410,8 +410,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
             raise ValueError(
                 f"The restored weights are those of epoch {clock.next_epoch + 1}, but "
                 f"training goes on in epoch {epoch + 1}. A backup holds both in two "
-                "files, and these do not belong together: delete it to begin anew, and "
-                "put `BackupAndRestore` before the pruning callbacks."
+                "files, and these do not belong together: delete it to begin anew."
             )
 
     def _apply(self, masks: Masks) -> None:

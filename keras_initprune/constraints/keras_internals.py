@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras.src.saving import saving_lib
 
-from keras_initprune.constraints import loading, retracing, unsupported
+from keras_initprune.constraints import fit_logs, loading, retracing, unsupported
 from keras_initprune.constraints.gradient_masking import apply_masked
 from keras_initprune.constraints.guard import release_weight
 from keras_initprune.constraints.mask_constraint import MaskConstraint
@@ -36,6 +36,9 @@ WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
         "_log_weight_as_image",
         unsupported.log_weight_as_image,
     ),
+    # Every callback sees the masks and the sparsity that an epoch ends with.
+    (keras.callbacks.CallbackList, "set_model", fit_logs.set_model),
+    (keras.callbacks.ProgbarLogger, "on_epoch_end", fit_logs.show_epoch),
 )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from tabulate import tabulate
 
 from keras_initprune import validation
 from keras_initprune.constraints.layers import LayerSelector
@@ -16,19 +15,11 @@ from keras_initprune.constraints.weights import (
 )
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
+from keras_initprune.tables import html_table, text_table
 
-_HEADERS = (
-    "weight",
-    "shape",
-    "weights",
-    "kept",
-    "sparsity",
-    "effective",
-    "FLOPs",
-    "sparse FLOPs",
-    "training FLOPs",
-    "sparse training",
-)
+_HEADERS = ("weight", "shape", "count", "kept", "sparsity", "effective")
+# What there is no room for in 80 columns.
+_WIDE_HEADERS = ("FLOPs", "sparse FLOPs", "training FLOPs", "sparse training FLOPs")
 
 _COUNTS = ("parameters", "kept", "effective", "sparsity", "effective_sparsity")
 _FLOPS = (
@@ -98,9 +89,9 @@ class Row(_Shares):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(_Shares):
-    """Counts of a model. Printed, it is a table.
+    """Counts of a model, shown as a table: in 80 columns, or as HTML in a notebook.
 
     Attributes:
         rows: One row per prunable tensor.
@@ -175,21 +166,32 @@ class Report(_Shares):
         }
 
     def __str__(self) -> str:
-        lines = [
+        lines = [line[: len(_HEADERS)] for line in self._lines()]
+        return text_table(_HEADERS, lines, self._notes())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table((*_HEADERS, *_WIDE_HEADERS), self._lines(), self._notes())
+
+    def _lines(self) -> list[list[str]]:
+        rows = [
             _line(row.path, "x".join(map(str, row.shape)), row) for row in self.rows
         ]
-        lines.append(_line("prunable", "", self))
-        lines.append(
-            [
-                "all parameters",
-                "",
-                f"{self.total_parameters:,}",
-                f"{self.total_parameters - self.parameters + self.kept:,}",
-                f"{self.total_sparsity:.2%}",
-            ]
-        )
-        align = ("left", "left", *["right"] * (len(_HEADERS) - 2))
-        return tabulate(lines, _HEADERS, disable_numparse=True, colalign=align)
+        return [*rows, _line("all", "", self)]
+
+    def _notes(self) -> list[str]:
+        kept = self.total_parameters - self.parameters + self.kept
+        notes = [
+            f"{kept:,} of all {self.total_parameters:,} parameters are kept (sparsity "
+            f"{self.total_sparsity:.2%}); masks are no parameters."
+        ]
+        if self.flops_dense is not None:
+            notes.append(
+                f"FLOPs of one example: {self.flops_sparse:,} of {self.flops_dense:,}; "
+                "of a training step three times as many."
+            )
+        return notes
 
 
 def report(

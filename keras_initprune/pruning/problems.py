@@ -16,13 +16,14 @@ from keras_initprune.constraints.weights import (
     prunable_weights,
 )
 from keras_initprune.criteria.data import Batch, collect_batches
+from keras_initprune.criteria.registry import Method
 
 Masks = dict[str, Mask]
 
 
 def score_weights(
     model: keras.Model,
-    method: Any,
+    method: Method,
     data: Any = None,
     *,
     loss: Any = None,

@@ -11,6 +11,7 @@ from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import warn_of_left_out
+from keras_initprune.criteria.registry import Method
 from keras_initprune.graphs.units import unit_ties
 from keras_initprune.pruning import arguments
 from keras_initprune.pruning.groups import make_groups, select_masks
@@ -28,7 +29,7 @@ Masks = dict[str, Mask]
 
 def prune(
     model: keras.Model,
-    method: Any,
+    method: Method,
     sparsity: float | None = None,
     data: Any = None,
     *,
@@ -137,7 +138,7 @@ def prune(
 
 def pruning_masks(
     model: keras.Model,
-    method: Any,
+    method: Method,
     sparsity: float | None = None,
     data: Any = None,
     *,

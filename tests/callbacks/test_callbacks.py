@@ -58,6 +58,16 @@ class Snapshots(keras.callbacks.Callback):
         self.ends.append(kernels(self.model))
 
 
+class SnapshotsBefore(Snapshots):
+    """Keeps them as the last step of every epoch leaves them, before the pruning."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.last = kernels(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.ends.append(self.last)
+
+
 @pytest.mark.parametrize(
     ("fitness", "selection"),
     [
@@ -90,7 +100,7 @@ def test_k_starts_distributions(distribution, make_model, regression_data):
 
 def test_k_starts_applies_what_the_pure_function_selects(make_model, regression_data):
     model = make_model()
-    snapshots = Snapshots()
+    snapshots = SnapshotsBefore()
     callback = KStarts(5, 0.7, 2, "magnitude", "layer", seed=3)
     fit(model, regression_data, [snapshots, callback])
     weights = prunable_weights(model)
@@ -108,7 +118,7 @@ def test_k_starts_applies_what_the_pure_function_selects(make_model, regression_
 
 def test_survivors_keep_their_trained_values(make_model, regression_data):
     model = make_model()
-    before, after = Snapshots(), Snapshots()
+    before, after = SnapshotsBefore(), Snapshots()
     callbacks = [before, KStarts(4, 0.5, epochs=2, seed=0), after]
     fit(model, regression_data, callbacks, epochs=2)
     for path, mask in get_masks(model).items():
@@ -164,7 +174,7 @@ def test_density_falls_geometrically(
 
 def test_what_moved_least_is_removed(make_model, regression_data):
     model = make_model()
-    snapshots = Snapshots()
+    snapshots = SnapshotsBefore()
     callback = DissipatingGradients(0.6, epochs=1, interval=None, distribution="global")
     fit(model, regression_data, [snapshots, callback], epochs=1)
     masks = get_masks(model)
@@ -180,7 +190,7 @@ def test_a_fraction_removes_what_stays_within_it(
 ):
     model = make_model(keras.optimizers.Adam(0.05))
     callback = DissipatingGradients(fraction=0.2, epochs=1, criterion=criterion)
-    snapshots = Snapshots()
+    snapshots = SnapshotsBefore()
     fit(model, regression_data, [snapshots, callback], epochs=1)
     assert 0 < sparsity(model) < 1
     if criterion == "relative":
@@ -316,7 +326,7 @@ def test_movement_counts_from_the_first_epoch_in_a_combination(
     make_model, regression_data
 ):
     model = make_model()
-    snapshots = Snapshots()
+    snapshots = SnapshotsBefore()
     callbacks = [
         snapshots,
         KStarts(4, 0.5, epochs=1, seed=0),
@@ -620,7 +630,7 @@ def test_functions_score_as_names_do(make_model, regression_data):
 
 def test_a_function_of_ones_own_scores(make_model, regression_data):
     model = make_model()
-    before = Snapshots()
+    before = SnapshotsBefore()
     callback = DissipatingGradients(
         0.5, epochs=1, criterion=smallest, interval=None, distribution="uniform"
     )

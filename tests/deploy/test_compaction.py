@@ -552,6 +552,16 @@ class TestReport:
             f"{found.parameters_after:,}",
         ]
         assert found.as_dict()["rows"][0]["path"] == "hidden_1"
+        assert repr(found) == str(found)
+        assert found._repr_html_().count("<tr>") == 1 + 3 + 1
+
+    def test_its_notes_are_folded_into_80_columns(self):
+        model = keras.Sequential([keras.Input((4,))])
+        model.add(layers.LayerNormalization(name=40 * "ab"))
+        lines = str(compaction_report(model)).splitlines()
+        assert max(map(len, lines)) <= 80
+        words = "".join(line[-30:] for line in lines).split()
+        assert "compacted" in words
 
 
 @pytest.mark.parametrize("gather", [0.0, 1.0])

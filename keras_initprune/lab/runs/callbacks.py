@@ -11,7 +11,6 @@ from keras_initprune import constraints
 from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.callbacks import Combination
 from keras_initprune.gradients.sums import GradientRecorder
-from keras_initprune.paths.report import sparsity
 from keras_initprune.pruning import prune
 from keras_initprune.research.lottery import lottery_ticket
 
@@ -139,11 +138,6 @@ class InitialPruning(keras.callbacks.Callback):
             distribution=self.distribution,
             seed=self.seed,
         )
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Log the sparsity."""
-        if logs is not None:
-            logs["sparsity"] = sparsity(self.model)
 
 
 class LotteryRounds:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -93,7 +93,7 @@ def lottery_ticket(
     sparsity: float,
     rounds: int | None = None,
     rewind_to: int = 0,
-    rewind_unit: str = "step",
+    rewind_unit: Literal["step", "epoch"] = "step",
     distribution: Distribution = "global",
     layers: LayerSelector = None,
     folder: str | Path | None = None,
