@@ -67,7 +67,7 @@ class Combination(PruningCallback):
             which fresh starts have no chance, and 1 distances per change. Defaults to
             0.75.
         curve: How early weights go, in (0, 1]: 1 is geometric in density, less is
-            earlier. Defaults to 0.6.
+            earlier. Defaults to 0.5.
         memory: Share of the pull before a change that still counts after it, in [0, 1].
             Defaults to 0.8.
         start_sparsity: Sparsity of a random mask to begin with, so that training is
@@ -102,7 +102,7 @@ class Combination(PruningCallback):
     k: int = 16
     restarts: float | Literal["auto"] = "auto"
     age: float = 0.75
-    curve: float = 0.6
+    curve: float = 0.5
     memory: float = 0.8
     start_sparsity: float = 0.0
     interval: Interval = "auto"
