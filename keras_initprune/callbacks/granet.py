@@ -28,7 +28,8 @@ class GraNet(Magnitude):
 
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1).
-        epochs: Length of the phase in epochs. Defaults to 6.
+        epochs: Length of the phase: a number of epochs, or a share of the epochs of
+            `fit`, which is rounded down. Defaults to 0.5.
         interval: Steps between two changes, None for the ends of epochs, or `"auto"`:
             ten in every epoch. Defaults to `"auto"`; see `GradualMagnitude`.
         fraction: Share of the kept weights that would be replaced at progress 0, in
@@ -57,7 +58,7 @@ class GraNet(Magnitude):
     """
 
     sparsity: float
-    epochs: int = 6
+    epochs: int | float = 0.5
     interval: Interval = "auto"
     fraction: float = 0.5
     distribution: Distribution = "erk"
