@@ -80,6 +80,9 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
 
     # Keras' list of callbacks is sorted by it.
     changes_masks = True
+    # Between two changes, where `interval` is "auto".
+    _fewest_steps = 1
+
     params: dict[str, Any]
     epochs: Any = 0
     interval: Interval = None
@@ -438,10 +441,19 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         if self.interval != "auto":
             return self.interval
         steps = self.params.get("steps")
-        return Fraction(steps, _CHANGES_PER_EPOCH) if steps else None
+        if not steps:
+            return None
+        changes = max(1, min(_CHANGES_PER_EPOCH, steps // self._fewest_steps))
+        return Fraction(steps, changes)
 
     def _length_of_phase(self) -> int:
         if isinstance(self.epochs, float):
+            if "epochs" not in self.params:
+                raise ValueError(
+                    "`epochs` as a share needs to know how many epochs there are: give "
+                    "their number to the `CallbackList` of your own loop, or a number "
+                    f"to {type(self).__name__}. Received: epochs={self.epochs}"
+                )
             return max(1, int(self.epochs * self.params["epochs"]))
         return self.epochs
 
