@@ -57,6 +57,10 @@ class DissipatingGradients(PruningCallback):
             tensor (`"erk"`, `"uniform"` or a dictionary from tensor path to sparsity)
             or all with each other (`"global"`). Defaults to None: `"erk"`. With
             `fraction` weights do not compete, and it must be None.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch. Defaults to 0.
         layers: Which weights to prune, see `Layers`. Defaults to all.
 
@@ -83,6 +87,7 @@ class DissipatingGradients(PruningCallback):
     criterion: CriterionName | str | Criterion | None = None
     interval: Interval = "auto"
     distribution: Distribution | None = None
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments, and resolve those that depend on others."""
@@ -125,6 +130,7 @@ class DissipatingGradients(PruningCallback):
             progress,
             geometric_sparsity,
             self.distribution or "erk",
+            self.best_masks,
         )
 
     def gathered(self) -> State:
@@ -162,5 +168,11 @@ class DissipatingGradients(PruningCallback):
                 "`distribution` says how weights compete for a given `sparsity`; with "
                 "`fraction` every weight is judged by itself. Received: "
                 f"distribution={self.distribution!r}, fraction={fraction!r}"
+            )
+        if self.pattern is not None:
+            raise ValueError(
+                "`pattern` says what is removed on the way to a given `sparsity`; with "
+                "`fraction` every weight is judged by itself. Received: "
+                f"pattern={self.pattern!r}, fraction={fraction!r}"
             )
         self.interval = None

@@ -18,6 +18,41 @@ from keras_initprune.callbacks.saved_state import State
 from keras_initprune.gradients.latest import DenseGradients
 
 
+class SeesGradients(PruningCallback):
+    """Base of methods that need the dense gradient of the step before a change."""
+
+    def begin(self, state: State) -> None:
+        """Prepare to see gradients."""
+        super().begin(state)
+        self._gradients = DenseGradients(self.model, self._weights)
+        self._gradients.start(state.get("gradients"))
+        if self._every is None:
+            self._gradients.arm()
+
+    def prepare(self) -> None:
+        """Have the gradient of the coming step kept."""
+        self._gradients.arm()
+
+    def gradient_magnitudes(self) -> dict[str, NDArray] | None:
+        """Return |dL/dw| of the last step, or None if it is not known yet."""
+        self._gradients.check_seen()
+        gradients = self._gradients.latest()
+        if gradients is None:
+            return None
+        if self._every is not None:
+            self._gradients.disarm()
+        check_finite(gradients, "gradient")
+        return {path: np.abs(gradient) for path, gradient in gradients.items()}
+
+    def gathered(self) -> State:
+        """Return the gradient too if the next step begins with a change."""
+        return {**super().gathered(), "gradients": self._gradients.latest() or {}}
+
+    def end(self) -> None:
+        """Free the gradients."""
+        self._gradients.stop()
+
+
 class _SparseTraining(PruningCallback):
     """Base of the two: they differ in `growth_scores`."""
 
@@ -84,7 +119,7 @@ class _SparseTraining(PruningCallback):
 
 
 @dataclass(eq=False, repr=False)
-class RigL(_SparseTraining):
+class RigL(SeesGradients, _SparseTraining):
     """Trains a network that is sparse from the first step, and rewires it on the way.
 
     It starts from a random mask. Every `interval` steps each tensor of n kept weights
@@ -146,33 +181,9 @@ class RigL(_SparseTraining):
         validation.check_positive_integer(self.interval, "interval")
         super().__post_init__()
 
-    def begin(self, state: State) -> None:
-        """Prepare to see gradients."""
-        super().begin(state)
-        self._gradients = DenseGradients(self.model, self._weights)
-        self._gradients.start(state.get("gradients"))
-
-    def prepare(self) -> None:
-        """Have the gradient of the coming step kept."""
-        self._gradients.arm()
-
     def growth_scores(self, masks: Masks) -> dict[str, NDArray] | None:
         """Return |dL/dw| of the last step."""
-        self._gradients.check_seen()
-        gradients = self._gradients.latest()
-        if gradients is None:
-            return None
-        self._gradients.disarm()
-        check_finite(gradients, "gradient")
-        return {path: np.abs(gradient) for path, gradient in gradients.items()}
-
-    def gathered(self) -> State:
-        """Return the gradient too if the next step begins with a change."""
-        return {**super().gathered(), "gradients": self._gradients.latest() or {}}
-
-    def end(self) -> None:
-        """Free the gradients."""
-        self._gradients.stop()
+        return self.gradient_magnitudes()
 
 
 @dataclass(eq=False, repr=False)

@@ -3,21 +3,19 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from keras_initprune import validation
 from keras_initprune.arrays.curves import cosine_fraction
 from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.drop_and_grow import drop_and_grow
-from keras_initprune.callbacks.checks import Interval, check_finite
+from keras_initprune.callbacks.checks import Interval
+from keras_initprune.callbacks.drop_and_grow import SeesGradients
 from keras_initprune.callbacks.magnitude import Magnitude
 from keras_initprune.callbacks.phases import Masks
-from keras_initprune.callbacks.saved_state import State
-from keras_initprune.gradients.latest import DenseGradients
 
 
 @dataclass(eq=False, repr=False)
-class GraNet(Magnitude):
+class GraNet(SeesGradients, Magnitude):
     """Removes the smallest weights gradually, and regrows where the gradient is large.
 
     A change at progress t first keeps the largest weights, as `GradualMagnitude` does
@@ -67,45 +65,15 @@ class GraNet(Magnitude):
         super().__post_init__()
         self.fraction = validation.check_fraction(self.fraction)
 
-    def begin(self, state: State) -> None:
-        """Prepare to see gradients."""
-        self._gradients = DenseGradients(self.model, self._weights)
-        self._gradients.start(state.get("gradients"))
-        if self._every is None:
-            self._gradients.arm()
-
-    def prepare(self) -> None:
-        """Have the gradient of the coming step kept."""
-        self._gradients.arm()
-
     def select(self, progress: float) -> Masks | None:
         """Keep the largest weights, and replace the smallest of them."""
-        gradients = self._latest() if progress < 1 else {}
-        if gradients is None:
+        growth = self.gradient_magnitudes() if progress < 1 else {}
+        if growth is None:
             return None
         masks, weights = self.largest(progress), self.values()
         share = cosine_fraction(self.fraction, progress)
         counts = {path: int(share * np.count_nonzero(m)) for path, m in masks.items()}
         return masks | {
-            path: drop_and_grow(
-                weights[path], np.abs(gradient), masks[path], counts[path]
-            )
-            for path, gradient in gradients.items()
+            path: drop_and_grow(weights[path], scores, masks[path], counts[path])
+            for path, scores in growth.items()
         }
-
-    def gathered(self) -> State:
-        """Return the gradient too if the next step begins with a change."""
-        return {"gradients": self._gradients.latest() or {}}
-
-    def end(self) -> None:
-        """Free the gradients."""
-        self._gradients.stop()
-
-    def _latest(self) -> dict[str, NDArray] | None:
-        self._gradients.check_seen()
-        gradients = self._gradients.latest()
-        if gradients is None:
-            return None
-        if self._every is not None:
-            self._gradients.disarm()
-        return check_finite(gradients, "gradient")

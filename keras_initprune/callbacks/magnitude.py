@@ -38,6 +38,7 @@ class Magnitude(PruningCallback):
             progress,
             cubic_sparsity,
             self.distribution,
+            self.best_masks,
         )
 
 
@@ -60,6 +61,10 @@ class GradualMagnitude(Magnitude):
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `Layers`. Defaults to all.
 
@@ -83,6 +88,7 @@ class GradualMagnitude(Magnitude):
     epochs: int = 6
     interval: Interval = "auto"
     distribution: Distribution = "erk"
+    pattern: str | None = None
 
     def select(self, progress: float) -> Masks:
         """Keep the largest weights, on the cubic curve."""
@@ -102,6 +108,10 @@ class OneShotMagnitude(Magnitude):
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `Layers`. Defaults to all.
 
@@ -122,6 +132,7 @@ class OneShotMagnitude(Magnitude):
     sparsity: float
     epochs: int = 2
     distribution: Distribution = "erk"
+    pattern: str | None = None
 
     def select(self, progress: float) -> Masks | None:
         """Keep the largest weights once the last epoch of the phase has ended."""

@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import constraints, validation
+from keras_initprune.arrays import patterns
+from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.masks import Mask, kept_count
 from keras_initprune.callbacks.checks import (
     Interval,
     check_finite,
     check_interval,
+    check_pattern,
 )
 from keras_initprune.callbacks.saved_state import Clock, Schedule, State
 from keras_initprune.constraints.layers import (
@@ -34,6 +37,7 @@ from keras_initprune.constraints.weights import (
     prunable_weights,
 )
 from keras_initprune.gradients import sums
+from keras_initprune.graphs.units import unit_ties
 from keras_initprune.paths.check import check_masks
 
 Masks = dict[str, Mask]
@@ -64,6 +68,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
             callback acts before training.
         interval: Steps between two changes, None for the ends of epochs, or `"auto"`.
         sparsity: The sparsity of the method's masks, or None.
+        pattern: None for any weights, or `"units"`.
         verbose: 0 is silent, 1 prints a line per epoch of the phase.
         layers: Which weights to prune, see `Layers`. None: those that carry a mask
             already, or all if none does.
@@ -79,6 +84,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
     epochs: Any = 0
     interval: Interval = None
     sparsity: Any = None
+    pattern: Any = None
 
     def __post_init__(self) -> None:
         """Check the arguments that all callbacks share."""
@@ -86,6 +92,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         validation.check_verbose(self.verbose)
         check_none_dense(self.layers, type(self).__name__)
         self.interval = check_interval(self.interval)
+        self.pattern = check_pattern(self.pattern)
         self.phase_epochs = 0
         self.epochs_before = 0
         self.has_begun = False
@@ -94,6 +101,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         self._phase_open = False
         self._last_step, self._changes, self._has_started = 0, 0, False
         self._weights: dict[str, PrunableWeight] = {}
+        self._ties: dict[str, str] = {}
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this callback."""
@@ -127,7 +135,10 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         self.has_begun = False
         chooses = not Layers.of(self.layers).is_default
         if chooses or not constraints.masked_weights(model):
-            constraints.install_masks(model, self.layers)
+            chosen = self.layers
+            if self.pattern == "units":
+                chosen = list(unit_ties(model, prunable_weights(model, self.layers)))
+            constraints.install_masks(model, chosen)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Take the next free epochs of this `fit`."""
@@ -265,6 +276,29 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
     def keys(self) -> dict[str, str]:
         """Return the names of the tensors for the random generator, by path."""
         return {path: weight.key for path, weight in self._weights.items()}
+
+    def best_masks(
+        self,
+        scores: Mapping[str, NDArray],
+        sparsity: float,
+        distribution: Distribution,
+        eligible: Mapping[str, Mask],
+    ) -> Masks:
+        """Return masks in the callback's pattern, as `arrays.ranking.rank_masks`."""
+        tensors = self.tensors(scores, eligible)
+        pattern = patterns.get(self.pattern)
+        return patterns.pattern_masks(pattern, tensors, sparsity, distribution)
+
+    def tensors(
+        self, scores: Mapping[str, NDArray], eligible: Mapping[str, Mask]
+    ) -> patterns.Tensors:
+        """Return what patterns have to know of the weights of this callback."""
+        return {
+            path: patterns.Tensor(
+                scores[path], eligible[path], weight.unit_axes, self._ties[path]
+            )
+            for path, weight in self._weights.items()
+        }
 
     def kept(self) -> int:
         """Return how many weights the masks of this callback keep."""
@@ -420,6 +454,10 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
             chosen = prunable_weights(self.model, self.layers)
             weights = {path: weights[path] for path in chosen}
         trained = {p: w for p, w in weights.items() if w.variable.trainable}
+        self._ties = dict.fromkeys(trained, "")
+        if trained and self.pattern == "units":
+            self._ties = unit_ties(self.model, trained)
+            trained = {path: trained[path] for path in self._ties}
         if not trained:
             raise ValueError(
                 f"All weights of {self.model.name!r} that {type(self).__name__} could "

@@ -12,6 +12,7 @@ from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import warn_of_left_out
 from keras_initprune.criteria.registry import Method
+from keras_initprune.graphs.units import unit_ties
 from keras_initprune.pruning import arguments
 from keras_initprune.pruning.groups import make_groups, select_masks
 from keras_initprune.pruning.guards import check_paths
@@ -73,9 +74,10 @@ def prune(
         loss: What `compile` takes as `loss`. Defaults to the compiled model's.
         iterations: How many times to score and remove, not more often than there are
             weights. Defaults to the criterion's.
-        pattern: `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the inputs
-            of a unit), or `(inputs, outputs)` (blocks of that size), see `patterns`.
-            Defaults to None: any weights.
+        pattern: `"units"` (whole units or filters, which `compact` then takes out, see
+            `unit_ties`), `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the
+            inputs of a unit), or `(inputs, outputs)` (blocks of that size), see
+            `patterns`. Defaults to None: any weights.
         distribution: `"global"` (all weights compete), `"erk"`, `"uniform"` or a
             dictionary from tensor path to sparsity (weights compete within the share
             of their tensor). Defaults to the criterion's.
@@ -186,6 +188,10 @@ def pruning_masks(
     validation.check_verbose(verbose)
     shape = patterns.get(pattern)
     weights = weights_to_prune(model, layers)
+    ties = dict.fromkeys(weights, "")
+    if isinstance(shape, patterns.WholeUnits):
+        ties = unit_ties(model, weights)
+        weights = {path: weights[path] for path in ties}
     eligible = current_masks(model, weights)
     groups = make_groups(
         weights,
@@ -193,6 +199,7 @@ def pruning_masks(
         arguments.check_pattern_sparsity(sparsity, shape),
         arguments.check_pattern_distribution(distribution, shape, criterion, weights),
         arguments.dense_paths(layers, weights),
+        shape.groups(ties),
     )
     for path in (p for group in groups if not group.is_dense for p in group.paths):
         shape.check(path, weights[path].shape, weights[path].unit_axes)
@@ -212,7 +219,9 @@ def pruning_masks(
                 check_choice(groups, scores, masks, criterion)
             scores = order_zeros(scores, problem.initial)
         allowed = eligible if criterion.resurrects else masks
-        masks = select_masks(shape, groups, scores, allowed, weights, step / count)
+        masks = select_masks(
+            shape, groups, scores, allowed, weights, ties, step / count
+        )
         if bar:
             bar.update(step)
     check_paths(model, masks, criterion, _few(problem))

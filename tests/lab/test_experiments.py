@@ -131,6 +131,7 @@ def test_names_of_settings_are_those_of_the_arguments():
 
 
 def test_a_shorter_training_prunes_sooner():
+    assert configure("mnist", method="random").prune_epochs == 6
     assert configure(method="random", epochs=9).prune_epochs == 3
     assert configure(method="random", epochs=3).prune_epochs == 2
     assert configure(method="random", epochs=1).prune_epochs == 1

@@ -217,6 +217,11 @@ def test_dense_ends_need_no_pattern(model):
         assert [int(mask.sum()) for mask in masks.values()] == kept
 
 
+def test_what_stays_dense_is_an_end():
+    with pytest.raises(ValueError, match="`dense` must be one of 'first', 'last'"):
+        Layers(dense="middle")
+
+
 def test_dense_ends_must_leave_something(model):
     with pytest.raises(ValueError, match=r"'hidden_1/kernel'.* leave -89 for 2 others"):
         pruning_masks(model, "magnitude", 0.7, layers=Layers(dense="first"))
@@ -402,7 +407,6 @@ def test_an_interrupt_leaves_the_model_as_it_was(model, regression_data):
         ({"pattern": "2:4", "sparsity": 0.5, "distribution": "erk"}, "'uniform'"),
         ({"pattern": "2:3", "sparsity": None}, "axis 0 of 'hidden_2/kernel' does not"),
         ({"pattern": (5, 1)}, "must tile axes 0 and 1 of 'hidden_1/kernel'"),
-        ({"dense": "middle"}, "`dense` must be one of 'first', 'last'"),
         ({"layers": "nowhere"}, "`layers` must match"),
         ({"seed": -1}, "`seed` must be None"),
         ({"batch_size": 0}, "`batch_size`"),

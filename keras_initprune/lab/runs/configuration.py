@@ -131,9 +131,10 @@ class Configuration:
         criterion: What dissipating gradients rank weights by, or None for the
             callback's own default.
         restarts: Share of fresh starts in the combination, or None for the callback's
-            own default; so are `age` and `curve`.
+            own default; so are `age`, `curve` and `memory`.
         age: How much the combination asks of older weights.
         curve: How early the combination removes weights.
+        memory: How much of the earlier pull the combination remembers.
         growth: By what the combination restarts weights: `"accumulated"`, the magnitude
             of the accumulated gradient, or `"magnitudes"`, the sum of magnitudes.
         distribution: How the sparsity spreads over the tensors, or None for the
@@ -165,6 +166,7 @@ class Configuration:
     restarts: float | None
     age: float | None
     curve: float | None
+    memory: float | None
     growth: str
     distribution: str | None
     control: str | None
@@ -286,6 +288,7 @@ def configure(
         "restarts": None,
         "age": None,
         "curve": None,
+        "memory": None,
         "growth": "accumulated",
         "distribution": None,
         "control": None,
@@ -295,7 +298,7 @@ def configure(
     }
     given = {name: value for name, value in settings.items() if value is not None}
     values.update(given)
-    if "prune_epochs" not in given:
+    if "epochs" in given and "prune_epochs" not in given:
         values["prune_epochs"] = _shorten(values["prune_epochs"], values["epochs"])
     return Configuration(dataset=dataset, model=model, method=method, **values)
 
@@ -365,6 +368,7 @@ CHECKS: dict[str, Check] = {
     "restarts": _or_none(check_share),
     "age": _or_none(check_share),
     "curve": _or_none(check_fraction),
+    "memory": _or_none(check_share),
     "growth": _one_of(GROWTHS),
     "distribution": _or_none(_one_of(DISTRIBUTIONS)),
     "control": _or_none(_one_of(CONTROLS)),

@@ -32,6 +32,9 @@ def _dissipating_gradients(run: "Configuration") -> list[Any]:
     return [_make_dissipating(run, run.prune_epochs)]
 
 
+_SETTINGS = ("restarts", "age", "curve", "memory")
+
+
 def _combination(
     start_sparsity: float = 0.0,
 ) -> Callable[["Configuration"], list[Any]]:
@@ -40,7 +43,7 @@ def _combination(
         from keras_initprune.lab.runs.callbacks import MagnitudeStarts
 
         kind = MagnitudeStarts if run.growth == "magnitudes" else Combination
-        given = {name: getattr(run, name) for name in ("restarts", "age", "curve")}
+        given = {name: getattr(run, name) for name in _SETTINGS}
         callback = kind(
             sparsity=run.sparsity,
             epochs=run.prune_epochs,
