@@ -184,7 +184,7 @@ class Report(_Shares):
         kept = self.total_parameters - self.parameters + self.kept
         notes = [
             f"{kept:,} of all {self.total_parameters:,} parameters are kept (sparsity "
-            f"{self.total_sparsity:.2%}); masks are no parameters."
+            f"{self.total_sparsity:.2%}), masks not counted."
         ]
         if self.flops_dense is not None:
             notes.append(
