@@ -12,7 +12,7 @@ PACKAGE = Path(keras_initprune.__file__).parent
 # rows; files of one room may import each other.
 LAYERS = [
     # The NumPy runtime is one file that runs without this package.
-    ["validation", "files", "quiet", "extras", "deploy/numpy_runtime"],
+    ["validation", "files", "quiet", "extras", "imports", "deploy/numpy_runtime"],
     ["arrays", "backend", "plots"],
     ["constraints"],
     ["gradients", "graphs", "paths"],

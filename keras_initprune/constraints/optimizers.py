@@ -86,7 +86,9 @@ def optimizer_slots(model: keras.Model) -> dict[int, list[Slot]]:
 def _slots_of(optimizer: Any) -> Iterator[tuple[keras.Variable, Slot]]:
     weights = optimizer._trainable_variables
     for name, kept in vars(optimizer).items():
-        if not isinstance(kept, list) or kept is weights or len(kept) != len(weights):
+        if not isinstance(kept, list) or len(kept) != len(weights):
+            continue
+        if kept is weights or kept is optimizer._variables:
             continue
         # Adagrad and Ftrl begin their sums of squares above zero and divide by them.
         is_sum = name == "_accumulators"

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import keras
 import numpy as np
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from keras_initprune import validation
+from keras_initprune.backend.keras_internals import ConvLSTMCell
 
 LayerSelector: TypeAlias = (
     str
