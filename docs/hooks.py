@@ -58,10 +58,12 @@ def on_page_markdown(markdown: str, **kwargs: object) -> str:
 
 
 def readme_section(name: str) -> str:
-    """Return a part of the README, with links that hold on the site."""
+    """Return a part of the README between marks, or a section by its title."""
     begin, end = (f"<!-- --8<-- [{word}:{name}] -->\n" for word in ("start", "end"))
+    if begin not in README:
+        begin, end = f"## {name}\n", "\n## "
     section = README.split(begin)[1].split(end)[0]
-    return re.sub(r"<!-- --8<-- .+ -->\n", "", section).replace("](docs/", "](")
+    return section.replace("](docs/", "](")
 
 
 def notebook_files(path: Path) -> dict[str, str | bytes]:

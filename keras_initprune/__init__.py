@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Combination,
         DissipatingGradients,
         GradualMagnitude,
+        GraNet,
         KStarts,
         OneShotMagnitude,
         RandomPruning,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         restore_masks,
         set_masks,
     )
+    from keras_initprune.constraints.layers import Layers
     from keras_initprune.constraints.weights import register_prunable
     from keras_initprune.deploy.compaction.compact import compact, compaction_report
     from keras_initprune.deploy.export import export
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from keras_initprune.deploy.sparse.conversion import to_dense, to_sparse
     from keras_initprune.deploy.sparse.layer import SparseDense
     from keras_initprune.paths.report import report, sparsity
+    from keras_initprune.paths.summary import summary
     from keras_initprune.pruning.problems import score_weights
     from keras_initprune.pruning.prune import prune, pruning_masks
     from keras_initprune.research.lottery import lottery_ticket
@@ -49,8 +52,10 @@ __all__ = [
     "SET",
     "Combination",
     "DissipatingGradients",
+    "GraNet",
     "GradualMagnitude",
     "KStarts",
+    "Layers",
     "MaskConstraint",
     "OneShotMagnitude",
     "RandomPruning",
@@ -74,6 +79,7 @@ __all__ = [
     "score_weights",
     "set_masks",
     "sparsity",
+    "summary",
     "to_dense",
     "to_sparse",
 ]
@@ -87,6 +93,7 @@ _NAMES = {
     "callbacks": [
         "Combination",
         "DissipatingGradients",
+        "GraNet",
         "GradualMagnitude",
         "KStarts",
         "OneShotMagnitude",
@@ -104,6 +111,7 @@ _NAMES = {
         "restore_masks",
         "set_masks",
     ],
+    "constraints.layers": ["Layers"],
     "constraints.weights": ["register_prunable"],
     "deploy.compaction.compact": ["compact", "compaction_report"],
     "deploy.export": ["export"],
@@ -111,6 +119,7 @@ _NAMES = {
     "deploy.sparse.conversion": ["to_dense", "to_sparse"],
     "deploy.sparse.layer": ["SparseDense"],
     "paths.report": ["report", "sparsity"],
+    "paths.summary": ["summary"],
     "pruning.problems": ["score_weights"],
     "pruning.prune": ["prune", "pruning_masks"],
     "research.lottery": ["lottery_ticket"],

@@ -92,7 +92,7 @@ def check_boolean(value: Any, name: str) -> bool:
     """Return `value` as a bool, or raise unless it is one.
 
     Example:
-        >>> check_boolean(True, "embeddings")
+        >>> check_boolean(True, "rewind")
         True
     """
     _require(isinstance(value, bool | np.bool_), value, name, "True or False")
@@ -161,6 +161,22 @@ def check_function(value: Any, name: str, known: Mapping[str, Callable]) -> Call
     if callable(value) and not isinstance(value, type):
         return value
     return known[check_choice(value, name, known)]
+
+
+def call_text(made: Any, arguments: Mapping[str, Any]) -> str:
+    """Return the call that makes an object, with functions by their names.
+
+    Example:
+        >>> call_text({}, {"key": max, "default": 0})
+        'dict(key=max, default=0)'
+    """
+    shown = ", ".join(f"{name}={text(value)}" for name, value in arguments.items())
+    return f"{type(made).__name__}({shown})"
+
+
+def text(value: Any) -> str:
+    """Return a value as it is written in a call: functions by their names."""
+    return getattr(value, "__qualname__", repr(value))
 
 
 def _require(is_met: bool, value: Any, name: str, rule: str) -> None:

@@ -12,6 +12,7 @@ from keras_initprune import (
     Combination,
     DissipatingGradients,
     GradualMagnitude,
+    GraNet,
     KStarts,
     OneShotMagnitude,
     RandomPruning,
@@ -52,7 +53,7 @@ CALLBACKS: dict[str, Setting] = {
     "random_uniform": Setting(
         lambda seed: [RandomPruning(0.8, distribution="uniform", seed=seed)], epochs=0
     ),
-    "combination": Setting(
+    "hand_over": Setting(
         lambda seed: [
             KStarts(4, 0.5, epochs=1, seed=seed),
             DissipatingGradients(0.8, epochs=2),
@@ -86,12 +87,12 @@ CALLBACKS: dict[str, Setting] = {
         )
         for criterion in DISSIPATION
     },
-    "restarts": Setting(
+    "combination": Setting(
         lambda seed: [Combination(0.8, epochs=2, k=1, seed=seed)],
         gradual=True,
         keeps_zeros=True,
     ),
-    "restarts_never_dense": Setting(
+    "combination_never_dense": Setting(
         lambda seed: [
             Combination(0.8, epochs=2, start_sparsity=0.6, interval=3, seed=seed)
         ],
@@ -103,6 +104,12 @@ CALLBACKS: dict[str, Setting] = {
     ),
     "gradual_magnitude": Setting(
         lambda seed: [GradualMagnitude(0.8, epochs=2, interval=3)], seeded=False
+    ),
+    "granet": Setting(
+        lambda seed: [GraNet(0.8, epochs=2, interval=3)],
+        seeded=False,
+        gradual=True,
+        keeps_zeros=True,
     ),
     "rigl": Setting(
         lambda seed: [RigL(0.8, epochs=2, interval=3, seed=seed)], rewires=True

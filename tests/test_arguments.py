@@ -91,6 +91,7 @@ LEGITIMATE = {
     "rewind_unit": set(),
     "rounds": COUNT | {"None"},
     "seed": COUNT | {"0", "None"},
+    "select": SELECTOR,
     "selection": set(),
     "skip_output": FLAG,
     "smallest": COUNT | {"None"},

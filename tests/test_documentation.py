@@ -77,10 +77,11 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
             example.evaluate()
 
 
+QUOTING = ["README.md", "docs/results.md", "docs/choose.md", "docs/study/index.md"]
 INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study/index.md"])
+@pytest.mark.parametrize("page", QUOTING)
 def test_intervals_that_a_page_quotes_are_those_of_the_study(page):
     tables = (ROOT / "docs" / "study" / "results.md").read_text()
     words = (ROOT / page).read_text().split()

@@ -22,6 +22,7 @@ EXTRAS = {
     "lab": ["tensorflow_datasets", "sklearn", "joblib", "typer"],
     "litert": ["ai_edge_litert"],
     "cluster": ["distributed"],
+    "pandas": ["pandas"],
 }
 
 

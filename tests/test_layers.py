@@ -12,15 +12,23 @@ PACKAGE = Path(keras_initprune.__file__).parent
 # rows; files of one room may import each other.
 LAYERS = [
     # The NumPy runtime is one file that runs without this package.
-    ["validation", "files", "quiet", "extras", "imports", "deploy/numpy_runtime"],
+    [
+        "validation",
+        "files",
+        "tables",
+        "quiet",
+        "extras",
+        "imports",
+        "deploy/numpy_runtime",
+    ],
     ["arrays", "backend", "plots"],
     ["constraints"],
     ["gradients", "graphs", "paths"],
     ["criteria"],
     ["pruning", "callbacks", "research"],
     ["deploy"],
-    # It counts what sparse layers hold.
-    ["paths/report"],
+    # They count what sparse layers hold.
+    ["paths/report", "paths/summary"],
     ["tuner"],
     ["lab"],
 ]

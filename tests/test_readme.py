@@ -1,52 +1,43 @@
 """What the README shows runs as it stands there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from keras_initprune import sparsity
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+BLOCKS = re.findall(r"```(python|text)\n(.*?)```", TEXT, re.DOTALL)
 
 
-def block(words):
-    """Return the example that contains some words."""
-    [found] = [text for text in BLOCKS if words in text]
-    return found
+def test_it_is_read_in_minutes():
+    assert len(TEXT.splitlines()) <= 140
 
 
-@pytest.fixture
-def names(rng, tmp_path, monkeypatch):
-    """What the examples take for granted."""
-    monkeypatch.chdir(tmp_path)
-    return {"x": rng.random((64, 784), np.float32), "y": rng.integers(0, 10, 64)}
-
-
-def test_the_first_examples_run(names, tmp_path, capsys):
-    first = block('model.save("sparse.keras")')
-    exec(first, names)
-    assert "95.00%" in capsys.readouterr().out
+def test_the_example_runs_as_it_stands_and_prints_what_is_shown(tmp_path):
+    [(_, example), (_, shown)] = BLOCKS
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "sparse.keras").exists()
-    exec(block("compact("), names)
-    assert (tmp_path / "small.npz").exists()
-    exec(block("plots."), names)
-    assert (tmp_path / "layers.png").exists()
-    assert (tmp_path / "first_layer.png").exists()
+    printed = done.stdout
+    # What lies on a path and what is recognised depends on the machine a little.
+    for rows in zip(table(printed), table(shown), strict=True):
+        assert rows[0][:-1] == rows[1][:-1]
+    for text in (printed, shown):
+        assert float(re.search(r"Recognised: ([\d.]+)%", text)[1]) > 90
 
 
-def test_pruning_before_training_runs(names):
-    exec(block("import prune\n").replace("epochs=12", "epochs=1"), names)
-    assert sparsity(names["model"]) == pytest.approx(0.95, abs=1e-4)
-
-
-def test_going_sparse_while_training_runs(names, tmp_path):
-    exec(block('model.save("sparse.keras")').split("k_starts")[0], names)
-    exec(block("fit_sparse("), {**names, "plain": names["model"]})
-    assert (tmp_path / "small.keras").exists()
+def table(text):
+    """Return the words of the lines that have a sparsity."""
+    return [line.split() for line in text.splitlines() if re.search(r"\d%  ", line)]
 
 
 def test_the_commands_are_two():
@@ -54,7 +45,15 @@ def test_the_commands_are_two():
     assert len(commands) == 2
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", TEXT))
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+LINKS = [
+    link
+    for page in PAGES
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", (README.parent / page).read_text())
+]
+
+
+@pytest.mark.parametrize("link", sorted(set(LINKS)))
 def test_links_lead_somewhere(link):
     name, _, anchor = link.partition("#")
     target = README.parent / name

@@ -10,6 +10,7 @@ from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.arrays.ranking import rank_masks
 from keras_initprune.arrays.selection import (
+    SelectionName,
     as_tensors,
     fitness_of,
     fitness_of_candidates,
@@ -21,7 +22,7 @@ def selection_record(
     fitness: Mapping[str, NDArray],
     k: int,
     sparsity: float,
-    selection: str = "recombine",
+    selection: SelectionName | str = "recombine",
     distribution: Distribution = "erk",
     seed: int = 0,
     unit_axes: Mapping[str, tuple[int, ...]] | None = None,

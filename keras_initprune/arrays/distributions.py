@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from keras_initprune import validation
+from keras_initprune.arrays.masks import Mask
 
 Shapes = Mapping[str, Sequence[int]]
-Distribution = str | Mapping[str, float]
+DistributionName = Literal["uniform", "erk", "global"]
+Distribution = DistributionName | str | Mapping[str, float]
 
 GLOBAL = "global"
 
@@ -165,6 +169,12 @@ def check_no_empty_tensor(counts: Mapping[str, int], sizes: Mapping[str, int]) -
                 "would pass that layer. Choose a lower sparsity, another "
                 "distribution, or leave the layer out with `layers`."
             )
+
+
+def check_no_empty_mask(masks: Mapping[str, Mask]) -> None:
+    """Raise if a mask keeps nothing, see `check_no_empty_tensor`."""
+    counts = {path: int(np.count_nonzero(mask)) for path, mask in masks.items()}
+    check_no_empty_tensor(counts, {path: mask.size for path, mask in masks.items()})
 
 
 def _counts_from_dictionary(

@@ -1,5 +1,7 @@
 """Drop and grow: the steps of dynamic sparse training, as pure functions."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,6 +90,39 @@ def dissipate_and_restart(
         starts = dead[random_union(dead.size, fresh, k, key)]
         restarted[starts[top_k_mask(pull.ravel()[starts], fresh)]] = True
     return survivors, restarted.reshape(alive.shape)
+
+
+def agreement(
+    before: Mapping[str, NDArray],
+    now: Mapping[str, NDArray],
+    where: Mapping[str, Mask],
+) -> float:
+    """Return how much two gradients agree: their cosine, averaged over entries.
+
+    A tensor's cosine counts as often as it has entries, so that the scale of a layer's
+    gradients does not matter.
+
+    Args:
+        before: From tensor path to gradient.
+        now: The same at another time.
+        where: From tensor path to the entries that are looked at.
+
+    Returns:
+        A number in [-1, 1]; 0 if there is nothing to look at.
+
+    Example:
+        >>> before, now = {"a": np.array([3.0, 4.0])}, {"a": np.array([4.0, 3.0])}
+        >>> round(agreement(before, now, {"a": np.array([True, True])}), 2)
+        0.96
+    """
+    total, entries = 0.0, 0
+    for path, chosen in where.items():
+        first, second = before[path][chosen], now[path][chosen]
+        entries += first.size
+        scale = float(np.linalg.norm(first) * np.linalg.norm(second))
+        if scale > 0:
+            total += first.size * float(np.vdot(first, second)) / scale
+    return total / entries if entries else 0.0
 
 
 def random_union(size: int, count: int, k: int, key: int) -> Mask:

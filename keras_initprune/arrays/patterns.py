@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate
 from keras_initprune.arrays.masks import (
     Mask,
     from_unit_rows,
@@ -33,11 +34,14 @@ class Tensor:
         scores: Scores of the weights, higher = keep.
         eligible: True where a weight may be kept.
         unit_axes: Axes that index output units.
+        tie: Name of the units, where tensors that are added up share them. Defaults to
+            "": the tensor has its own.
     """
 
     scores: NDArray
     eligible: Mask
     unit_axes: UnitAxes = (-1,)
+    tie: str = ""
 
 
 Tensors = Mapping[str, Tensor]
@@ -69,6 +73,14 @@ class Pattern:
         Raises:
             ValueError: Names the tensor.
         """
+
+    def groups(self, ties: Mapping[str, str]) -> list[tuple[str, ...]]:
+        """Return the tensors whose counts go together where tensors do not compete.
+
+        Args:
+            ties: From tensor path to the name of its units, see `Tensor`.
+        """
+        return [(path,) for path in ties]
 
     def masks(self, tensors: Tensors, count: int) -> dict[str, Mask]:
         """Keep `count` weights of tensors that compete with each other.
@@ -122,6 +134,108 @@ class Units(Pattern):
                     f"{path!r} cannot get a constant fan-in. {error}"
                 ) from error
         return masks
+
+
+@dataclass(frozen=True)
+class WholeUnits(Pattern):
+    """Whole output units are kept or removed: columns, or filters of a convolution.
+
+    Units compete by the mean score of their weights. Tensors of one tie lose the same
+    units, which compete by the mean over all of these tensors. Every tensor keeps one
+    unit at least; otherwise as many are kept as come closest to the count.
+
+    References:
+        - Li et al. 2017, "Pruning filters for efficient ConvNets" (arXiv 1608.08710)
+
+    Example:
+        >>> scores = np.array([[4.0, 1.0], [3.0, 2.0]])
+        >>> tensors = {"a": Tensor(scores, np.ones((2, 2), bool))}
+        >>> WholeUnits().masks(tensors, 2)["a"].astype(int).tolist()
+        [[1, 0], [1, 0]]
+    """
+
+    def groups(self, ties: Mapping[str, str]) -> list[tuple[str, ...]]:
+        """Put tensors that share their units together."""
+        found: dict[str, list[str]] = {}
+        for path, tie in ties.items():
+            found.setdefault(tie or path, []).append(path)
+        return [tuple(paths) for paths in found.values()]
+
+    def masks(self, tensors: Tensors, count: int) -> dict[str, Mask]:
+        """Keep the units with the highest means."""
+        units = unit_scores(tensors)
+        contenders = np.concatenate([_best_first(unit) for unit in units.values()])
+        sizes = np.repeat(
+            [unit.weights for unit in units.values()],
+            [unit.means.size for unit in units.values()],
+        )
+        # Stable, so that the first of equals win.
+        order = np.argsort(-contenders, kind="stable")
+        filled = np.cumsum(sizes[order]) - sizes[order] / 2
+        kept = np.zeros(order.size, bool)
+        kept[order[(filled <= count) | np.isposinf(contenders[order])]] = True
+        kept &= ~np.isneginf(contenders)
+        ends = np.cumsum([unit.means.size for unit in units.values()])[:-1]
+        return expand_units(
+            tensors, dict(zip(units, np.split(kept, ends), strict=True))
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class UnitScores:
+    """Scores of the units that some tensors share.
+
+    Attributes:
+        means: Mean score of the weights of every unit, -inf where none is eligible.
+        weights: Number of weights that a unit has in all of the tensors.
+    """
+
+    means: NDArray
+    weights: int
+
+
+def unit_scores(tensors: Tensors) -> dict[str, UnitScores]:
+    """Return the scores of units, by the name of their tie or the path of their tensor.
+
+    Raises:
+        ValueError: If tensors of one tie differ in their number of units.
+
+    Example:
+        >>> scores = np.array([[4.0, 1.0], [3.0, 2.0]])
+        >>> tensors = {"a": Tensor(scores, np.ones((2, 2), bool))}
+        >>> unit_scores(tensors)["a"].means.tolist()
+        [3.5, 1.5]
+    """
+    found = {}
+    ties = {path: tensor.tie for path, tensor in tensors.items()}
+    for paths in WholeUnits().groups(ties):
+        rows = [_eligible_rows(tensors[path]) for path in paths]
+        if len({len(scores) for scores, _ in rows}) > 1:
+            raise ValueError(
+                f"Tensors that share their units must have equally many: {paths}. "
+                f"Received: {[len(scores) for scores, _ in rows]} units"
+            )
+        weights = sum(scores.shape[1] for scores, _ in rows)
+        totals = np.sum([scores.sum(axis=1) for scores, _ in rows], axis=0)
+        alive = np.any([eligible.any(axis=1) for _, eligible in rows], axis=0)
+        means = np.where(alive, totals / weights, -np.inf)
+        found[tensors[paths[0]].tie or paths[0]] = UnitScores(means, weights)
+    return found
+
+
+def expand_units(tensors: Tensors, kept: Mapping[str, Mask]) -> dict[str, Mask]:
+    """Return the masks of weights whose units are kept.
+
+    Args:
+        tensors: From tensor path to what is known of it.
+        kept: By the names that `unit_scores` gives, which units are kept.
+    """
+    masks = {}
+    for path, tensor in tensors.items():
+        rows = unit_rows(tensor.eligible, tensor.unit_axes)
+        chosen = rows & kept[tensor.tie or path][:, None]
+        masks[path] = from_unit_rows(chosen, tensor.scores.shape, tensor.unit_axes)
+    return masks
 
 
 @dataclass(frozen=True)
@@ -287,8 +401,9 @@ def get(identifier: Any) -> Pattern:
     """Return a pattern.
 
     Args:
-        identifier: None for any weights, `"unit"`, `"N:M"` such as `"2:4"`, a block
-            `(inputs, outputs)`, or a `Pattern`.
+        identifier: None for any weights, `"unit"` (constant fan-in), `"units"` (whole
+            units), `"N:M"` such as `"2:4"`, a block `(inputs, outputs)`, or a
+            `Pattern`.
 
     Raises:
         ValueError: If it is none of these.
@@ -303,6 +418,8 @@ def get(identifier: Any) -> Pattern:
         return identifier
     if isinstance(identifier, str) and identifier == "unit":
         return Units()
+    if isinstance(identifier, str) and identifier == "units":
+        return WholeUnits()
     if isinstance(identifier, str) and re.fullmatch(r"\d+:\d+", identifier):
         return NOfM(*map(int, identifier.split(":")))
     if isinstance(identifier, tuple | list) and [type(i) for i in identifier] == [
@@ -311,9 +428,57 @@ def get(identifier: Any) -> Pattern:
     ]:
         return Blocks(*identifier)
     raise ValueError(
-        "`pattern` must be None, 'unit', 'N:M' such as '2:4', or the size of a block, "
-        f"(inputs, outputs). Received: pattern={identifier!r}"
+        "`pattern` must be None, 'unit' (constant fan-in), 'units' (whole units), "
+        "'N:M' such as '2:4', or the size of a block, (inputs, outputs). "
+        f"Received: pattern={identifier!r}"
     )
+
+
+def pattern_masks(
+    pattern: Pattern, tensors: Tensors, sparsity: float, distribution: Distribution
+) -> dict[str, Mask]:
+    """Keep the highest scores in a pattern, at an overall sparsity.
+
+    Args:
+        pattern: Which shapes of masks are allowed.
+        tensors: From tensor path to what is known of it.
+        sparsity: Overall fraction removed, in [0, 1).
+        distribution: As in `keras_initprune.arrays.ranking.rank_masks`.
+
+    Example:
+        >>> scores = np.array([[4.0, 1.0], [3.0, 2.0]])
+        >>> tensors = {"a": Tensor(scores, np.ones((2, 2), bool))}
+        >>> pattern_masks(WholeUnits(), tensors, 0.5, "uniform")["a"].sum(axis=0)
+        array([2, 0])
+    """
+    if distribution == GLOBAL:
+        size = sum(tensor.scores.size for tensor in tensors.values())
+        return pattern.masks(tensors, round((1.0 - sparsity) * size))
+    counts = allocate(
+        {path: tensor.scores.shape for path, tensor in tensors.items()},
+        sparsity,
+        distribution,
+        {path: int(np.count_nonzero(t.eligible)) for path, t in tensors.items()},
+    )
+    masks: dict[str, Mask] = {}
+    for paths in pattern.groups({path: t.tie for path, t in tensors.items()}):
+        group = {path: tensors[path] for path in paths}
+        masks |= pattern.masks(group, sum(counts[path] for path in paths))
+    return {path: masks[path] for path in tensors}
+
+
+def _eligible_rows(tensor: Tensor) -> tuple[NDArray, Mask]:
+    """Return scores and what is eligible in the shape (units, weights of each)."""
+    eligible = unit_rows(tensor.eligible, tensor.unit_axes)
+    rows = unit_rows(np.asarray(tensor.scores, np.float64), tensor.unit_axes)
+    return np.where(eligible, rows, 0.0), eligible
+
+
+def _best_first(units: UnitScores) -> NDArray:
+    """Return the means, that of the best unit raised so that it always wins."""
+    means = units.means.copy()
+    means[np.argmax(means)] = np.inf
+    return means
 
 
 def _positive(axes: UnitAxes, shape: Sequence[int]) -> list[int]:

@@ -61,6 +61,7 @@ def gradual_masks(
     progress: float,
     curve: Callable[[float, float, float], float],
     distribution: distributions.Distribution,
+    rank: Callable[..., dict[str, Mask]] = rank_masks,
 ) -> dict[str, Mask]:
     """Keep the highest scores among survivors, on the way to a sparsity.
 
@@ -73,6 +74,7 @@ def gradual_masks(
         curve: The sparsity on the way, from those at its two ends and the progress, as
             `geometric_sparsity` has it. A dictionary's tensors follow it one by one.
         distribution: How weights compete, see `rank_masks`.
+        rank: What makes masks of scores, called as `rank_masks`, which is the default.
 
     Returns:
         From tensor path to mask, each a part of `alive`.
@@ -96,7 +98,7 @@ def gradual_masks(
     kept = sum(int(np.count_nonzero(mask)) for mask in alive.values())
     # Counts of tensors are rounded: what is there may be a weight too sparse.
     now = max(now, 1.0 - kept / sum(sizes.values()))
-    return rank_masks(scores, now, distribution, alive)
+    return rank(scores, now, distribution, alive)
 
 
 def on_the_way(

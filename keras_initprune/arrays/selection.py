@@ -7,15 +7,19 @@ never held, so memory does not depend on k.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
 from keras_initprune.arrays import masks as masking
+from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.arrays.ranking import rank_masks
+
+SelectionName = Literal["network", "layer", "unit", "recombine"]
 
 _BLOCK = 1 << 16
 
@@ -105,7 +109,7 @@ def k_starts_masks(
     fitness: Mapping[str, NDArray],
     k: int,
     sparsity: float,
-    selection: str = "recombine",
+    selection: SelectionName | str = "recombine",
     distribution: Distribution = "erk",
     seed: int = 0,
     keys: Mapping[str, str] | None = None,
@@ -146,6 +150,61 @@ def k_starts_masks(
         unions = {path: _union(t, k, seed) for path, t in tensors.items()}
         return rank_masks(fitness, sparsity, GLOBAL, unions)
     return SELECTIONS[selection](tensors, k, seed)
+
+
+def k_starts_units(
+    tensors: patterns.Tensors,
+    k: int,
+    sparsity: float,
+    selection: str,
+    distribution: Distribution,
+    seed: int,
+    keys: Mapping[str, str],
+) -> dict[str, Mask]:
+    """Return the fittest masks of whole units that k random starts yield.
+
+    The fitness of a unit is the mean over its weights. Tensors that share their units
+    lose the same ones.
+
+    Args:
+        tensors: From tensor path to its fitness and what else patterns have to know.
+        k: Number of random masks per tensor.
+        sparsity: Overall fraction removed, in [0, 1).
+        selection: `"network"`, `"layer"` or `"recombine"`.
+        distribution: `"uniform"`, `"erk"` or a dictionary.
+        seed: Seed of the candidates.
+        keys: From tensor path to its name for the generator.
+
+    Example:
+        >>> tensors = {"a": patterns.Tensor(np.eye(4), np.ones((4, 4), bool))}
+        >>> masks = k_starts_units(
+        ...     tensors, 8, 0.5, "recombine", "uniform", 0, keys={"a": "a"}
+        ... )
+        >>> sorted(masks["a"].sum(axis=0).tolist())
+        [0, 0, 4, 4]
+    """
+    counts = allocate(
+        {path: tensor.scores.shape for path, tensor in tensors.items()},
+        sparsity,
+        distribution,
+    )
+    units = patterns.unit_scores(tensors)
+    kept = dict.fromkeys(units, 0)
+    for path, count in counts.items():
+        kept[tensors[path].tie or path] += count
+    selected = SELECTIONS[selection](
+        {
+            name: Tensor(
+                fitness=unit.means,
+                count=min(max(1, round(kept[name] / unit.weights)), unit.means.size),
+                key=keys[name],
+            )
+            for name, unit in units.items()
+        },
+        k,
+        seed,
+    )
+    return patterns.expand_units(tensors, selected)
 
 
 def random_masks(

@@ -88,6 +88,17 @@ def check_interval(interval: Any) -> Interval:
     return validation.check_positive_integer(interval, "interval")
 
 
+def check_pattern(pattern: Any) -> str | None:
+    """Return `pattern`, or raise unless it is None or `"units"`."""
+    if pattern is None or (isinstance(pattern, str) and pattern == "units"):
+        return pattern
+    raise ValueError(
+        "`pattern` of a callback must be None (any weights) or 'units' (whole units "
+        "and filters); `prune` knows the others. "
+        f"Received: pattern={pattern!r}"
+    )
+
+
 def _all_equal(scores: NDArray, alive: Mask) -> bool:
     """Return whether there are two alive weights or more, all of the same score."""
     first, last = np.argmax(alive), alive.size - 1 - np.argmax(alive.ravel()[::-1])

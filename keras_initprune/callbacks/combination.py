@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from keras_initprune.arrays.distributions import (
     allocate,
     check_distribution,
 )
-from keras_initprune.arrays.drop_and_grow import dissipate_and_restart
+from keras_initprune.arrays.drop_and_grow import agreement, dissipate_and_restart
 from keras_initprune.arrays.masks import candidate_key
 from keras_initprune.arrays.ranking import on_the_way
 from keras_initprune.arrays.selection import random_masks
@@ -25,8 +26,10 @@ from keras_initprune.callbacks.checks import (
 )
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.gradients.sums import GradientRecorder
+
+# Chosen on validation images, see `docs/study/study.toml`.
+_RESTARTS_WHERE_IT_LASTS, _RESTARTS_ELSE = 1.0, 0.3
 
 
 @dataclass(eq=False, repr=False)
@@ -42,9 +45,10 @@ class Combination(PruningCallback):
        / a ** age`, where a weight starts at its initial value, or at 0 if it was
        restarted, and a counts the changes since then.
     3. Among the weights that were removed before, k random masks are drawn, and the
-       fittest of their union start again: by the magnitude of the gradient that has
-       accumulated since the last change, so that noise cancels and a steady pull
-       remains. They begin at 0, with fresh optimizer slots.
+       fittest of their union start again: by the magnitude of their pull, the
+       gradient accumulated since the last change and `memory` times the pull before
+       it, so that noise cancels and what is steady remains. They begin at 0, with
+       fresh optimizer slots.
 
     With k = 1 weights restart at random, with a large k where the gradient says.
     Decoupled weight decay is no movement, see `DissipatingGradients`. Gradients are
@@ -55,14 +59,17 @@ class Combination(PruningCallback):
             to 0.95.
         epochs: Epochs in which masks change. Defaults to 6.
         k: Number of random masks. Defaults to 16.
-        restarts: Share of fresh starts when the phase begins, in [0, 1]. It falls to 0
-            along a line. Networks that overfit may want fewer, 0.3 or 0.5. Defaults to
-            0.8.
+        restarts: Share of fresh starts when the phase begins, in [0, 1]; it falls to 0
+            along a line. Defaults to `"auto"`, which asks at every change whether the
+            pull on removed weights lasts: 1 where it points as it did before, and 0.3
+            where it turns, as in networks that have what they need.
         age: How much is asked of older weights, in [0, 1]: 0 compares distances, with
             which fresh starts have no chance, and 1 distances per change. Defaults to
             0.75.
         curve: How early weights go, in (0, 1]: 1 is geometric in density, less is
             earlier. Defaults to 0.6.
+        memory: Share of the pull before a change that still counts after it, in [0, 1].
+            Defaults to 0.8.
         start_sparsity: Sparsity of a random mask to begin with, so that training is
             never denser: at most `sparsity`. Defaults to 0: it begins with the network
             as it is.
@@ -73,9 +80,7 @@ class Combination(PruningCallback):
         seed: Seed of the random masks. Defaults to None: drawn from Python's generator,
             which `keras.utils.set_random_seed` seeds.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -88,24 +93,21 @@ class Combination(PruningCallback):
         - "What to prune and what not to prune at initialization" (arXiv 2209.02201)
 
     Example:
-        >>> Combination(sparsity=0.98, epochs=6, seed=0).restarts
-        0.8
+        >>> Combination(sparsity=0.98, epochs=6, seed=0).k
+        16
     """
 
     sparsity: float = 0.95
     epochs: int = 6
     k: int = 16
-    restarts: float = 0.8
+    restarts: float | Literal["auto"] = "auto"
     age: float = 0.75
     curve: float = 0.6
+    memory: float = 0.8
     start_sparsity: float = 0.0
     interval: Interval = "auto"
     distribution: Distribution = "erk"
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -113,9 +115,11 @@ class Combination(PruningCallback):
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.epochs = check_epochs(self.epochs)
         self.k = validation.check_positive_integer(self.k, "k")
-        self.restarts = validation.check_share(self.restarts, "restarts")
+        if self.restarts != "auto":
+            self.restarts = validation.check_share(self.restarts, "restarts")
         self.age = validation.check_share(self.age, "age")
         self.curve = validation.check_fraction(self.curve, "curve")
+        self.memory = validation.check_share(self.memory, "memory")
         self.start_sparsity = validation.check_sparsity(
             self.start_sparsity, "start_sparsity"
         )
@@ -132,14 +136,21 @@ class Combination(PruningCallback):
         if not state:
             initial = self.values()
             born = {path: np.zeros(w.shape, np.int32) for path, w in initial.items()}
+            pull = {path: np.zeros_like(w) for path, w in initial.items()}
             seed = resolve_seed(self.seed)
-            state = {"drawn": (seed, 0), "initial": initial, "born": born}
+            state = {
+                "drawn": (seed, 0),
+                "initial": initial,
+                "born": born,
+                "pull": pull,
+            }
         self._seed, self._restarted = map(int, state["drawn"])
         self._initial: dict[str, np.ndarray] = state["initial"]
         self._born: dict[str, np.ndarray] = state["born"]
+        self._pull: dict[str, np.ndarray] = state["pull"]
         self._decay = GradientRecorder(self.model, self._weights, gradients=False)
         self._decay.start({"decays": state.get("decays", {})})
-        self._sums = GradientRecorder(self.model, self._weights, magnitudes=False)
+        self._sums = self.record_pull()
         if self._has_started:
             self._sums.start({"gradients": state["gradients"]})
 
@@ -164,15 +175,15 @@ class Combination(PruningCallback):
         alive = self.masks()
         counts = self._counts(alive, progress)
         scores = check_scores(self._movement(), alive, type(self).__name__)
-        pull = check_finite(self._sums.totals(), "gradient")
+        share = self._remember(alive) * (1.0 - progress)
         masks = {}
         for path, key in self.keys().items():
             survivors, restarted = dissipate_and_restart(
                 scores[path],
-                np.abs(pull[path]),
+                np.abs(self._pull[path]),
                 alive[path],
                 counts[path],
-                int(self.restarts * (1.0 - progress) * counts[path]),
+                int(share * counts[path]),
                 self.k,
                 candidate_key(self._seed, key, 1 + self._changes),
             )
@@ -180,8 +191,11 @@ class Combination(PruningCallback):
             self._initial[path][restarted] = 0.0
             self._born[path][restarted] = 1 + self._changes
             self._restarted += int(np.count_nonzero(restarted))
-        self._sums.reset()
         return masks
+
+    def record_pull(self) -> GradientRecorder:
+        """Return what sums the gradients by which fresh starts compete."""
+        return GradientRecorder(self.model, self._weights, magnitudes=False)
 
     def describe(self, phase_epoch: int) -> str:
         """Return what was removed, and how many weights have started again so far."""
@@ -193,6 +207,7 @@ class Combination(PruningCallback):
             "drawn": np.array((self._seed, self._restarted), np.int64),
             "initial": self._initial,
             "born": self._born,
+            "pull": self._pull,
             "decays": self._decay.state()["decays"],
             "gradients": self._sums.state()["gradients"],
         }
@@ -201,7 +216,20 @@ class Combination(PruningCallback):
         """Free what was gathered."""
         self._decay.stop()
         self._sums.stop()
-        self._initial, self._born = {}, {}
+        self._initial, self._born, self._pull = {}, {}, {}
+
+    def _remember(self, alive: Masks) -> float:
+        """Take in the gradients since the last change; return the share of restarts."""
+        gathered = check_finite(self._sums.totals(), "gradient")
+        self._sums.reset()
+        removed = {path: ~mask for path, mask in alive.items()}
+        lasts = agreement(self._pull, gathered, removed) > 0
+        for path, pull in self._pull.items():
+            pull *= self.memory
+            pull += gathered[path]
+        if self.restarts == "auto":
+            return _RESTARTS_WHERE_IT_LASTS if lasts else _RESTARTS_ELSE
+        return self.restarts
 
     def _movement(self) -> dict[str, np.ndarray]:
         """Return how far weights moved, for their age."""

@@ -13,11 +13,11 @@ from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.criteria.dissipation import (
     DISSIPATION,
     WITHOUT_GRADIENTS,
     Criterion,
+    CriterionName,
 )
 from keras_initprune.gradients.sums import GradientRecorder
 
@@ -57,10 +57,12 @@ class DissipatingGradients(PruningCallback):
             tensor (`"erk"`, `"uniform"` or a dictionary from tensor path to sparsity)
             or all with each other (`"global"`). Defaults to None: `"erk"`. With
             `fraction` weights do not compete, and it must be None.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -82,13 +84,10 @@ class DissipatingGradients(PruningCallback):
     sparsity: float | None = None
     fraction: float | None = None
     epochs: int = 6
-    criterion: str | Criterion | None = None
+    criterion: CriterionName | str | Criterion | None = None
     interval: Interval = "auto"
     distribution: Distribution | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments, and resolve those that depend on others."""
@@ -131,6 +130,7 @@ class DissipatingGradients(PruningCallback):
             progress,
             geometric_sparsity,
             self.distribution or "erk",
+            self.best_masks,
         )
 
     def gathered(self) -> State:
@@ -168,5 +168,11 @@ class DissipatingGradients(PruningCallback):
                 "`distribution` says how weights compete for a given `sparsity`; with "
                 "`fraction` every weight is judged by itself. Received: "
                 f"distribution={self.distribution!r}, fraction={fraction!r}"
+            )
+        if self.pattern is not None:
+            raise ValueError(
+                "`pattern` says what is removed on the way to a given `sparsity`; with "
+                "`fraction` every weight is judged by itself. Received: "
+                f"pattern={self.pattern!r}, fraction={fraction!r}"
             )
         self.interval = None

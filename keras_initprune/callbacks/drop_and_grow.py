@@ -15,8 +15,42 @@ from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import check_epochs, check_finite, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
 from keras_initprune.gradients.latest import DenseGradients
+
+
+class SeesGradients(PruningCallback):
+    """Base of methods that need the dense gradient of the step before a change."""
+
+    def begin(self, state: State) -> None:
+        """Prepare to see gradients."""
+        super().begin(state)
+        self._gradients = DenseGradients(self.model, self._weights)
+        self._gradients.start(state.get("gradients"))
+        if self._every is None:
+            self._gradients.arm()
+
+    def prepare(self) -> None:
+        """Have the gradient of the coming step kept."""
+        self._gradients.arm()
+
+    def gradient_magnitudes(self) -> dict[str, NDArray] | None:
+        """Return |dL/dw| of the last step, or None if it is not known yet."""
+        self._gradients.check_seen()
+        gradients = self._gradients.latest()
+        if gradients is None:
+            return None
+        if self._every is not None:
+            self._gradients.disarm()
+        check_finite(gradients, "gradient")
+        return {path: np.abs(gradient) for path, gradient in gradients.items()}
+
+    def gathered(self) -> State:
+        """Return the gradient too if the next step begins with a change."""
+        return {**super().gathered(), "gradients": self._gradients.latest() or {}}
+
+    def end(self) -> None:
+        """Free the gradients."""
+        self._gradients.stop()
 
 
 class _SparseTraining(PruningCallback):
@@ -85,7 +119,7 @@ class _SparseTraining(PruningCallback):
 
 
 @dataclass(eq=False, repr=False)
-class RigL(_SparseTraining):
+class RigL(SeesGradients, _SparseTraining):
     """Trains a network that is sparse from the first step, and rewires it on the way.
 
     It starts from a random mask. Every `interval` steps each tensor of n kept weights
@@ -117,9 +151,7 @@ class RigL(_SparseTraining):
         seed: Seed of the first mask. Defaults to None: drawn from Python's generator,
             which `keras.utils.set_random_seed` seeds.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -143,43 +175,15 @@ class RigL(_SparseTraining):
     fraction: float = 0.3
     distribution: Distribution = "erk"
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         validation.check_positive_integer(self.interval, "interval")
         super().__post_init__()
 
-    def begin(self, state: State) -> None:
-        """Prepare to see gradients."""
-        super().begin(state)
-        self._gradients = DenseGradients(self.model, self._weights)
-        self._gradients.start(state.get("gradients"))
-
-    def prepare(self) -> None:
-        """Have the gradient of the coming step kept."""
-        self._gradients.arm()
-
     def growth_scores(self, masks: Masks) -> dict[str, NDArray] | None:
         """Return |dL/dw| of the last step."""
-        self._gradients.check_seen()
-        gradients = self._gradients.latest()
-        if gradients is None:
-            return None
-        self._gradients.disarm()
-        check_finite(gradients, "gradient")
-        return {path: np.abs(gradient) for path, gradient in gradients.items()}
-
-    def gathered(self) -> State:
-        """Return the gradient too if the next step begins with a change."""
-        return {**super().gathered(), "gradients": self._gradients.latest() or {}}
-
-    def end(self) -> None:
-        """Free the gradients."""
-        self._gradients.stop()
+        return self.gradient_magnitudes()
 
 
 @dataclass(eq=False, repr=False)
@@ -207,9 +211,7 @@ class SET(_SparseTraining):
         seed: Seed of the first mask and of what grows. Defaults to None: drawn from
             Python's generator, which `keras.utils.set_random_seed` seeds.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -233,10 +235,6 @@ class SET(_SparseTraining):
     fraction: float = 0.3
     distribution: Distribution = "erk"
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def growth_scores(self, masks: Masks) -> dict[str, NDArray]:
         """Return random numbers."""

@@ -7,13 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
-from keras_initprune.arrays.distributions import Distribution, check_distribution
-from keras_initprune.arrays.selection import check_selection, k_starts_masks
+from keras_initprune.arrays.distributions import (
+    GLOBAL,
+    Distribution,
+    check_distribution,
+)
+from keras_initprune.arrays.selection import (
+    SelectionName,
+    check_selection,
+    k_starts_masks,
+    k_starts_units,
+)
 from keras_initprune.callbacks.checks import check_epochs, check_scores, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.constraints.weights import LayerSelector
-from keras_initprune.criteria.fitness import FITNESS, Fitness, magnitude
+from keras_initprune.criteria.fitness import FITNESS, Fitness, FitnessName, magnitude
 from keras_initprune.gradients.sums import GradientRecorder
 
 
@@ -45,10 +53,12 @@ class KStarts(PruningCallback):
         rewind: Whether survivors go back to their initial values. Defaults to False.
         seed: Seed of the masks. Defaults to None: drawn from Python's generator, which
             `keras.utils.set_random_seed` seeds.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparse already, no path
@@ -68,15 +78,12 @@ class KStarts(PruningCallback):
     k: int = 16
     sparsity: float = 0.9
     epochs: int = 2
-    fitness: str | Fitness = "magnitude"
-    selection: str = "recombine"
+    fitness: FitnessName | str | Fitness = "magnitude"
+    selection: SelectionName | str = "recombine"
     distribution: Distribution = "erk"
     rewind: bool = False
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -87,6 +94,8 @@ class KStarts(PruningCallback):
         self._fitness = validation.check_function(self.fitness, "fitness", FITNESS)
         self.distribution = check_distribution(self.distribution, ranked=True)
         self.selection = check_selection(self.selection, self.distribution)
+        if self.pattern is not None:
+            self._check_units()
         self.rewind = validation.check_boolean(self.rewind, "rewind")
         self.seed = validation.check_seed(self.seed)
 
@@ -107,16 +116,27 @@ class KStarts(PruningCallback):
         """Select once the last epoch of the phase has ended."""
         if progress < 1:
             return None
-        masks = k_starts_masks(
-            self._gathered_fitness(),
-            self.k,
-            self.sparsity,
-            self.selection,
-            self.distribution,
-            self._seed,
-            keys=self.keys(),
-            unit_axes={p: weight.unit_axes for p, weight in self._weights.items()},
-        )
+        if self.pattern is None:
+            masks = k_starts_masks(
+                self._gathered_fitness(),
+                self.k,
+                self.sparsity,
+                self.selection,
+                self.distribution,
+                self._seed,
+                keys=self.keys(),
+                unit_axes={p: weight.unit_axes for p, weight in self._weights.items()},
+            )
+        else:
+            masks = k_starts_units(
+                self.tensors(self._gathered_fitness(), self.masks()),
+                self.k,
+                self.sparsity,
+                self.selection,
+                self.distribution,
+                self._seed,
+                keys=self.keys(),
+            )
         for path, value in self._initial.items():
             self._weights[path].variable.assign(value)
         return masks
@@ -143,6 +163,15 @@ class KStarts(PruningCallback):
             path: self._fitness(w, gradients[path]) for path, w in values.items()
         }
         return check_scores(fitness, self.masks(), "fitness")
+
+    def _check_units(self) -> None:
+        if self.selection == "unit" or self.distribution == GLOBAL:
+            raise ValueError(
+                "`pattern='units'` removes whole units, each by itself and within the "
+                "share of its tensor: choose another `selection` than 'unit', and "
+                "'erk', 'uniform' or a dictionary as `distribution`. Received: "
+                f"selection={self.selection!r}, distribution={self.distribution!r}"
+            )
 
     def _check_first(self) -> None:
         sparsity = self.sparsity_of_masks()

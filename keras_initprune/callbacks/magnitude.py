@@ -11,11 +11,10 @@ from keras_initprune.arrays.distributions import Distribution, check_distributio
 from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
-from keras_initprune.constraints.weights import LayerSelector
 
 
-class _Magnitude(PruningCallback):
-    """Base of the two: they differ in when they act."""
+class Magnitude(PruningCallback):
+    """Base of all that keep the largest weights: they differ in what else they do."""
 
     sparsity: float
     distribution: Distribution
@@ -27,8 +26,8 @@ class _Magnitude(PruningCallback):
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.distribution = check_distribution(self.distribution, ranked=True)
 
-    def select(self, progress: float) -> Masks | None:
-        """Keep the largest weights, on the cubic curve."""
+    def largest(self, progress: float) -> Masks:
+        """Return masks of the largest weights, as many as the cubic curve says."""
         alive = self.masks()
         scores: dict[str, NDArray] = {p: np.abs(w) for p, w in self.values().items()}
         return gradual_masks(
@@ -39,11 +38,12 @@ class _Magnitude(PruningCallback):
             progress,
             cubic_sparsity,
             self.distribution,
+            self.best_masks,
         )
 
 
 @dataclass(eq=False, repr=False)
-class GradualMagnitude(_Magnitude):
+class GradualMagnitude(Magnitude):
     """Removes the smallest weights while the network trains, on a cubic schedule.
 
     With the sparsity s0 of the model when the phase begins, the sparsity at progress t
@@ -61,10 +61,12 @@ class GradualMagnitude(_Magnitude):
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -86,14 +88,15 @@ class GradualMagnitude(_Magnitude):
     epochs: int = 6
     interval: Interval = "auto"
     distribution: Distribution = "erk"
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
+    pattern: str | None = None
+
+    def select(self, progress: float) -> Masks:
+        """Keep the largest weights, on the cubic curve."""
+        return self.largest(progress)
 
 
 @dataclass(eq=False, repr=False)
-class OneShotMagnitude(_Magnitude):
+class OneShotMagnitude(Magnitude):
     """Trains densely for the first epochs, then removes the smallest weights at once.
 
     It is what K-starts with recombination tends to as k grows, and so the reference
@@ -105,10 +108,12 @@ class OneShotMagnitude(_Magnitude):
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
@@ -127,14 +132,11 @@ class OneShotMagnitude(_Magnitude):
     sparsity: float
     epochs: int = 2
     distribution: Distribution = "erk"
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
+    pattern: str | None = None
 
     def select(self, progress: float) -> Masks | None:
         """Keep the largest weights once the last epoch of the phase has ended."""
-        return super().select(progress) if progress == 1 else None
+        return self.largest(progress) if progress == 1 else None
 
     def describe(self, phase_epoch: int) -> str:
         """Return that it waits, or what was removed."""

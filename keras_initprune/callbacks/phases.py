@@ -7,8 +7,9 @@ below, in the order in which Keras calls them, ask `select` of the method for ma
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from inspect import signature
 from typing import Any
 
 import keras
@@ -16,22 +17,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import backend, constraints, validation
-from keras_initprune.arrays.distributions import check_no_empty_tensor
+from keras_initprune.arrays import patterns
+from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.masks import Mask, kept_count
 from keras_initprune.callbacks.checks import (
     Interval,
     check_finite,
     check_interval,
+    check_pattern,
 )
 from keras_initprune.callbacks.saved_state import Clock, Schedule, State
-from keras_initprune.constraints.weights import (
+from keras_initprune.constraints.layers import (
+    Layers,
     LayerSelector,
+    check_none_dense,
+)
+from keras_initprune.constraints.weights import (
     PrunableWeight,
-    check_selector,
     prunable_weights,
 )
 from keras_initprune.gradients import sums
-from keras_initprune.paths import check
+from keras_initprune.graphs.units import unit_ties
+from keras_initprune.paths.check import check_masks
 
 Masks = dict[str, Mask]
 
@@ -39,7 +46,15 @@ Masks = dict[str, Mask]
 _CHANGES_PER_EPOCH = 10
 
 
-class PruningCallback(keras.callbacks.Callback):
+@dataclass(init=False, eq=False, repr=False, kw_only=True)
+class _Shared:
+    """The arguments that all pruning callbacks take, by keyword."""
+
+    verbose: int = 0
+    layers: LayerSelector = None
+
+
+class PruningCallback(_Shared, keras.callbacks.Callback):
     """Base of the pruning callbacks: dataclasses whose fields are their arguments.
 
     A callback acts in a phase of `epochs` epochs. In one list phases follow each other
@@ -53,34 +68,31 @@ class PruningCallback(keras.callbacks.Callback):
             callback acts before training.
         interval: Steps between two changes, None for the ends of epochs, or `"auto"`.
         sparsity: The sparsity of the method's masks, or None.
+        pattern: None for any weights, or `"units"`.
         verbose: 0 is silent, 1 prints a line per epoch of the phase.
-        layers: Which weights to prune, see `prunable_weights`. None: those that carry a
-            mask already, or all if none does.
-        skip_output: Whether to leave out the output layers.
-        embeddings: Whether to prune embedding tables too.
+        layers: Which weights to prune, see `Layers`. None: those that carry a mask
+            already, or all if none does.
         phase_epochs: Length of the phase in epochs, once training has begun.
         epochs_before: Epochs of this `fit` that earlier callbacks take.
         has_begun: Whether the first epoch has begun.
         start_sparsities: By tensor path, how sparse the phase has found the model.
     """
 
+    # Keras' list of callbacks is sorted by it.
+    changes_masks = True
     params: dict[str, Any]
     epochs: Any = 0
     interval: Interval = None
     sparsity: Any = None
-    verbose: int
-    layers: LayerSelector
-    skip_output: bool
-    embeddings: bool
+    pattern: Any = None
 
     def __post_init__(self) -> None:
         """Check the arguments that all callbacks share."""
         super().__init__()
         validation.check_verbose(self.verbose)
-        check_selector(self.layers)
-        self.skip_output = validation.check_boolean(self.skip_output, "skip_output")
-        self.embeddings = validation.check_boolean(self.embeddings, "embeddings")
+        check_none_dense(self.layers, type(self).__name__)
         self.interval = check_interval(self.interval)
+        self.pattern = check_pattern(self.pattern)
         self.phase_epochs = 0
         self.epochs_before = 0
         self.has_begun = False
@@ -89,10 +101,11 @@ class PruningCallback(keras.callbacks.Callback):
         self._phase_open = False
         self._last_step, self._changes, self._has_started = 0, 0, False
         self._weights: dict[str, PrunableWeight] = {}
+        self._ties: dict[str, str] = {}
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this callback."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PruningCallback":
@@ -101,7 +114,7 @@ class PruningCallback(keras.callbacks.Callback):
 
     def __repr__(self) -> str:
         """Return the call that makes this callback."""
-        return self._call()
+        return validation.call_text(self, self.get_config())
 
     # What Keras calls, in its order.
 
@@ -120,11 +133,12 @@ class PruningCallback(keras.callbacks.Callback):
         self._schedule = Schedule.of(model)
         self._schedule.add(self)
         self.has_begun = False
-        chooses = self.layers is not None or self.skip_output or self.embeddings
+        chooses = not Layers.of(self.layers).is_default
         if chooses or not constraints.masked_weights(model):
-            constraints.install_masks(
-                model, self.layers, self.skip_output, self.embeddings
-            )
+            chosen = self.layers
+            if self.pattern == "units":
+                chosen = list(unit_ties(model, prunable_weights(model, self.layers)))
+            constraints.install_masks(model, chosen)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Take the next free epochs of this `fit`."""
@@ -182,12 +196,10 @@ class PruningCallback(keras.callbacks.Callback):
             self.prepare()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Act if the epoch belongs to the phase, and log the sparsity."""
+        """Act if the epoch belongs to the phase."""
         self._end_epoch(epoch, logs)
         self._next_epoch = epoch + 1
         self._step = constraints.training_step(self.model)
-        if logs is not None:
-            logs["sparsity"] = self.sparsity_of_masks()
         if self.model.stop_training or epoch + 1 == self.params.get("epochs"):
             self._schedule.guard_end()
 
@@ -268,6 +280,29 @@ class PruningCallback(keras.callbacks.Callback):
         """Return the names of the tensors for the random generator, by path."""
         return {path: weight.key for path, weight in self._weights.items()}
 
+    def best_masks(
+        self,
+        scores: Mapping[str, NDArray],
+        sparsity: float,
+        distribution: Distribution,
+        eligible: Mapping[str, Mask],
+    ) -> Masks:
+        """Return masks in the callback's pattern, as `arrays.ranking.rank_masks`."""
+        tensors = self.tensors(scores, eligible)
+        pattern = patterns.get(self.pattern)
+        return patterns.pattern_masks(pattern, tensors, sparsity, distribution)
+
+    def tensors(
+        self, scores: Mapping[str, NDArray], eligible: Mapping[str, Mask]
+    ) -> patterns.Tensors:
+        """Return what patterns have to know of the weights of this callback."""
+        return {
+            path: patterns.Tensor(
+                scores[path], eligible[path], weight.unit_axes, self._ties[path]
+            )
+            for path, weight in self._weights.items()
+        }
+
     def kept(self) -> int:
         """Return how many weights the masks of this callback keep."""
         return sum(int(np.count_nonzero(mask)) for mask in self.masks().values())
@@ -284,8 +319,14 @@ class PruningCallback(keras.callbacks.Callback):
         return not (self._phase_open and self.phase_epochs)
 
     def identity(self) -> str:
-        """Return the call that makes this callback, but for what changes no mask."""
-        return self._call("layers", "verbose")
+        """Return the call that makes this callback, but for what changes no mask.
+
+        Nor for `select`: a function or a layer reads differently in another process.
+        """
+        layers = replace(Layers.of(self.layers), select=None)
+        return validation.call_text(
+            self, {**self.get_config(), "layers": layers, "verbose": 0}
+        )
 
     def state(self) -> State:
         """Return what this callback needs to go on in another process.
@@ -307,14 +348,6 @@ class PruningCallback(keras.callbacks.Callback):
             "start_sparsities": starts,
             **self.gathered(),
         }
-
-    def _call(self, *without: str) -> str:
-        arguments = ", ".join(
-            f"{name}={getattr(value, '__qualname__', repr(value))}"
-            for name, value in self.get_config().items()
-            if name not in without
-        )
-        return f"{type(self).__name__}({arguments})"
 
     def _begin(self, state: State) -> None:
         if isinstance(self.interval, int) and not self.params.get("steps"):
@@ -356,7 +389,7 @@ class PruningCallback(keras.callbacks.Callback):
         if masks:
             self._apply(masks)
         elif not self._is_checked:
-            self._check_masks(self.masks())
+            check_masks(self.model, self.masks())
         if self.verbose:
             message = self.describe(phase_epoch)
             print(f"\nEpoch {epoch + 1}: {type(self).__name__} {message}")
@@ -380,12 +413,11 @@ class PruningCallback(keras.callbacks.Callback):
             raise ValueError(
                 f"The restored weights are those of epoch {clock.next_epoch + 1}, but "
                 f"training goes on in epoch {epoch + 1}. A backup holds both in two "
-                "files, and these do not belong together: delete it to begin anew, and "
-                "put `BackupAndRestore` before the pruning callbacks."
+                "files, and these do not belong together: delete it to begin anew."
             )
 
     def _apply(self, masks: Masks) -> None:
-        self._check_masks({**self.masks(), **masks})
+        check_masks(self.model, {**self.masks(), **masks})
         constraints.change_masks(self.model, self._weights, masks)
 
     def _removed(self, before: int) -> str:
@@ -421,12 +453,14 @@ class PruningCallback(keras.callbacks.Callback):
 
     def _pruned_weights(self) -> dict[str, PrunableWeight]:
         weights = constraints.masked_weights(self.model)
-        if self.layers is not None or self.skip_output:
-            chosen = prunable_weights(
-                self.model, self.layers, self.skip_output, self.embeddings
-            )
+        if not Layers.of(self.layers).is_default:
+            chosen = prunable_weights(self.model, self.layers)
             weights = {path: weights[path] for path in chosen}
         trained = {p: w for p, w in weights.items() if w.variable.trainable}
+        self._ties = dict.fromkeys(trained, "")
+        if trained and self.pattern == "units":
+            self._ties = unit_ties(self.model, trained)
+            trained = {path: trained[path] for path in self._ties}
         if not trained:
             raise ValueError(
                 f"All weights of {self.model.name!r} that {type(self).__name__} could "
@@ -434,14 +468,6 @@ class PruningCallback(keras.callbacks.Callback):
                 "others with `layers`."
             )
         return trained
-
-    def _check_masks(self, masks: Mapping[str, Mask]) -> None:
-        """Raise unless something still passes the network, naming where it ends."""
-        check_no_empty_tensor(
-            {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
-            {path: mask.size for path, mask in masks.items()},
-        )
-        check.check_paths(self.model, {**constraints.get_masks(self.model), **masks})
 
     def _check_reachable(self, sparsity: float) -> None:
         """Raise if the model is sparser than `sparsity`, but for rounding."""

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from keras_initprune import validation
 from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.arrays.masks import candidate_key, candidate_scores
 from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
-from keras_initprune.constraints.weights import LayerSelector
 
 
 @dataclass(eq=False, repr=False)
@@ -20,10 +20,12 @@ class RandomPruning(PruningCallback):
             dictionary from tensor path to sparsity. Defaults to `"erk"`.
         seed: Seed of the masks. Defaults to None: drawn from Python's generator, which
             `keras.utils.set_random_seed` seeds.
+        pattern: `"units"` to remove whole units and filters, which `compact` then takes
+            out; the output layer and biases stay, see `graphs.units.unit_ties`. The
+            sparsity is that of the other layers, as close as units allow. Defaults to
+            None: any weights.
         verbose: 0 or 1. Defaults to 0.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid.
@@ -41,10 +43,7 @@ class RandomPruning(PruningCallback):
     sparsity: float
     distribution: Distribution = "erk"
     seed: int | None = None
-    verbose: int = 0
-    layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -55,7 +54,11 @@ class RandomPruning(PruningCallback):
 
     def start(self) -> Masks:
         """Prune."""
-        seed = resolve_seed(self.seed)
-        return random_masks(
-            self.masks(), self.sparsity, self.distribution, seed, self.keys()
-        )
+        seed, masks = resolve_seed(self.seed), self.masks()
+        if self.pattern is not None:
+            scores = {
+                path: candidate_scores(masks[path].shape, candidate_key(seed, key, 0))
+                for path, key in self.keys().items()
+            }
+            return self.best_masks(scores, self.sparsity, self.distribution, masks)
+        return random_masks(masks, self.sparsity, self.distribution, seed, self.keys())

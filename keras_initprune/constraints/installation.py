@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.mask_constraint import MaskConstraint
 from keras_initprune.constraints.projection import (
     mask_variable,
@@ -14,7 +15,6 @@ from keras_initprune.constraints.projection import (
 )
 from keras_initprune.constraints.retracing import masks_changed
 from keras_initprune.constraints.weights import (
-    LayerSelector,
     PrunableWeight,
     prunable_weights,
     warn_of_left_out,
@@ -24,8 +24,6 @@ from keras_initprune.constraints.weights import (
 def install_masks(
     model: keras.Model,
     layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
 ) -> keras.Model:
     """Install masks that keep every weight on a built model, in place.
 
@@ -34,9 +32,7 @@ def install_masks(
 
     Args:
         model: A built Keras model: Sequential, Functional or subclassed.
-        layers: Which weights to mask, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to mask embedding tables too. Defaults to False.
+        layers: Which weights to mask, see `Layers`. Defaults to all.
 
     Returns:
         The same model.
@@ -55,14 +51,14 @@ def install_masks(
         >>> list(masked_weights(model))[0].endswith("/kernel")
         True
     """
-    weights = prunable_weights(model, layers, skip_output, embeddings)
+    weights = prunable_weights(model, layers)
     missing = [weight for weight in weights.values() if mask_variable(weight) is None]
     with strategy_scope(model):
         for weight in missing:
             install_mask(weight)
     if missing:
         forget_compiled_functions(model)
-        if layers is None:
+        if Layers.of(layers).select is None:
             warn_of_left_out(model)
     return model
 
@@ -106,8 +102,6 @@ def remove_masks(model: keras.Model) -> keras.Model:
 def restore_masks(
     model: keras.Model,
     layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
 ) -> keras.Model:
     """Put masks back on a model whose weights carry the zeros.
 
@@ -118,9 +112,7 @@ def restore_masks(
 
     Args:
         model: A built Keras model.
-        layers: Which weights to mask, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to mask embedding tables too. Defaults to False.
+        layers: Which weights to mask, see `Layers`. Defaults to all.
 
     Returns:
         The same model.
@@ -138,7 +130,7 @@ def restore_masks(
         >>> model.layers[0].kernel_constraint(model.layers[0].kernel).numpy().tolist()
         [[5.0], [0.0]]
     """
-    weights = prunable_weights(model, layers, skip_output, embeddings)
+    weights = prunable_weights(model, layers)
     masks = {
         path: weight.numpy() != 0
         for path, weight in weights.items()
@@ -157,7 +149,7 @@ def restore_masks(
                 f"All weights of {path!r} are zero, which is no mask to train with. "
                 "Leave the layer out with `layers`."
             )
-    install_masks(model, layers, skip_output, embeddings)
+    install_masks(model, layers)
     set_masks(model, masks)
     return model
 

@@ -13,7 +13,13 @@ import keras
 
 from keras_initprune import backend
 from keras_initprune.backend.keras_internals import saving_lib
-from keras_initprune.constraints import guard, loading, retracing, unsupported
+from keras_initprune.constraints import (
+    fit_logs,
+    guard,
+    loading,
+    retracing,
+    unsupported,
+)
 from keras_initprune.constraints.gradient_masking import apply_masked
 from keras_initprune.constraints.guard import release_weight
 from keras_initprune.constraints.mask_constraint import MaskConstraint
@@ -37,6 +43,9 @@ WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
         "_log_weight_as_image",
         unsupported.log_weight_as_image,
     ),
+    # Every callback sees the masks and the sparsity that an epoch ends with.
+    (keras.callbacks.CallbackList, "set_model", fit_logs.set_model),
+    (keras.callbacks.ProgbarLogger, "on_epoch_end", fit_logs.show_epoch),
 )
 if backend.NAME == "jax":
     WRAPPERS += (

@@ -1,6 +1,5 @@
 """What optimizers keep per weight, and the optimizers inside optimizers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -73,26 +72,32 @@ def check_training_is_supported(model: keras.Model) -> None:
 def optimizer_slots(model: keras.Model) -> dict[int, list[Slot]]:
     """Return what the optimizers keep for every weight, by the id of the weight.
 
-    Optimizers keep one list per kind of slot, in the order of the weights; slots of
-    another shape, such as factored moments, belong to no single entry of a weight.
+    Slots of another shape than the weight's, such as factored moments, belong to no
+    single entry of it.
     """
     slots: dict[int, list[Slot]] = {}
     for optimizer in updating_optimizers(model):
-        for weight, slot in _slots_of(optimizer):
-            slots.setdefault(id(weight), []).append(slot)
+        for name, kept in slot_lists(optimizer).items():
+            # Adagrad and Ftrl begin sums of squares above zero and divide by them.
+            is_sum = name == "_accumulators"
+            initial = optimizer.initial_accumulator_value if is_sum else 0.0
+            for weight, slot in zip(optimizer._trainable_variables, kept, strict=True):
+                if slot is not None and slot.shape == weight.shape:
+                    slots.setdefault(id(weight), []).append((slot, initial))
     return slots
 
 
-def _slots_of(optimizer: Any) -> Iterator[tuple[keras.Variable, Slot]]:
-    weights = optimizer._trainable_variables
-    for name, kept in vars(optimizer).items():
-        if not isinstance(kept, list) or len(kept) != len(weights):
-            continue
-        if kept is weights or kept is optimizer._variables:
-            continue
-        # Adagrad and Ftrl begin their sums of squares above zero and divide by them.
-        is_sum = name == "_accumulators"
-        initial = optimizer.initial_accumulator_value if is_sum else 0.0
-        for weight, variable in zip(weights, kept, strict=True):
-            if isinstance(variable, keras.Variable) and variable.shape == weight.shape:
-                yield weight, (variable, initial)
+def slot_lists(optimizer: Any) -> dict[str, list[Any]]:
+    """Return an optimizer's lists of one variable for every trainable one, by name.
+
+    None stands for variables that it keeps no such slot of.
+    """
+    count = len(optimizer._trainable_variables)
+    return {
+        name: kept
+        for name, kept in vars(optimizer).items()
+        if name not in ("_trainable_variables", "_variables", "_tracker")
+        and isinstance(kept, list)
+        and len(kept) == count
+        and all(slot is None or isinstance(slot, keras.Variable) for slot in kept)
+    }

@@ -4,34 +4,34 @@ Everything that prunes sees a dictionary from tensor path to `PrunableWeight`, a
 not know layers by their class.
 """
 
-import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_initprune import validation
 from keras_initprune.backend.keras_internals import ConvLSTMCell
+from keras_initprune.constraints.layers import Layers, LayerSelector
 
-LayerSelector: TypeAlias = (
-    str
-    | re.Pattern
-    | keras.Layer
-    | Callable[["PrunableWeight"], bool]
-    | Collection[Any]
-    | None
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+CELLS = (
+    keras.layers.SimpleRNNCell,
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    ConvLSTMCell,
 )
 
 _KERNEL = (("kernel", "kernel_constraint"),)
-_DEPTHWISE = (("kernel", "depthwise_constraint"),)
-_SEPARABLE = (
-    ("depthwise_kernel", "depthwise_constraint"),
-    ("pointwise_kernel", "pointwise_constraint"),
-)
-_RECURRENT = (*_KERNEL, ("recurrent_kernel", "recurrent_constraint"))
 _EMBEDDING = (("embeddings", "embeddings_constraint"),)
 _REVERSE = (("reverse_embeddings", "reverse_embeddings_constraint"),)
 
@@ -39,34 +39,18 @@ _REVERSE = (("reverse_embeddings", "reverse_embeddings_constraint"),)
 # Keras' depthwise and separable convolutions do not derive from the plain ones.
 _WEIGHTS_BY_CLASS: tuple[tuple[tuple[type, ...], tuple[tuple[str, str], ...]], ...] = (
     ((keras.layers.Dense, keras.layers.EinsumDense), _KERNEL),
-    ((keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D), _KERNEL),
+    (CONVOLUTIONS + TRANSPOSED, _KERNEL),
+    (DEPTHWISE, (("kernel", "depthwise_constraint"),)),
     (
+        SEPARABLE,
         (
-            keras.layers.Conv1DTranspose,
-            keras.layers.Conv2DTranspose,
-            keras.layers.Conv3DTranspose,
+            ("depthwise_kernel", "depthwise_constraint"),
+            ("pointwise_kernel", "pointwise_constraint"),
         ),
-        _KERNEL,
     ),
-    ((keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D), _DEPTHWISE),
-    ((keras.layers.SeparableConv1D, keras.layers.SeparableConv2D), _SEPARABLE),
-    (
-        (
-            keras.layers.SimpleRNNCell,
-            keras.layers.LSTMCell,
-            keras.layers.GRUCell,
-            ConvLSTMCell,
-        ),
-        _RECURRENT,
-    ),
+    (CELLS, (*_KERNEL, ("recurrent_kernel", "recurrent_constraint"))),
     ((keras.layers.ReversibleEmbedding,), (*_EMBEDDING, *_REVERSE)),
     ((keras.layers.Embedding,), _EMBEDDING),
-)
-
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
 )
 
 # From a registered class to its weights, and from those to the axes of their units.
@@ -184,10 +168,7 @@ def register_prunable(
 
 
 def prunable_weights(
-    model: keras.Model,
-    layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
+    model: keras.Model, layers: LayerSelector = None
 ) -> dict[str, PrunableWeight]:
     """Return the weights of a model that can be pruned.
 
@@ -199,13 +180,8 @@ def prunable_weights(
 
     Args:
         model: A built Keras model.
-        layers: Which of them to take: a layer or its name (with all that is nested in
-            it), a tensor's path, a compiled regular expression that is searched in the
-            paths, a predicate that takes a `PrunableWeight`, or a list of these.
-            Defaults to all.
-        skip_output: Whether to leave out the layers that compute the model's outputs.
-            Needs a Sequential or Functional model.
-        embeddings: Whether `Embedding` tables count too. Defaults to False.
+        layers: Which of them to take, see `Layers`. Defaults to all but `Embedding`
+            tables.
 
     Returns:
         A dictionary from tensor path to `PrunableWeight`, in the model's order.
@@ -221,23 +197,21 @@ def prunable_weights(
         >>> list(prunable_weights(model))
         ['hidden/kernel']
     """
-    check_selector(layers)
-    validation.check_boolean(skip_output, "skip_output")
-    validation.check_boolean(embeddings, "embeddings")
+    layers = Layers.of(layers)
     found = {
         path: weight
         for path, weight in _all_weights(model).items()
-        if embeddings or weight.attribute != "embeddings"
+        if layers.embeddings or weight.attribute != "embeddings"
     }
     if not found:
         raise ValueError(
             f"The model {model.name!r} has nothing to prune: no dense, convolutional, "
             "recurrent or attention kernels. Embedding tables count with "
-            "`embeddings=True`, and weights of your own layers once "
+            "`layers=Layers(embeddings=True)`, and weights of your own layers once "
             "`register_prunable` names them."
         )
-    selected = _select(found, layers)
-    if skip_output:
+    selected = layers.selected(found)
+    if layers.skip_output:
         outputs = _output_layers(model)
         selected = {
             path: weight
@@ -262,25 +236,6 @@ def maskable_weights(model: keras.Model) -> dict[str, PrunableWeight]:
     """
     weights = _all_weights(model)
     return {path: w for path, w in weights.items() if not w.is_computed}
-
-
-def check_selector(layers: Any, name: str = "layers") -> Any:
-    """Return `layers`, or raise unless `prunable_weights` could take it.
-
-    Raises:
-        ValueError: If it is no selector and no collection of selectors.
-    """
-    if layers is None or _is_selector(layers):
-        return layers
-    # Arrays have no truth value.
-    is_filled = isinstance(layers, Collection) and len(layers) > 0
-    if is_filled and all(map(_is_selector, layers)):
-        return layers
-    raise ValueError(
-        f"`{name}` must be a layer, the name of one, the path of a tensor, a compiled "
-        "regular expression, a predicate, or a list of at least one of these. "
-        f"Received: {name}={layers!r}"
-    )
 
 
 def warn_of_left_out(model: keras.Model, stacklevel: int = 2) -> None:
@@ -309,6 +264,11 @@ def warn_of_left_out(model: keras.Model, stacklevel: int = 2) -> None:
         "itself belong into a layer.",
         stacklevel=stacklevel + 1,
     )
+
+
+def without_masks(layer: Any) -> list[Any]:
+    """Return the weights of a layer or a model but for masks, the only boolean ones."""
+    return [w for w in getattr(layer, "weights", ()) if w.dtype != "bool"]
 
 
 def check_built(model: keras.Model) -> None:
@@ -458,11 +418,9 @@ def _unique(path: str, taken: dict[str, PrunableWeight]) -> str:
 def _unit_axes(layer: keras.Layer, attribute: str) -> tuple[int, ...]:
     if (axes := _registered(layer).get(attribute)) is not None:
         return axes
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, TRANSPOSED):
         return (-2,)
-    if attribute == "depthwise_kernel" or isinstance(
-        layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-    ):
+    if attribute == "depthwise_kernel" or isinstance(layer, DEPTHWISE):
         return (-2, -1)
     if isinstance(layer, keras.layers.EinsumDense):
         operands, output = layer.equation.replace("...", "").split("->")
@@ -473,42 +431,6 @@ def _unit_axes(layer: keras.Layer, attribute: str) -> tuple[int, ...]:
             if label in output and label not in inputs
         )
     return (-1,)
-
-
-def _select(
-    found: dict[str, PrunableWeight], layers: LayerSelector
-) -> dict[str, PrunableWeight]:
-    if layers is None:
-        return found
-    chosen: set[str] = set()
-    selectors: Any = [layers] if _is_selector(layers) else layers
-    for selector in selectors:
-        matched = {path for path, weight in found.items() if _matches(selector, weight)}
-        if not matched:
-            shown = getattr(selector, "pattern", selector)
-            raise ValueError(
-                "`layers` must match at least one prunable weight, which are "
-                f"{', '.join(map(repr, found))}. Received: layers={shown!r}"
-            )
-        chosen |= matched
-    return {path: weight for path, weight in found.items() if path in chosen}
-
-
-def _is_selector(value: Any) -> bool:
-    # Classes are callable too, but no predicates.
-    is_predicate = callable(value) and not isinstance(value, type)
-    return isinstance(value, str | re.Pattern) or is_predicate
-
-
-def _matches(selector: Any, weight: PrunableWeight) -> bool:
-    if isinstance(selector, str):
-        parents = weight.path.split("/")[:-1]
-        return selector == weight.path or selector in parents
-    if isinstance(selector, re.Pattern):
-        return selector.search(weight.path) is not None
-    if isinstance(selector, keras.Layer):
-        return any(layer is weight.layer for layer in selector._flatten_layers())
-    return bool(selector(weight))
 
 
 def _output_layers(model: keras.Model) -> list[keras.Layer]:

@@ -6,12 +6,14 @@ a weight moved by as much as the initial value that the criterion measures again
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray]
 Criterion = Callable[[Arrays, Arrays, Arrays], dict[str, NDArray]]
+CriterionName = Literal["movement", "relative", "standardised", "gradient"]
 
 
 def movement(weights: Arrays, initial: Arrays, gradients: Arrays) -> dict[str, NDArray]:

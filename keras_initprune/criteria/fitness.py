@@ -5,11 +5,13 @@ fitness of each of its weights. The fitness of a mask is the sum over what it ke
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Fitness = Callable[[NDArray, NDArray], NDArray]
+FitnessName = Literal["magnitude", "gradient", "combined"]
 
 
 def magnitude(weight: NDArray, gradient: NDArray) -> NDArray:

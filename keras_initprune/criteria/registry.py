@@ -1,6 +1,6 @@
 """The criteria by name."""
 
-from typing import Any
+from typing import Any, Literal
 
 from keras_initprune import validation
 from keras_initprune.criteria.criterion import Criterion
@@ -12,6 +12,10 @@ from keras_initprune.criteria.random import Random
 from keras_initprune.criteria.snip import SNIP
 from keras_initprune.criteria.synflow import SynFlow
 
+CriterionName = Literal[
+    "random", "magnitude", "snip", "iterative_snip", "force", "grasp", "synflow"
+]
+
 CRITERIA: dict[str, type[Criterion]] = {
     "random": Random,
     "magnitude": Magnitude,
@@ -22,6 +26,8 @@ CRITERIA: dict[str, type[Criterion]] = {
     "synflow": SynFlow,
 }
 """The criteria by the names that `prune` takes."""
+
+Method = CriterionName | str | Criterion | type[Criterion]
 
 
 def get(identifier: Any) -> Criterion:

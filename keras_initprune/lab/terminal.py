@@ -1,5 +1,6 @@
 """What the laboratory shows: lines, tables, in Markdown too, and bars."""
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,49 @@ def percent(fraction: float, digits: int = 2) -> str:
     return f"{round(100 * fraction, digits):zg} %"
 
 
+def has_bars(console: Console) -> bool:
+    """Return whether progress is shown as a bar: on a terminal and in a notebook."""
+    return console.is_terminal or console.is_jupyter
+
+
+class _NotebookBar(rich.progress.Progress):
+    """A bar in a notebook, for which Rich itself needs widgets."""
+
+    _seconds_between = 0.5
+
+    def start(self) -> None:
+        """Show the bar below the cell."""
+        from IPython.display import display
+
+        self._shown_at = time.monotonic()
+        self._handle = display(self, display_id=True)
+
+    def refresh(self) -> None:
+        """Show how far it is by now."""
+        if time.monotonic() - self._shown_at >= self._seconds_between:
+            self._shown_at = time.monotonic()
+            self._handle.update(self)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        from IPython.display import Pretty
+
+        self._handle.update(Pretty(""))
+
+    def update(self, task_id: rich.progress.TaskID, **changes: Any) -> None:
+        """Change a task."""
+        super().update(task_id, **{**changes, "refresh": True})
+
+    def advance(self, task_id: rich.progress.TaskID, advance: float = 1) -> None:
+        """Move a task on."""
+        super().advance(task_id, advance)
+        self.refresh()
+
+
 def make_bar(console: Console, speed_estimate_period: float) -> rich.progress.Progress:
     """Return a bar with the time left, whose tasks have a field `counted`."""
-    return rich.progress.Progress(
+    kind = _NotebookBar if console.is_jupyter else rich.progress.Progress
+    return kind(
         rich.progress.TextColumn(
             "{task.fields[counted]}", table_column=Column(no_wrap=True)
         ),

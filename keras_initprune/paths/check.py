@@ -1,4 +1,4 @@
-"""Effective sparsity: which kept weights lie on a path from inputs to outputs."""
+"""Guards against networks and layers that nothing passes any more."""
 
 import bisect
 import warnings
@@ -8,110 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initprune import constraints
+from keras_initprune.arrays.distributions import check_no_empty_mask
 from keras_initprune.arrays.masks import Mask
-from keras_initprune.constraints.weights import prunable_weights
-from keras_initprune.paths import UnknownInputsError, observe
-
-
-def effective_masks(
-    model: keras.Model,
-    masks: Mapping[str, Mask] | None = None,
-    inputs: Any = None,
-    embeddings: bool = False,
-) -> dict[str, Mask]:
-    """Return which kept weights lie on a path from the inputs to the outputs.
-
-    A weight is dead when it reads a unit that does not depend on the inputs, or feeds
-    one that no output depends on; what it does can be folded into a bias, or is nothing
-    at all. So a unit that has lost all its inputs is dead although its bias makes it a
-    constant, and so is every weight that reads it.
-
-    One pass on made-up inputs finds them, with gradients, at the kept weights' pattern:
-    values do not matter, not those of biases either. It is exact for networks of Keras'
-    dense, convolutional, recurrent, embedding, merging, pooling, padding, reshaping and
-    activation layers, however deep. Elsewhere a dead weight may count as effective:
-
-    - Normalisation is taken unit by unit: that its statistics mix units is no path.
-    - In attention queries and keys count as far as their head's values do.
-    - A gated recurrent unit depends on all that one of its gates depends on.
-    - Layers of your own run as they are, with their other trainable weights taken as
-      all there. A live unit may be missed only where values that are positive and
-      differ from example to example give outputs that do not.
-
-    The model stays as it is, its variables and compiled functions included. But during
-    the pass its layers hand on other values than their own, so no other thread may call
-    the model meanwhile: it would get wrong outputs, without an error.
-
-    Args:
-        model: A built Keras model.
-        masks: From tensor path to the mask to judge. Tensors that are not named keep
-            what is not zero. Defaults to judging all tensors by their zeros.
-        inputs: A small batch of what the model is called with. Only needed if the model
-            does not know the shapes of its inputs, or if something other than a layer
-            of Keras reads integers; of floats only the shape matters. Defaults to
-            inputs made up from the model's input shapes, 64 long where these are open.
-        embeddings: Whether to return the masks of `Embedding` tables too. Defaults to
-            False.
-
-    Returns:
-        From tensor path to a boolean array, for the tensors in `masks`, or for all.
-
-    Raises:
-        ValueError: If the model is not built, `masks` do not fit it, or it needs
-            `inputs`.
-
-    Example:
-        >>> import numpy as np
-        >>> model = keras.Sequential(
-        ...     [
-        ...         keras.Input((2,)),
-        ...         keras.layers.Dense(2, name="hidden"),
-        ...         keras.layers.Dense(1, name="output"),
-        ...     ]
-        ... )
-        >>> masks = {
-        ...     "hidden/kernel": np.array([[True, True], [True, True]]),
-        ...     "output/kernel": np.array([[True], [False]]),
-        ... }
-        >>> effective_masks(model, masks)["hidden/kernel"].tolist()
-        [[True, False], [True, False]]
-
-    References:
-        - Tanaka et al. 2020, "Pruning neural networks without any data by iteratively
-          conserving synaptic flow" (arXiv 2006.05467), for the pass on ones
-        - Vysogorets and Kempe 2023, "Connectivity matters: neural network pruning
-          through the lens of effective sparsity" (arXiv 2107.02306)
-    """
-    observation = observe(model, masks, inputs)
-    if masks is None:
-        paths = list(prunable_weights(model, embeddings=embeddings))
-    else:
-        paths = list(masks)
-    return {path: observation.effective[path] for path in paths}
-
-
-def has_live_path(
-    model: keras.Model, masks: Mapping[str, Mask] | None = None, inputs: Any = None
-) -> bool:
-    """Return whether any output still depends on any input.
-
-    No other thread may call the model meanwhile, see `effective_masks`.
-
-    Args:
-        model: A built Keras model.
-        masks: See `effective_masks`.
-        inputs: See `effective_masks`.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> has_live_path(model)
-        True
-        >>> model.layers[0].kernel.assign([[0.0], [0.0]]).shape
-        TensorShape([2, 1])
-        >>> has_live_path(model)
-        False
-    """
-    return observe(model, masks, inputs).has_live_path
+from keras_initprune.paths import Observation, UnknownInputsError, observe
 
 
 def check_paths(
@@ -119,12 +19,12 @@ def check_paths(
 ) -> None:
     """Guard against layer collapse: raise, or warn, naming the layer.
 
-    No other thread may call the model meanwhile, see `effective_masks`.
+    No other thread may call the model meanwhile, see `observe`.
 
     Args:
         model: A built Keras model.
-        masks: See `effective_masks`.
-        inputs: See `effective_masks`.
+        masks: See `observe`.
+        inputs: See `observe`.
 
     Raises:
         ValueError: If no path from the inputs to the outputs remains. It names the
@@ -143,13 +43,8 @@ def check_paths(
         >>> check_paths(model, {"output/kernel": np.array([[True], [False]])})
     """
     masks = dict(masks or {})
-    try:
-        observation = observe(model, masks, inputs)
-    except UnknownInputsError as error:
-        warnings.warn(
-            f"Whether a path through the network remains is not checked: {error}",
-            stacklevel=2,
-        )
+    observation = observe_or_warn(model, masks, inputs, stacklevel=2)
+    if observation is None:
         return
     if not observation.has_live_path:
         raise ValueError(
@@ -172,6 +67,30 @@ def check_paths(
         )
 
 
+def check_masks(model: keras.Model, masks: Mapping[str, Mask]) -> None:
+    """Raise, or warn, as `check_paths` does, with masks that a model is yet to get.
+
+    Raises:
+        ValueError: If a tensor or every path through the network would vanish.
+    """
+    check_no_empty_mask(masks)
+    check_paths(model, {**constraints.get_masks(model), **masks})
+
+
+def observe_or_warn(
+    model: keras.Model, masks: Mapping[str, Mask], inputs: Any, stacklevel: int
+) -> Observation | None:
+    """Return what `observe` does, or warn if the model needs `inputs` and has none."""
+    try:
+        return observe(model, masks, inputs)
+    except UnknownInputsError as error:
+        warnings.warn(
+            f"Whether a path through the network remains is not checked: {error}",
+            stacklevel=stacklevel + 1,
+        )
+        return None
+
+
 def _last_cut(model: keras.Model, kept: Mapping[str, Mask], inputs: Any) -> str:
     """Return the first tensor, in the model's order, with which no path is left."""
     names = list(kept)
@@ -181,7 +100,7 @@ def _last_cut(model: keras.Model, kept: Mapping[str, Mask], inputs: Any) -> str:
             path: mask if index < count else np.ones_like(mask)
             for index, (path, mask) in enumerate(kept.items())
         }
-        return not has_live_path(model, masks, inputs)
+        return not observe(model, masks, inputs).has_live_path
 
     # More masks never bring a path back, so the first that cuts is found by halving.
     return names[bisect.bisect_left(range(1, len(names)), True, key=is_cut_by)]

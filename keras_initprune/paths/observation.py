@@ -38,12 +38,65 @@ class Observation:
 def observe(
     model: keras.Model, masks: Mapping[str, Mask] | None = None, inputs: Any = None
 ) -> Observation:
-    """Pass signals through a model, forth and back.
+    """Find which kept weights lie on a path from the inputs to the outputs.
+
+    A weight is dead when it reads a unit that does not depend on the inputs, or feeds
+    one that no output depends on; what it does can be folded into a bias, or is nothing
+    at all. So a unit that has lost all its inputs is dead although its bias makes it a
+    constant, and so is every weight that reads it.
+
+    One pass on made-up inputs finds them, with gradients, at the kept weights' pattern:
+    values do not matter, not those of biases either. It is exact for networks of Keras'
+    dense, convolutional, recurrent, embedding, merging, pooling, padding, reshaping and
+    activation layers, however deep. Elsewhere a dead weight may count as effective:
+
+    - Normalisation is taken unit by unit: that its statistics mix units is no path.
+    - In attention queries and keys count as far as their head's values do.
+    - A gated recurrent unit depends on all that one of its gates depends on.
+    - Layers of your own run as they are, with their other trainable weights taken as
+      all there. A live unit may be missed only where values that are positive and
+      differ from example to example give outputs that do not.
+
+    The model stays as it is, its variables and compiled functions included. But during
+    the pass its layers hand on other values than their own, so no other thread may call
+    the model meanwhile: it would get wrong outputs, without an error.
 
     Args:
         model: A built Keras model.
-        masks: See `effective_masks`.
-        inputs: See `effective_masks`.
+        masks: From tensor path to the mask to judge. Tensors that are not named keep
+            what is not zero. Defaults to judging all tensors by their zeros.
+        inputs: A small batch of what the model is called with. Only needed if the model
+            does not know the shapes of its inputs, or if something other than a layer
+            of Keras reads integers; of floats only the shape matters. Defaults to
+            inputs made up from the model's input shapes, 64 long where these are open.
+
+    Returns:
+        What the pass has found, for all weights that could carry a mask.
+
+    Raises:
+        ValueError: If the model is not built, `masks` do not fit it, or it needs
+            `inputs`.
+
+    Example:
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((2,)),
+        ...         keras.layers.Dense(2, name="hidden"),
+        ...         keras.layers.Dense(1, name="output"),
+        ...     ]
+        ... )
+        >>> masks = {
+        ...     "hidden/kernel": np.array([[True, True], [True, True]]),
+        ...     "output/kernel": np.array([[True], [False]]),
+        ... }
+        >>> observe(model, masks).effective["hidden/kernel"].tolist()
+        [[True, False], [True, False]]
+
+    References:
+        - Tanaka et al. 2020, "Pruning neural networks without any data by iteratively
+          conserving synaptic flow" (arXiv 2006.05467), for the pass on ones
+        - Vysogorets and Kempe 2023, "Connectivity matters: neural network pruning
+          through the lens of effective sparsity" (arXiv 2107.02306)
     """
     weights = maskable_weights(model)
     kept = _kept(weights, masks or {})

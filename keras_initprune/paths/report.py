@@ -5,29 +5,21 @@ from typing import Any
 
 import keras
 import numpy as np
-from tabulate import tabulate
 
 from keras_initprune import validation
+from keras_initprune.constraints.layers import LayerSelector
 from keras_initprune.constraints.weights import (
-    LayerSelector,
     check_built,
     prunable_weights,
+    without_masks,
 )
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
+from keras_initprune.tables import html_table, text_table
 
-_HEADERS = (
-    "weight",
-    "shape",
-    "weights",
-    "kept",
-    "sparsity",
-    "effective",
-    "FLOPs",
-    "sparse FLOPs",
-    "training FLOPs",
-    "sparse training",
-)
+_HEADERS = ("weight", "shape", "count", "kept", "sparsity", "effective")
+# What there is no room for in 80 columns.
+_WIDE_HEADERS = ("FLOPs", "sparse FLOPs", "training FLOPs", "sparse training FLOPs")
 
 _COUNTS = ("parameters", "kept", "effective", "sparsity", "effective_sparsity")
 _FLOPS = (
@@ -97,9 +89,9 @@ class Row(_Shares):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(_Shares):
-    """Counts of a model. Printed, it is a table.
+    """Counts of a model, shown as a table: in 80 columns, or as HTML in a notebook.
 
     Attributes:
         rows: One row per prunable tensor.
@@ -174,24 +166,37 @@ class Report(_Shares):
         }
 
     def __str__(self) -> str:
-        lines = [
+        lines = [line[: len(_HEADERS)] for line in self._lines()]
+        return text_table(_HEADERS, lines, self._notes())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table((*_HEADERS, *_WIDE_HEADERS), self._lines(), self._notes())
+
+    def _lines(self) -> list[list[str]]:
+        rows = [
             _line(row.path, "x".join(map(str, row.shape)), row) for row in self.rows
         ]
-        lines.append(_line("prunable", "", self))
-        lines.append(
-            [
-                "all parameters",
-                "",
-                f"{self.total_parameters:,}",
-                f"{self.total_parameters - self.parameters + self.kept:,}",
-                f"{self.total_sparsity:.2%}",
-            ]
-        )
-        align = ("left", "left", *["right"] * (len(_HEADERS) - 2))
-        return tabulate(lines, _HEADERS, disable_numparse=True, colalign=align)
+        return [*rows, _line("all", "", self)]
+
+    def _notes(self) -> list[str]:
+        kept = self.total_parameters - self.parameters + self.kept
+        notes = [
+            f"{kept:,} of all {self.total_parameters:,} parameters are kept (sparsity "
+            f"{self.total_sparsity:.2%}); masks are no parameters."
+        ]
+        if self.flops_dense is not None:
+            notes.append(
+                f"FLOPs of one example: {self.flops_sparse:,} of {self.flops_dense:,}; "
+                "of a training step three times as many."
+            )
+        return notes
 
 
-def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> Report:
+def report(
+    model: keras.Model, inputs: Any = None, layers: LayerSelector = None
+) -> Report:
     """Count what a model keeps, what of it is effective, and the FLOPs it saves.
 
     A multiplication and its addition are 2 FLOPs. They are counted for the forward pass
@@ -211,14 +216,14 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
     passes as sparse as the masks are now; see `Report.average_training_flops` for
     `RigL`. Keras itself multiplies by the zeros.
 
-    No other thread may call the model meanwhile, see `paths.effective_masks`.
+    No other thread may call the model meanwhile, see `paths.observe`.
 
     Args:
         model: A built Keras model.
         inputs: A small batch of what the model is called with; see
-            `paths.effective_masks` for models that need it. Without it FLOPs are None
+            `paths.observe` for models that need it. Without it FLOPs are None
             where the model leaves the size of its inputs open. Defaults to None.
-        embeddings: Whether `Embedding` tables count too. Defaults to False.
+        layers: Which weights to count, see `Layers`. Defaults to all.
 
     Returns:
         A `Report`.
@@ -237,23 +242,19 @@ def report(model: keras.Model, inputs: Any = None, embeddings: bool = False) -> 
     """
     model = _with_dense_layers(model)
     with as_floats(model) as more:
-        rows = _rows(model, observe(model, inputs=inputs), embeddings)
+        rows = _rows(model, observe(model, inputs=inputs), layers)
     return Report(rows, _total_parameters(model) + more)
 
 
 def sparsity(
     model: keras.Model,
     layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
 ) -> float:
     """Return the fraction of a model's prunable weights that are exactly zero.
 
     Args:
         model: A built Keras model.
-        layers: Which weights to count, as in `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the layers that compute the model's outputs.
-        embeddings: Whether `Embedding` tables count too. Defaults to False.
+        layers: Which weights to count, see `Layers`. Defaults to all.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
@@ -264,16 +265,16 @@ def sparsity(
     """
     model = _with_dense_layers(model)
     with as_floats(model):
-        weights = prunable_weights(model, layers, skip_output, embeddings).values()
+        weights = prunable_weights(model, layers).values()
         kept = sum(int(np.count_nonzero(nonzero_mask(weight))) for weight in weights)
         return 1 - kept / sum(weight.size for weight in weights)
 
 
 def _rows(
-    model: keras.Model, observation: Observation, embeddings: bool
+    model: keras.Model, observation: Observation, layers: LayerSelector
 ) -> tuple[Row, ...]:
     rows = []
-    for path, weight in prunable_weights(model, embeddings=embeddings).items():
+    for path, weight in prunable_weights(model, layers).items():
         kept = int(np.count_nonzero(observation.kept[path]))
         flops = None if observation.has_open_shape else 2 * observation.uses[path]
         rows.append(
@@ -296,10 +297,7 @@ def _with_dense_layers(model: keras.Model) -> keras.Model:
 
 
 def _total_parameters(model: keras.Model) -> int:
-    # Masks are the only boolean weights.
-    return sum(
-        int(np.prod(weight.shape)) for weight in model.weights if weight.dtype != "bool"
-    )
+    return sum(int(np.prod(weight.shape)) for weight in without_masks(model))
 
 
 def _training(flops: int | None) -> int | None:

@@ -15,7 +15,14 @@ from keras import ops
 
 from keras_initprune import backend
 from keras_initprune.backend.keras_internals import ConvLSTMCell
-from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.constraints.weights import (
+    CELLS,
+    CONVOLUTIONS,
+    DEPTHWISE,
+    SEPARABLE,
+    TRANSPOSED,
+    PrunableWeight,
+)
 from keras_initprune.paths.signals import Signals
 
 Uses = dict[str, int]
@@ -59,27 +66,7 @@ _AVERAGES: dict[type, Any] = {
     if hasattr(keras.layers, f"{kind}MaxPooling{rank}D")
 }
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-_CELLS = (
-    keras.layers.SimpleRNNCell,
-    keras.layers.LSTMCell,
-    keras.layers.GRUCell,
-    ConvLSTMCell,
-)
-_CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-    ConvLSTMCell,
-)
+_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *SEPARABLE, ConvLSTMCell)
 
 
 @contextlib.contextmanager
@@ -122,7 +109,7 @@ def _substitutes(
     original = layer.call
     if isinstance(layer, keras.layers.Embedding):
         return {"call": _embedding(layer, signals, count)}
-    if isinstance(layer, _CELLS):
+    if isinstance(layer, CELLS):
         # Sigmoids, unlike the identity, keep apart a gate that is shut and one without
         # inputs; signals are too small to saturate them.
         gates = dict.fromkeys(
@@ -265,9 +252,9 @@ def _applications(weight: PrunableWeight, inputs: Any, outputs: Any) -> int:
     is_table = weight.attribute == "embeddings"
     if is_table and not getattr(layer, "tie_weights", True):
         return 0
-    if isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
+    if isinstance(layer, _CONVOLUTIONS):
         channels = -1 if layer.data_format == "channels_last" else 1
-        at = inputs if isinstance(layer, _TRANSPOSED) else outputs
+        at = inputs if isinstance(layer, TRANSPOSED) else outputs
         return math.prod(at.shape) // int(at.shape[channels])
     return math.prod(inputs.shape) // int(inputs.shape[-1])
 

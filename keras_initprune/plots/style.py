@@ -53,11 +53,17 @@ METHOD_STYLES = {
     "k_starts": MethodStyle("K-starts", SKY, "^"),
     "dissipating_gradients": MethodStyle("Dissipating gradients", GREEN, "o"),
     "combination": MethodStyle("Combination", VERMILION, "D"),
+    "combination_from_75": MethodStyle(
+        "Combination, from 75 %", VERMILION, "H", DASHES
+    ),
+    "combination_from_90": MethodStyle("Combination, from 90 %", VERMILION, "X", _DOTS),
+    "hand_over": MethodStyle("K-starts, then dissipating", GREEN, "8", _DOTS),
     "magnitude_at_init": MethodStyle("Magnitude at initialisation", BLUE, "v", _DOTS),
     "magnitude_after_epochs": MethodStyle(
         "Magnitude after epochs", BLUE, "<", _DASH_DOTS
     ),
     "gradual_magnitude": MethodStyle("Gradual magnitude", BLUE, ">", _LONG),
+    "granet": MethodStyle("GraNet", BLUE, "h", DASHES),
     "snip": MethodStyle("SNIP", PURPLE, "P", _DASH_DOTS),
     "iterative_snip": MethodStyle("Iterative SNIP", PURPLE, "X", _DASH_DOTS),
     "force": MethodStyle("FORCE", PURPLE, "*", DASHES),

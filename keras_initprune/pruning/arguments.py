@@ -8,9 +8,8 @@ import numpy as np
 from keras_initprune import criteria, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import PrunableWeight
-
-_ENDS = ("first", "last")
 
 
 def check_pattern_sparsity(sparsity: Any, pattern: patterns.Pattern) -> float:
@@ -48,18 +47,13 @@ def check_pattern_distribution(
     return check_distribution(default, ranked=criterion.ranks)
 
 
-def dense_paths(dense: Any, weights: Mapping[str, PrunableWeight]) -> Collection[str]:
+def dense_paths(
+    layers: LayerSelector, weights: Mapping[str, PrunableWeight]
+) -> Collection[str]:
     """Return the paths of the first and the last layer, where these stay dense."""
-    ends = () if dense is None else [dense] if isinstance(dense, str) else dense
-    if not isinstance(ends, list | tuple | set):
-        raise ValueError(
-            "`dense` must be None, 'first', 'last' or a list of these. "
-            f"Received: dense={dense!r}"
-        )
-    for end in ends:
-        validation.check_choice(end, "dense", _ENDS)
     found = list(weights.values())
-    owners = [{"first": found[0], "last": found[-1]}[end].layer for end in ends]
+    ends = {"first": found[0], "last": found[-1]}
+    owners = [ends[end].layer for end in Layers.of(layers).dense or ()]
     return [path for path, w in weights.items() if any(w.layer is o for o in owners)]
 
 

@@ -46,6 +46,7 @@ def make_groups(
     sparsity: float,
     distribution: Distribution,
     dense: Collection[str],
+    tied: Collection[tuple[str, ...]],
 ) -> list[Group]:
     """Say what competes with what, and how many weights are kept in the end.
 
@@ -55,6 +56,7 @@ def make_groups(
         sparsity: Overall fraction removed in the end.
         distribution: Checked already.
         dense: Paths of the tensors that stay as they are.
+        tied: The tensors, those together whose counts go together.
 
     Raises:
         ValueError: If the model is sparser already, or a tensor would vanish.
@@ -78,8 +80,13 @@ def make_groups(
     shapes = {path: weight.shape for path, weight in weights.items()}
     counts = allocate(shapes, sparsity, distribution, available, dense)
     return [
-        Group((path,), available[path], counts[path], is_dense=path in dense)
-        for path in weights
+        Group(
+            paths,
+            sum(available[path] for path in paths),
+            sum(counts[path] for path in paths),
+            is_dense=not set(paths).isdisjoint(dense),
+        )
+        for paths in tied
     ]
 
 
@@ -89,6 +96,7 @@ def select_masks(
     scores: Mapping[str, NDArray],
     eligible: Masks,
     weights: Mapping[str, PrunableWeight],
+    ties: Mapping[str, str],
     progress: float,
 ) -> Masks:
     """Keep the highest scores, as many as at this point of the schedule.
@@ -99,6 +107,7 @@ def select_masks(
         scores: From tensor path to scores, higher = keep.
         eligible: From tensor path to the weights that may be kept.
         weights: The weights.
+        ties: From tensor path to the name of its units, see `patterns.Tensor`.
         progress: 0 at the start of the schedule, 1 in the end.
 
     Returns:
@@ -110,7 +119,9 @@ def select_masks(
             masks.update({path: eligible[path] for path in group.paths})
             continue
         tensors = {
-            path: patterns.Tensor(scores[path], eligible[path], weights[path].unit_axes)
+            path: patterns.Tensor(
+                scores[path], eligible[path], weights[path].unit_axes, ties[path]
+            )
             for path in group.paths
         }
         masks.update(pattern.masks(tensors, group.count(progress)))

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 
 from keras_initprune import constraints, criteria
-from keras_initprune.arrays.distributions import check_no_empty_tensor
+from keras_initprune.arrays.distributions import check_no_empty_mask
 from keras_initprune.arrays.masks import Mask
-from keras_initprune.paths import Observation, UnknownInputsError, observe
+from keras_initprune.paths import Observation
+from keras_initprune.paths.check import observe_or_warn
 
 Masks = dict[str, Mask]
 
@@ -29,17 +30,10 @@ def check_paths(
     Raises:
         ValueError: Names the tensors with the fewest weights.
     """
-    check_no_empty_tensor(
-        {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
-        {path: mask.size for path, mask in masks.items()},
-    )
-    try:
-        found = observe(model, {**constraints.get_masks(model), **masks}, inputs)
-    except UnknownInputsError as error:
-        warnings.warn(
-            f"Whether a path through the network remains is not checked: {error}",
-            stacklevel=4,
-        )
+    check_no_empty_mask(masks)
+    installed = {**constraints.get_masks(model), **masks}
+    found = observe_or_warn(model, installed, inputs, stacklevel=4)
+    if found is None:
         return
     name = type(criterion).__name__
     if not found.has_live_path:

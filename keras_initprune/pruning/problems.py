@@ -10,25 +10,24 @@ from numpy.typing import NDArray
 
 from keras_initprune import constraints, criteria, validation
 from keras_initprune.arrays.masks import Mask
+from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import (
-    LayerSelector,
     PrunableWeight,
     prunable_weights,
 )
 from keras_initprune.criteria.data import Batch, collect_batches
+from keras_initprune.criteria.registry import Method
 
 Masks = dict[str, Mask]
 
 
 def score_weights(
     model: keras.Model,
-    method: Any,
+    method: Method,
     data: Any = None,
     *,
     loss: Any = None,
     layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
     seed: int | None = None,
     batch_size: int = 32,
     steps: int = 32,
@@ -43,8 +42,6 @@ def score_weights(
         data: What the criterion learns from.
         loss: The loss.
         layers: Which weights to score.
-        skip_output: Whether to leave out the output layers.
-        embeddings: Whether to score embedding tables too.
         seed: Seed.
         batch_size: Examples per batch of arrays.
         steps: The most batches to average over.
@@ -65,7 +62,7 @@ def score_weights(
         [3.0, 1.0]
     """
     criterion = criteria.get(method)
-    weights = weights_to_prune(model, layers, skip_output, embeddings)
+    weights = weights_to_prune(model, layers)
     problem = make_problem(
         model, criterion, weights, data, loss, seed, batch_size, steps
     )
@@ -74,11 +71,11 @@ def score_weights(
 
 
 def weights_to_prune(
-    model: keras.Model, layers: LayerSelector, skip_output: bool, embeddings: bool
+    model: keras.Model, layers: LayerSelector
 ) -> dict[str, PrunableWeight]:
     """Return the trained weights that are asked for, those with masks if none is."""
-    weights = prunable_weights(model, layers, skip_output, embeddings)
-    if layers is None and not skip_output and not embeddings:
+    weights = prunable_weights(model, layers)
+    if Layers.of(layers).is_default:
         weights = constraints.masked_weights(model) or weights
     trained = {path: w for path, w in weights.items() if w.variable.trainable}
     if not trained:

@@ -1,6 +1,5 @@
 """Pruning before training: score, allocate, mask, check, install."""
 
-from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -10,7 +9,10 @@ from keras_initprune import constraints, criteria, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.masks import Mask
-from keras_initprune.constraints.weights import LayerSelector, warn_of_left_out
+from keras_initprune.constraints.layers import Layers, LayerSelector
+from keras_initprune.constraints.weights import warn_of_left_out
+from keras_initprune.criteria.registry import Method
+from keras_initprune.graphs.units import unit_ties
 from keras_initprune.pruning import arguments
 from keras_initprune.pruning.groups import make_groups, select_masks
 from keras_initprune.pruning.guards import check_paths
@@ -27,7 +29,7 @@ Masks = dict[str, Mask]
 
 def prune(
     model: keras.Model,
-    method: Any,
+    method: Method,
     sparsity: float | None = None,
     data: Any = None,
     *,
@@ -35,10 +37,7 @@ def prune(
     iterations: int | None = None,
     pattern: Any = None,
     distribution: Distribution | None = None,
-    dense: str | Collection[str] | None = None,
     layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
     seed: int | None = None,
     batch_size: int = 32,
     steps: int = 32,
@@ -75,19 +74,15 @@ def prune(
         loss: What `compile` takes as `loss`. Defaults to the compiled model's.
         iterations: How many times to score and remove, not more often than there are
             weights. Defaults to the criterion's.
-        pattern: `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the inputs
-            of a unit), or `(inputs, outputs)` (blocks of that size), see `patterns`.
-            Defaults to None: any weights.
+        pattern: `"units"` (whole units or filters, which `compact` then takes out, see
+            `unit_ties`), `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the
+            inputs of a unit), or `(inputs, outputs)` (blocks of that size), see
+            `patterns`. Defaults to None: any weights.
         distribution: `"global"` (all weights compete), `"erk"`, `"uniform"` or a
             dictionary from tensor path to sparsity (weights compete within the share
             of their tensor). Defaults to the criterion's.
-        dense: `"first"`, `"last"` or both: the first or last layer in the model's order
-            that is chosen keeps all that it has, and the others are sparser instead.
-            Defaults to None.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to those that
-            carry a mask already, or all if none does.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, and which of them stay dense, see `Layers`.
+            Defaults to those that carry a mask already, or all if none does.
         seed: Decides random scores, and which examples of arrays are drawn. Defaults to
             None: drawn from Python's generator, which `keras.utils.set_random_seed`
             seeds.
@@ -128,25 +123,22 @@ def prune(
         iterations=iterations,
         pattern=pattern,
         distribution=distribution,
-        dense=dense,
         layers=layers,
-        skip_output=skip_output,
-        embeddings=embeddings,
         seed=seed,
         batch_size=batch_size,
         steps=steps,
         verbose=verbose,
     )
-    if layers is None and not constraints.masked_weights(model):
+    if Layers.of(layers).select is None and not constraints.masked_weights(model):
         warn_of_left_out(model)
-    constraints.install_masks(model, list(masks), embeddings=embeddings)
+    constraints.install_masks(model, Layers(list(masks), embeddings=True))
     constraints.set_masks(model, masks)
     return model
 
 
 def pruning_masks(
     model: keras.Model,
-    method: Any,
+    method: Method,
     sparsity: float | None = None,
     data: Any = None,
     *,
@@ -154,10 +146,7 @@ def pruning_masks(
     iterations: int | None = None,
     pattern: Any = None,
     distribution: Distribution | None = None,
-    dense: str | Collection[str] | None = None,
     layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
     seed: int | None = None,
     batch_size: int = 32,
     steps: int = 32,
@@ -176,10 +165,7 @@ def pruning_masks(
         iterations: How many times to score and remove.
         pattern: Which shapes of masks are allowed.
         distribution: How weights compete.
-        dense: Which ends of the network stay dense.
         layers: Which weights to prune.
-        skip_output: Whether to leave out the output layers.
-        embeddings: Whether to prune embedding tables too.
         seed: Seed.
         batch_size: Examples per batch of arrays.
         steps: The most batches to average over.
@@ -201,14 +187,19 @@ def pruning_masks(
     criterion = criteria.get(method)
     validation.check_verbose(verbose)
     shape = patterns.get(pattern)
-    weights = weights_to_prune(model, layers, skip_output, embeddings)
+    weights = weights_to_prune(model, layers)
+    ties = dict.fromkeys(weights, "")
+    if isinstance(shape, patterns.WholeUnits):
+        ties = unit_ties(model, weights)
+        weights = {path: weights[path] for path in ties}
     eligible = current_masks(model, weights)
     groups = make_groups(
         weights,
         eligible,
         arguments.check_pattern_sparsity(sparsity, shape),
         arguments.check_pattern_distribution(distribution, shape, criterion, weights),
-        arguments.dense_paths(dense, weights),
+        arguments.dense_paths(layers, weights),
+        shape.groups(ties),
     )
     for path in (p for group in groups if not group.is_dense for p in group.paths):
         shape.check(path, weights[path].shape, weights[path].unit_axes)
@@ -228,7 +219,9 @@ def pruning_masks(
                 check_choice(groups, scores, masks, criterion)
             scores = order_zeros(scores, problem.initial)
         allowed = eligible if criterion.resurrects else masks
-        masks = select_masks(shape, groups, scores, allowed, weights, step / count)
+        masks = select_masks(
+            shape, groups, scores, allowed, weights, ties, step / count
+        )
         if bar:
             bar.update(step)
     check_paths(model, masks, criterion, _few(problem))

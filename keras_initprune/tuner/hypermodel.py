@@ -88,10 +88,7 @@ class PruningHyperModel(keras_tuner.HyperModel):
                 "begin yours with `keras.Input`, or call `model.build(input_shape)`. "
                 f"Received: {model.name!r}"
             )
-        space = self.space
-        return constraints.install_masks(
-            model, space.layers, space.skip_output, space.embeddings
-        )
+        return constraints.install_masks(model, self.space.layers)
 
     def callbacks(
         self, hp: keras_tuner.HyperParameters

@@ -6,7 +6,7 @@ is better.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras_tuner
 from keras_tuner import errors
@@ -211,6 +211,10 @@ class ParetoFront(SearchObjective):
         return scores
 
 
+ObjectiveName = Literal[
+    "accuracy_at_sparsity", "sparsity_within_tolerance", "pareto_front"
+]
+
 OBJECTIVES: dict[str, type[SearchObjective]] = {
     "accuracy_at_sparsity": AccuracyAtSparsity,
     "sparsity_within_tolerance": SparsityWithinTolerance,
@@ -218,7 +222,9 @@ OBJECTIVES: dict[str, type[SearchObjective]] = {
 }
 
 
-def get(identifier: str | SearchObjective, **arguments: Any) -> SearchObjective:
+def get(
+    identifier: ObjectiveName | str | SearchObjective, **arguments: Any
+) -> SearchObjective:
     """Return an objective by its name, or the one that is given.
 
     Args:

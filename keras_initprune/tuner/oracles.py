@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
@@ -299,6 +299,8 @@ class HyperbandOracle(RobustOracle, keras_tuner.oracles.HyperbandOracle):
         self._start_new_bracket()
 
 
+AlgorithmName = Literal["random", "hyperband", "bayesian", "grid"]
+
 ORACLES: dict[str, type[RobustOracle]] = {
     "random": RandomOracle,
     "hyperband": HyperbandOracle,
@@ -307,7 +309,7 @@ ORACLES: dict[str, type[RobustOracle]] = {
 }
 
 
-def get(identifier: str) -> type[RobustOracle]:
+def get(identifier: AlgorithmName | str) -> type[RobustOracle]:
     """Return an oracle's class by its name.
 
     Raises:

@@ -7,16 +7,21 @@ import keras
 import keras_tuner
 
 from keras_initprune.callbacks import description
+from keras_initprune.extras import needs
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective, non_dominated
 from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.space import PREFIX
 from keras_initprune.tuner.tuners import PruningTuner, is_completed
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.axes import Axes
 
 
 _HYPERBANDS = "tuner/"  # What Hyperband notes among the hyperparameters.
+
+# In a table of trials these are the row's name, or columns of their own.
+_NOT_COLUMNS = ("trial", "hyperparameters", "metrics")
 
 Record = dict[str, Any]
 
@@ -102,6 +107,28 @@ class SearchResults:
                 + (f"The last one failed: {reasons[-1]}" if reasons else "None began.")
             )
         return max(self.completed, key=self._rank)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return the trials as a table: a row for each, by its name.
+
+        Hyperparameters and metrics are columns under their own names. What a trial has
+        none of is missing.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        with needs("pandas"):
+            import pandas
+        rows = [
+            {
+                **{k: v for k, v in record.items() if k not in _NOT_COLUMNS},
+                **record["hyperparameters"],
+                **record["metrics"],
+            }
+            for record in self.records
+        ]
+        names = pandas.Index([record["trial"] for record in self.records], name="trial")
+        return pandas.DataFrame(rows, index=names)
 
     def meets_objective(self, record: Record) -> bool:
         """Return whether a network is sparse, or accurate, enough for the objective."""

@@ -1,4 +1,4 @@
-"""What a search varies: k, sparsity, epochs, fitness, selection and the split."""
+"""What a search varies: the method, sparsity, k, epochs, fitness and selection."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,20 @@ from typing import Any
 import keras
 
 from keras_initprune.arrays.selection import SELECTIONS
-from keras_initprune.callbacks import DissipatingGradients, KStarts, RandomPruning
-from keras_initprune.constraints.weights import LayerSelector
+from keras_initprune.callbacks import (
+    Combination,
+    DissipatingGradients,
+    KStarts,
+    RandomPruning,
+)
+from keras_initprune.constraints.layers import LayerSelector, check_none_dense
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
 from keras_initprune.validation import (
     check_choice,
-    check_fraction,
     check_positive_integer,
     check_seed,
+    check_share,
     check_sparsity,
 )
 
@@ -29,11 +34,9 @@ COMBINATION, DISSIPATING, K_STARTS, RANDOM = (
     "random",
 )
 METHODS = (COMBINATION, DISSIPATING, K_STARTS, RANDOM)
-_WITH_K_STARTS = (COMBINATION, K_STARTS)
-_WITH_DISSIPATION = (COMBINATION, DISSIPATING)
-_RANKED = (COMBINATION, DISSIPATING, K_STARTS)
+_WITH_MASKS = (COMBINATION, K_STARTS)
 _DISTRIBUTIONS = ("erk", "uniform", "global")
-_COUNTED = ("erk", "uniform")  # Those that need no scores to rank.
+_COUNTED = ("erk", "uniform")  # Those that say how many weights a tensor keeps.
 
 Values = Mapping[str, Any]
 
@@ -43,8 +46,8 @@ class PruningSpace:
     """The pruning hyperparameters of a search, and the callbacks that they stand for.
 
     Every attribute is a list of values to choose from. One value is fixed and costs the
-    search nothing. What a choice makes meaningless is not asked: k only where K-starts
-    take part, the share only where two methods share the pruning, and so on.
+    search nothing. What a choice makes meaningless is not asked: k only where random
+    masks are drawn, fresh starts only of the combination, and so on.
 
     Args:
         methods: Any of `"combination"`, `"dissipating_gradients"`, `"k_starts"` and
@@ -54,17 +57,16 @@ class PruningSpace:
         k_starts_epochs: Epochs in which K-starts gather fitness.
         fitness: Fitness of a weight in K-starts.
         selections: What competes in K-starts.
-        shares: In the combination, the share of the way that K-starts go, in (0, 1],
-            geometrically in density: with share a they reach 1 - (1 - sparsity) ** a.
+        combination_epochs: Epochs in which the combination changes masks.
+        restarts: The combination's share of fresh starts when it begins, in [0, 1].
         dissipating_epochs: Epochs at whose ends dissipating gradients remove weights.
         criteria: What counts as movement.
         distributions: How the sparsity spreads over tensors. `"global"` ranks weights,
-            so K-starts recombine under it, and random pruning never uses it.
+            so K-starts recombine under it, and neither random pruning nor the
+            combination ever uses it.
         draws: Seeds of random pruning: the best of several random masks is what a
             search for a good one has to beat.
-        layers: Which weights to prune, see `prunable_weights`; not searched.
-        skip_output: Whether to leave out the output layers; not searched.
-        embeddings: Whether to prune embedding tables too; not searched.
+        layers: Which weights to prune, see `Layers`; not searched.
 
     Raises:
         ValueError: If a list is empty or holds a value that a callback would refuse.
@@ -75,20 +77,19 @@ class PruningSpace:
         2
     """
 
-    methods: Sequence[str] = _RANKED
+    methods: Sequence[str] = (COMBINATION, DISSIPATING, K_STARTS)
     sparsities: Sequence[float] = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
     k: Sequence[int] = (4, 16, 64)
     k_starts_epochs: Sequence[int] = (1, 2)
     fitness: Sequence[str] = ("magnitude", "gradient", "combined")
     selections: Sequence[str] = ("recombine", "unit", "layer", "network")
-    shares: Sequence[float] = (0.25, 0.5, 0.75)
+    combination_epochs: Sequence[int] = (3, 4, 6)
+    restarts: Sequence[float] = (0.3, 0.5, 0.8)
     dissipating_epochs: Sequence[int] = (2, 3, 4)
     criteria: Sequence[str] = ("movement",)
     distributions: Sequence[str] = ("erk", "global")
     draws: Sequence[int] = tuple(range(32))
     layers: LayerSelector = None
-    skip_output: bool = False
-    embeddings: bool = False
 
     def __post_init__(self) -> None:
         rules: dict[str, Any] = {
@@ -98,7 +99,8 @@ class PruningSpace:
             "k_starts_epochs": check_positive_integer,
             "fitness": lambda value, name: check_choice(value, name, FITNESS),
             "selections": lambda value, name: check_choice(value, name, SELECTIONS),
-            "shares": check_fraction,
+            "combination_epochs": check_positive_integer,
+            "restarts": check_share,
             "dissipating_epochs": check_positive_integer,
             "criteria": lambda value, name: check_choice(value, name, DISSIPATION),
             "distributions": lambda v, name: check_choice(v, name, _DISTRIBUTIONS),
@@ -114,6 +116,7 @@ class PruningSpace:
             for value in values:
                 check(value, name)
         self._check_distributions()
+        check_none_dense(self.layers, "a search")
 
     def sample(self, hp: Any) -> dict[str, Any]:
         """Declare every hyperparameter, and return the values of those that are active.
@@ -138,9 +141,16 @@ class PruningSpace:
         choose("sparsity", self.sparsities)
         # KerasTuner wants a condition's parent in the scope around it, and a name only
         # once, so that every kind of method has a distribution of its own.
-        if self._has(_WITH_K_STARTS):
-            with where("method", _WITH_K_STARTS):
+        if self._has(_WITH_MASKS):
+            with where("method", _WITH_MASKS):
                 choose("k", self.k)
+        if COMBINATION in self.methods:
+            with where("method", [COMBINATION]):
+                choose("combination_epochs", self.combination_epochs)
+                choose("restarts", self.restarts)
+                choose("combination_distribution", self._counted())
+        if K_STARTS in self.methods:
+            with where("method", [K_STARTS]):
                 choose("k_starts_epochs", self.k_starts_epochs)
                 choose("fitness", self.fitness)
                 choose("distribution", self.distributions)
@@ -149,18 +159,13 @@ class PruningSpace:
                         choose("selection", self.selections)
         if DISSIPATING in self.methods:
             with where("method", [DISSIPATING]):
+                choose("dissipating_epochs", self.dissipating_epochs)
+                choose("criterion", self.criteria)
                 choose("dissipating_distribution", self.distributions)
         if RANDOM in self.methods:
             with where("method", [RANDOM]):
                 choose("random_distribution", self._counted())
                 choose("draw", self.draws)
-        if COMBINATION in self.methods:
-            with where("method", [COMBINATION]):
-                choose("share", self.shares)
-        if self._has(_WITH_DISSIPATION):
-            with where("method", _WITH_DISSIPATION):
-                choose("dissipating_epochs", self.dissipating_epochs)
-                choose("criterion", self.criteria)
         return values
 
     def callbacks(
@@ -170,7 +175,7 @@ class PruningSpace:
 
         Args:
             values: What `sample` returned.
-            seed: Seed of K-starts' masks. Defaults to None: see `KStarts`.
+            seed: Seed of the random masks. Defaults to None: see `KStarts`.
 
         Example:
             >>> values = {"method": "random", "sparsity": 0.9,
@@ -180,41 +185,42 @@ class PruningSpace:
             (0.9, 'erk', 3)
         """
         method, sparsity = values["method"], values["sparsity"]
-        which: dict[str, Any] = {
-            "layers": self.layers,
-            "skip_output": self.skip_output,
-            "embeddings": self.embeddings,
-        }
         if method == RANDOM:
             distribution, draw = values["random_distribution"], values["draw"]
-            return [RandomPruning(sparsity, distribution, seed=draw, **which)]
-        made: list[keras.callbacks.Callback] = []
-        if method in _WITH_K_STARTS:
+            return [
+                RandomPruning(sparsity, distribution, seed=draw, layers=self.layers)
+            ]
+        if method == COMBINATION:
+            combination = Combination(
+                sparsity=sparsity,
+                epochs=values["combination_epochs"],
+                k=values["k"],
+                restarts=values["restarts"],
+                distribution=values["combination_distribution"],
+                seed=seed,
+                layers=self.layers,
+            )
+            return [combination]
+        if method == K_STARTS:
             k_starts = KStarts(
                 k=values["k"],
-                sparsity=1.0 - (1.0 - sparsity) ** values.get("share", 1.0),
+                sparsity=sparsity,
                 epochs=values["k_starts_epochs"],
                 fitness=values["fitness"],
                 selection=values.get("selection", "recombine"),
                 distribution=values["distribution"],
                 seed=seed,
-                **which,
+                layers=self.layers,
             )
-            made.append(k_starts)
-        if method in _WITH_DISSIPATION:
-            dissipating = DissipatingGradients(
-                sparsity=sparsity,
-                epochs=values["dissipating_epochs"],
-                criterion=values["criterion"],
-                distribution=values[
-                    "dissipating_distribution"
-                    if method == DISSIPATING
-                    else "distribution"
-                ],
-                **which,
-            )
-            made.append(dissipating)
-        return made
+            return [k_starts]
+        dissipating = DissipatingGradients(
+            sparsity=sparsity,
+            epochs=values["dissipating_epochs"],
+            criterion=values["criterion"],
+            distribution=values["dissipating_distribution"],
+            layers=self.layers,
+        )
+        return [dissipating]
 
     def pruning_epochs(self, values: Values | None = None) -> int:
         """Return after how many epochs the mask is final.
@@ -223,12 +229,15 @@ class PruningSpace:
             values: What `sample` returned. Defaults to None: the most that any sample
                 of this space takes.
         """
+        longest = {
+            COMBINATION: ("combination_epochs", max(self.combination_epochs)),
+            DISSIPATING: ("dissipating_epochs", max(self.dissipating_epochs)),
+            K_STARTS: ("k_starts_epochs", max(self.k_starts_epochs)),
+            RANDOM: ("", 0),
+        }
         if values is not None:
-            names = ("k_starts_epochs", "dissipating_epochs")
-            return sum(values.get(name, 0) for name in names)
-        first = max(self.k_starts_epochs) if self._has(_WITH_K_STARTS) else 0
-        then = max(self.dissipating_epochs) if self._has(_WITH_DISSIPATION) else 0
-        return first + then if COMBINATION in self.methods else max(first, then)
+            return values.get(longest[values["method"]][0], 0)
+        return max(longest[method][1] for method in self.methods)
 
     def _has(self, methods: Sequence[str]) -> bool:
         return any(method in methods for method in self.methods)
@@ -237,14 +246,15 @@ class PruningSpace:
         return [name for name in self.distributions if name in _COUNTED]
 
     def _check_distributions(self) -> None:
-        if RANDOM in self.methods and not self._counted():
+        if self._has((COMBINATION, RANDOM)) and not self._counted():
             raise ValueError(
-                "`distributions` must include 'erk' or 'uniform' for random pruning, "
-                f"which ranks nothing. Received: distributions={self.distributions!r}"
+                "`distributions` must include 'erk' or 'uniform' for random pruning "
+                "and the combination, which rank within a tensor at most. Received: "
+                f"distributions={self.distributions!r}"
             )
         recombines = "recombine" in self.selections
         if (
-            self._has(_WITH_K_STARTS)
+            K_STARTS in self.methods
             and "global" in self.distributions
             and not recombines
         ):

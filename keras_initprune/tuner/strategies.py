@@ -5,18 +5,19 @@ A trial trains on one machine: on one device, or on all of them with
 """
 
 import contextlib
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 from keras_tuner import errors
 
 from keras_initprune.validation import check_choice, check_positive_integer
 
-STRATEGIES = ("none", "one_device", "mirrored")
+StrategyName = Literal["none", "one_device", "mirrored"]
+STRATEGIES = get_args(StrategyName)
 _REFUSED = ("MultiWorkerMirroredStrategy", "ParameterServerStrategy")
 
 
-def get(identifier: Any, devices: int | None = None) -> Any:
+def get(identifier: StrategyName | Any, devices: int | None = None) -> Any:
     """Return a `tf.distribute.Strategy` by its name, or the one that is given.
 
     Args:

@@ -78,13 +78,15 @@ class PruningTuner(keras_tuner.Tuner):
     def __init__(
         self,
         hypermodel: PruningHyperModel,
-        objective: str | SearchObjective = "accuracy_at_sparsity",
-        algorithm: str = "bayesian",
+        objective: objectives.ObjectiveName
+        | str
+        | SearchObjective = "accuracy_at_sparsity",
+        algorithm: oracles.AlgorithmName | str = "bayesian",
         max_trials: int = 20,
         max_minutes: float | None = None,
         epochs: int | None = None,
         seed: int | None = 0,
-        strategy: Any = None,
+        strategy: strategies.StrategyName | Any = None,
         patience: float = 60.0,
         directory: str | Path | None = None,
         project_name: str = "search",

@@ -14,6 +14,7 @@ def tensor(rng, shape, unit_axes=(-1,)):
 def test_names_of_patterns():
     assert type(patterns.get(None)) is patterns.Pattern
     assert patterns.get("unit") == patterns.Units()
+    assert patterns.get("units") == patterns.WholeUnits()
     assert patterns.get("4:8") == patterns.NOfM(4, 8)
     assert patterns.get([8, 1]) == patterns.Blocks(8, 1)
     assert patterns.get(patterns.Units()) == patterns.Units()
@@ -55,6 +56,65 @@ def test_a_unit_without_enough_weights_left_is_named(rng):
     found.eligible[1:, 2] = False
     with pytest.raises(ValueError, match=r"'a' cannot get a constant fan-in.* unit 2"):
         patterns.Units().masks({"a": found}, 6)
+
+
+# Whole units
+
+
+@pytest.mark.parametrize("unit_axes", [(-1,), (-2,)])
+def test_units_are_kept_whole_by_their_mean(rng, unit_axes):
+    found = tensor(rng, (3, 3, 4, 6), unit_axes)
+    size = found.scores.size
+    mask = patterns.WholeUnits().masks({"a": found}, size // 2)["a"]
+    rest = tuple(axis for axis in range(4) if axis - 4 not in unit_axes)
+    kept = mask.all(axis=rest)
+    assert (kept == mask.any(axis=rest)).all()
+    assert mask.sum() == size // 2
+    means = found.scores.mean(axis=rest)
+    assert means[kept].min() > means[~kept].max()
+
+
+def test_tied_tensors_lose_the_same_units(rng):
+    tensors = {
+        path: patterns.Tensor(rng.normal(size=shape), np.ones(shape, bool), tie="t")
+        for path, shape in {"a": (2, 6), "b": (3, 3, 4, 6)}.items()
+    }
+    masks = patterns.WholeUnits().masks(tensors, 38 * 2)
+    kept = masks["a"].all(axis=0)
+    assert kept.sum() == 2
+    assert (masks["b"] == kept).all()
+    total = sum(t.scores.reshape(-1, 6).sum(axis=0) for t in tensors.values())
+    assert total[kept].min() > total[~kept].max()
+
+
+def test_units_of_unlike_size_compete_by_their_mean():
+    small, large = np.full((2, 2), 3.0), np.full((8, 2), 1.0)
+    tensors = {
+        "small": Tensor(small, np.ones((2, 2), bool)),
+        "large": Tensor(large, np.ones((8, 2), bool)),
+    }
+    masks = patterns.WholeUnits().masks(tensors, 12)
+    assert masks["small"].all()
+    assert masks["large"].sum(axis=0).tolist() == [8, 0]
+
+
+def test_every_tensor_keeps_a_unit_and_none_comes_back(rng):
+    found = tensor(rng, (4, 3))
+    found.eligible[:, 0] = False
+    found.scores[:, 0] = 9
+    for count, units in ((1, 1), (8, 2), (12, 2)):
+        mask = patterns.WholeUnits().masks({"a": found}, count)["a"]
+        assert mask.all(axis=0).sum() == units
+        assert not mask[:, 0].any()
+
+
+def test_tied_tensors_of_unlike_units_are_refused(rng):
+    tensors = {
+        path: patterns.Tensor(np.ones((2, n)), np.ones((2, n), bool), tie="t")
+        for path, n in {"a": 3, "b": 4}.items()
+    }
+    with pytest.raises(ValueError, match=r"share their units.*\('a', 'b'\).*\[3, 4\]"):
+        patterns.WholeUnits().masks(tensors, 6)
 
 
 # N:M

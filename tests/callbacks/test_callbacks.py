@@ -12,6 +12,7 @@ from keras_initprune import (
     SET,
     DissipatingGradients,
     KStarts,
+    Layers,
     RandomPruning,
     RigL,
     get_masks,
@@ -57,6 +58,16 @@ class Snapshots(keras.callbacks.Callback):
         self.ends.append(kernels(self.model))
 
 
+class SnapshotsBefore(Snapshots):
+    """Keeps them as the last step of every epoch leaves them, before the pruning."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.last = kernels(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.ends.append(self.last)
+
+
 @pytest.mark.parametrize(
     ("fitness", "selection"),
     [
@@ -89,7 +100,7 @@ def test_k_starts_distributions(distribution, make_model, regression_data):
 
 def test_k_starts_applies_what_the_pure_function_selects(make_model, regression_data):
     model = make_model()
-    snapshots = Snapshots()
+    snapshots = SnapshotsBefore()
     callback = KStarts(5, 0.7, 2, "magnitude", "layer", seed=3)
     fit(model, regression_data, [snapshots, callback])
     weights = prunable_weights(model)
@@ -107,7 +118,7 @@ def test_k_starts_applies_what_the_pure_function_selects(make_model, regression_
 
 def test_survivors_keep_their_trained_values(make_model, regression_data):
     model = make_model()
-    before, after = Snapshots(), Snapshots()
+    before, after = SnapshotsBefore(), Snapshots()
     callbacks = [before, KStarts(4, 0.5, epochs=2, seed=0), after]
     fit(model, regression_data, callbacks, epochs=2)
     for path, mask in get_masks(model).items():
@@ -163,7 +174,7 @@ def test_density_falls_geometrically(
 
 def test_what_moved_least_is_removed(make_model, regression_data):
     model = make_model()
-    snapshots = Snapshots()
+    snapshots = SnapshotsBefore()
     callback = DissipatingGradients(0.6, epochs=1, interval=None, distribution="global")
     fit(model, regression_data, [snapshots, callback], epochs=1)
     masks = get_masks(model)
@@ -179,7 +190,7 @@ def test_a_fraction_removes_what_stays_within_it(
 ):
     model = make_model(keras.optimizers.Adam(0.05))
     callback = DissipatingGradients(fraction=0.2, epochs=1, criterion=criterion)
-    snapshots = Snapshots()
+    snapshots = SnapshotsBefore()
     fit(model, regression_data, [snapshots, callback], epochs=1)
     assert 0 < sparsity(model) < 1
     if criterion == "relative":
@@ -267,7 +278,7 @@ def test_gradients_of_embeddings_are_summed_over_repeated_indices():
         [keras.Input((4,), dtype="int32"), keras.layers.Embedding(6, 3)]
     )
     model.compile(keras.optimizers.SGD(0.0), "mae", jit_compile=False)
-    recorder = GradientRecorder(model, prunable_weights(model, embeddings=True))
+    recorder = GradientRecorder(model, prunable_weights(model, Layers(embeddings=True)))
     recorder.start()
     # Index 1 occurs three times and index 2 once, each pulled towards -1 alike.
     model.fit(np.array([[1, 1, 1, 2]]), -np.ones((1, 4, 3)), verbose=0)
@@ -315,7 +326,7 @@ def test_movement_counts_from_the_first_epoch_in_a_combination(
     make_model, regression_data
 ):
     model = make_model()
-    snapshots = Snapshots()
+    snapshots = SnapshotsBefore()
     callbacks = [
         snapshots,
         KStarts(4, 0.5, epochs=1, seed=0),
@@ -372,14 +383,15 @@ def test_ways_of_execution_agree_on_the_masks(execution, make_model, regression_
 
 def test_chosen_layers_only(make_model, regression_data):
     model = make_model()
-    callback = KStarts(3, 0.75, 1, layers=re.compile("hidden"), skip_output=True)
+    layers = Layers(re.compile("hidden"), skip_output=True)
+    callback = KStarts(3, 0.75, 1, layers=layers)
     history = fit(model, regression_data, [callback])
     assert list(get_masks(model)) == ["hidden_1/kernel", "hidden_2/kernel"]
     assert history["sparsity"][-1] == pytest.approx(0.75)
 
 
 def test_installed_masks_say_what_is_pruned(make_model, regression_data):
-    model = install_masks(make_model(), skip_output=True)
+    model = install_masks(make_model(), Layers(skip_output=True))
     fit(model, regression_data, [RandomPruning(0.5)])
     assert (kernels(model)["output/kernel"] != 0).all()
 
@@ -618,7 +630,7 @@ def test_functions_score_as_names_do(make_model, regression_data):
 
 def test_a_function_of_ones_own_scores(make_model, regression_data):
     model = make_model()
-    before = Snapshots()
+    before = SnapshotsBefore()
     callback = DissipatingGradients(
         0.5, epochs=1, criterion=smallest, interval=None, distribution="uniform"
     )

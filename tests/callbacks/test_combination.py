@@ -1,5 +1,7 @@
 """The combination: what dissipates goes, and K-starts says what starts again."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,11 @@ import pytest
 from keras_initprune import Combination, RandomPruning, get_masks
 from keras_initprune.arrays.curves import power_sparsity
 from keras_initprune.arrays.distributions import allocate
-from keras_initprune.arrays.drop_and_grow import dissipate_and_restart, random_union
+from keras_initprune.arrays.drop_and_grow import (
+    agreement,
+    dissipate_and_restart,
+    random_union,
+)
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.gradients.sums import GradientRecorder
 
@@ -115,6 +121,16 @@ def test_a_union_is_as_large_as_that_of_k_masks_on_average(rng):
     assert random_union(200, 200, 3, key=0).all()
 
 
+def test_agreement_is_a_cosine_that_counts_entries():
+    before = {"a": np.array([1.0, 0.0, 9.0]), "b": np.array([1e-9])}
+    now = {"a": np.array([1.0, 0.0, -9.0]), "b": np.array([-1e3])}
+    where = {"a": np.array([1, 1, 0], bool), "b": np.array([1], bool)}
+    assert agreement(before, now, where) == pytest.approx((2 * 1.0 + 1 * -1.0) / 3)
+    none = {"a": np.zeros(3, bool), "b": np.zeros(1, bool)}
+    assert agreement(before, now, none) == 0.0
+    assert agreement({"a": np.zeros(3)}, now, {"a": where["a"]}) == 0.0
+
+
 # In training
 
 
@@ -167,6 +183,60 @@ def test_old_weights_must_have_moved_further(make_model, regression_data):
         return sum((m & ~watch.masks[0][p]).sum() for p, m in get_masks(model).items())
 
     assert survived(0.0) < survived(1.0)
+
+
+def pulled(make_model, regression_data, targets, **arguments):
+    """Return how many weights of the output layer start again, by change and unit.
+
+    Every batch is the same but for its targets, which are far away, and no weight moves
+    by much: the gradient follows the targets.
+    """
+    watch = Watch()
+    callback = Combination(
+        0.75, 1, start_sparsity=0.75, interval=1, layers="output", seed=0, **arguments
+    )
+    make_model(keras.optimizers.SGD(1e-12), run_eagerly=True).fit(
+        np.tile(regression_data[0][:16], (len(targets), 1)),
+        np.repeat(targets, 16, axis=0),
+        batch_size=16,
+        shuffle=False,
+        verbose=0,
+        callbacks=[callback, watch],
+    )
+    masks = [masks["output/kernel"] for masks in watch.masks]
+    return [(new & ~old).sum(axis=0) for old, new in itertools.pairwise(masks)]
+
+
+@pytest.mark.parametrize(
+    ("restarts", "lasting", "turning"),
+    [("auto", 1.0, 0.3), (1.0, 1.0, 1.0), (0.3, 0.3, 0.3)],
+)
+def test_many_start_again_where_the_pull_lasts(
+    restarts, lasting, turning, make_model, regression_data
+):
+    lasts = np.full((8, 3), 1e6)
+    turns = lasts * np.array([1, -1] * 4)[:, None]
+    for targets, share in ((lasts, lasting), (turns, turning)):
+        fresh = pulled(make_model, regression_data, targets, restarts=restarts)
+        expected = [int(share * (1 - change / 8) * 6) for change in range(2, 8)]
+        assert [int(of.sum()) for of in fresh[1:]] == expected
+
+
+def test_a_pull_is_remembered(make_model, regression_data):
+    """What turns from one change to the next cancels, if it is remembered."""
+    targets = np.zeros((4, 3))
+    targets[:, 0] = [1e8, -1e8, 1e8, -1e8]
+    targets[:, 1] = 1e6
+    for memory, unit in ((0.0, 0), (1.0, 1)):
+        fresh = pulled(
+            make_model,
+            regression_data,
+            targets,
+            restarts=0.5,
+            k=10**6,
+            memory=memory,
+        )
+        assert fresh[1][unit] == fresh[1].sum() > 0
 
 
 def test_training_is_never_denser_than_its_start(make_model, regression_data):

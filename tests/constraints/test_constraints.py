@@ -8,6 +8,7 @@ import pytest
 
 import keras_initprune
 from keras_initprune import (
+    Layers,
     MaskConstraint,
     get_masks,
     install_masks,
@@ -276,21 +277,21 @@ def test_layers_choose_by_name_pattern_or_predicate(make_model, chosen, expected
 
 
 def test_the_output_layer_can_be_left_out(make_model):
-    masks = get_masks(install_masks(make_model(), skip_output=True))
+    masks = get_masks(install_masks(make_model(), Layers(skip_output=True)))
     assert list(masks) == ["hidden_1/kernel", "hidden_2/kernel"]
 
 
 def test_the_output_layer_is_found_behind_other_layers():
     model = chain((4,), layers.Dense(3, name="a"), layers.Dense(2, name="b"))
     wrapped = chain((4,), model, layers.Activation("softmax"))
-    weights = prunable_weights(wrapped, skip_output=True)
+    weights = prunable_weights(wrapped, Layers(skip_output=True))
     assert [path.split("/")[-2] for path in weights] == ["a"]
 
 
 def test_embeddings_are_left_alone_unless_asked_for():
     model = chain((6,), layers.Embedding(10, 4), layers.Flatten(), layers.Dense(2))
     assert len(get_masks(install_masks(model))) == 1
-    assert len(get_masks(install_masks(model, embeddings=True))) == 2
+    assert len(get_masks(install_masks(model, Layers(embeddings=True)))) == 2
 
 
 def test_shared_layers_are_masked_once():
@@ -374,7 +375,7 @@ def test_models_without_kernels_are_refused():
 
 def test_subclassed_models_have_no_known_output_layer():
     with pytest.raises(ValueError, match="needs a Sequential or Functional model"):
-        install_masks(subclassed(), skip_output=True)
+        install_masks(subclassed(), Layers(skip_output=True))
 
 
 def test_a_tensor_of_zeros_is_no_mask(make_model):

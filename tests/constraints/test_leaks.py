@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_initprune import (
     DissipatingGradients,
     KStarts,
+    Layers,
     get_masks,
     install_masks,
     set_masks,
@@ -187,7 +188,7 @@ def test_rows_of_an_embedding(rng):
     )
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=1e9)
     model.compile(optimizer, "mae", jit_compile=False)
-    install_masks(model, embeddings=True)
+    install_masks(model, Layers(embeddings=True))
     path, mask = next(iter(get_masks(model).items()))
     mask[:, 1] = False
     set_masks(model, {path: mask})

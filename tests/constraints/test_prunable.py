@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_initprune import (
+    Layers,
     RandomPruning,
     get_masks,
     install_masks,
@@ -139,7 +140,7 @@ ATTENTION = {
     "GroupQueryAttention": lambda: layers.GroupQueryAttention(3, 2, 2),
 }
 NOT_PRUNED = {
-    "Embedding": "a table, pruned with `embeddings=True`",
+    "Embedding": "a table, pruned with `Layers(embeddings=True)`",
     "PReLU": "slopes of an activation",
     "BatchNormalization": "one axis: vectors",
     "LayerNormalization": "scales, of several dimensions over several axes",
@@ -243,7 +244,7 @@ def test_the_untied_projection_of_an_embedding_is_pruned(rng, tmp_path):
     assert sparsity(model) == pytest.approx(0.5, abs=0.01)
     model.save(tmp_path / "model.keras")
     assert_same_masks(keras.models.load_model(tmp_path / "model.keras"), model)
-    rows = {row.path: row for row in report(model, embeddings=True).rows}
+    rows = {row.path: row for row in report(model, layers=Layers(embeddings=True)).rows}
     assert rows["table/embeddings"].flops_dense == 0
     assert rows["table/reverse_embeddings"].flops_dense == 2 * 3 * 8 * 20
 
@@ -422,14 +423,15 @@ def test_what_is_no_selector_is_refused(layers):
     for call in (prunable_weights, sparsity, install_masks):
         with pytest.raises(ValueError, match="`layers` must be a layer"):
             call(two_layers(), layers=layers)
+    with pytest.raises(ValueError, match="`select` must be a layer"):
+        Layers(layers)
 
 
 @pytest.mark.parametrize("name", ["skip_output", "embeddings"])
 @pytest.mark.parametrize("value", ["nope", 1, None, [], float("nan")])
 def test_what_is_no_boolean_is_refused(name, value):
-    for call in (prunable_weights, sparsity, install_masks):
-        with pytest.raises(ValueError, match=f"`{name}` must be True or False"):
-            call(two_layers(), **{name: value})
+    with pytest.raises(ValueError, match=f"`{name}` must be True or False"):
+        Layers(**{name: value})
 
 
 def lora(model):

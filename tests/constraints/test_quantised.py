@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from keras_initprune import (
+    Layers,
     compact,
     export,
     get_masks,
@@ -92,7 +93,7 @@ def test_embeddings(mode):
     table = np.ones((10, 8)) * (np.arange(8) % 2)
     model.get_layer("words").embeddings.assign(table)
     model.quantize(mode)
-    assert report(model, embeddings=True).kept == 40
+    assert report(model, layers=Layers(embeddings=True)).kept == 40
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")

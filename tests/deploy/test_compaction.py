@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initprune import get_masks, install_masks, report, set_masks
+from keras_initprune import Layers, get_masks, install_masks, report, set_masks
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.deploy.compaction import compact, compaction_report
 from keras_initprune.lab import models
@@ -214,7 +214,7 @@ def fill(model, rng, sparsity):
         if variable.name == "gamma":
             values[rng.random(values.shape) < 0.2] = 0
         variable.assign(values)
-    for weight in prunable_weights(model, embeddings=True).values():
+    for weight in prunable_weights(model, Layers(embeddings=True)).values():
         kept = rng.random(weight.shape) >= sparsity
         weight.variable.assign(weight.variable.numpy() * kept)
     return model
@@ -552,6 +552,16 @@ class TestReport:
             f"{found.parameters_after:,}",
         ]
         assert found.as_dict()["rows"][0]["path"] == "hidden_1"
+        assert repr(found) == str(found)
+        assert found._repr_html_().count("<tr>") == 1 + 3 + 1
+
+    def test_its_notes_are_folded_into_80_columns(self):
+        model = keras.Sequential([keras.Input((4,))])
+        model.add(layers.LayerNormalization(name=40 * "ab"))
+        lines = str(compaction_report(model)).splitlines()
+        assert max(map(len, lines)) <= 80
+        words = "".join(line[-30:] for line in lines).split()
+        assert "compacted" in words
 
 
 @pytest.mark.parametrize("gather", [0.0, 1.0])

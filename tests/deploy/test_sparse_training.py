@@ -1,4 +1,4 @@
-"""Gradual magnitude, one-shot magnitude, RigL and SET."""
+"""Gradual magnitude, one-shot magnitude, GraNet, RigL and SET."""
 
 import itertools
 import math
@@ -15,11 +15,14 @@ from keras_initprune import (
     SET,
     DissipatingGradients,
     GradualMagnitude,
+    GraNet,
     KStarts,
+    Layers,
     OneShotMagnitude,
     RandomPruning,
     RigL,
     get_masks,
+    remove_masks,
 )
 from keras_initprune.arrays.curves import (
     cosine_fraction,
@@ -28,6 +31,7 @@ from keras_initprune.arrays.curves import (
 )
 from keras_initprune.arrays.distributions import allocate
 from keras_initprune.arrays.drop_and_grow import drop_and_grow
+from keras_initprune.arrays.masks import top_k_mask
 from keras_initprune.constraints.weights import prunable_weights
 
 SIZE = 12 * 16 + 16 * 8 + 8 * 3
@@ -182,6 +186,61 @@ def test_one_shot_keeps_the_largest_after_its_epochs(make_model, regression_data
         assert dense[mask].min() >= dense[~mask].max()
 
 
+# GraNet
+
+
+@pytest.mark.parametrize("interval", [None, 2])
+def test_granet_is_gradual_magnitude_that_regrows(
+    interval, make_model, regression_data
+):
+    watches = Watch(), Watch()
+    for kind, watch in zip((GradualMagnitude, GraNet), watches, strict=True):
+        fit(
+            make_model(run_eagerly=True),
+            regression_data,
+            [kind(0.8, epochs=3, interval=interval), watch],
+            epochs=4,
+        )
+    gradual, granet = (watch.masks for watch in watches)
+    # As many weights at every step, but others, some of which had been removed.
+    assert [counts(masks) for masks in granet] == [counts(masks) for masks in gradual]
+    returned = [
+        (after[path] & ~before[path]).any()
+        for before, after in itertools.pairwise(granet)
+        for path in before
+    ]
+    assert any(returned)
+    # The last change regrows nothing.
+    before, after = granet[3 * STEPS - 1], granet[-1]
+    assert not any((after[path] & ~before[path]).any() for path in before)
+
+
+def test_granet_replaces_the_smallest_by_what_the_gradient_says(
+    make_model, regression_data
+):
+    x, y = regression_data
+    watch = Watch()
+    model = make_model(keras.optimizers.SGD(0.0))
+    callback = GraNet(0.7, epochs=1, interval=3, distribution="uniform")
+    fit(model, regression_data, [callback, watch], epochs=2)
+    # Weights do not move, so the gradient of the third batch can be taken afterwards.
+    remove_masks(model)
+    for path, weight in prunable_weights(model).items():
+        weight.variable.assign(watch.weights[2][path])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(model(x[32:48]) - y[32:48]))
+    kernels = [weight.variable.value for weight in prunable_weights(model).values()]
+    replaced = 0
+    for path, gradient in zip(SHAPES, tape.gradient(loss, kernels), strict=True):
+        weights, found = watch.weights[2][path], watch.masks[3][path]
+        largest = top_k_mask(np.abs(weights), int(found.sum()))
+        count = int(cosine_fraction(0.5, 3 / 4) * found.sum())
+        expected = drop_and_grow(weights, np.abs(gradient), largest, count)
+        assert (found == expected).all()
+        replaced += int((found & ~largest).sum())
+    assert replaced > 0
+
+
 # RigL and SET
 
 EVERY = {
@@ -320,7 +379,9 @@ def test_embeddings_have_sparse_gradients():
     )
     model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     x, y = np.array([[1, 1, 1, 2]] * 4), np.ones((4, 4, 5))
-    callback = RigL(0.5, 1, interval=1, fraction=1.0, seed=0, embeddings=True)
+    callback = RigL(
+        0.5, 1, interval=1, fraction=1.0, seed=0, layers=Layers(embeddings=True)
+    )
     model.fit(x, y, batch_size=1, epochs=2, verbose=0, callbacks=[callback])
     (table,) = get_masks(model).values()
     # Only two rows are ever looked up, so they are grown in full.

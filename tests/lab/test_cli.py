@@ -326,3 +326,23 @@ class TestExport:
         assert refused.exit_code == 2
         assert "Received: format='onnx'" in refused.output
         assert list(model.parent.iterdir()) == [model]
+
+
+def test_a_shell_completes_commands_and_options(tmp_path):
+    words = {"COMP_WORDS": "initprune co", "COMP_CWORD": "1"}
+    asked = {**os.environ, **words, "_INITPRUNE_COMPLETE": "complete_bash"}
+    done = subprocess.run([COMMAND], capture_output=True, text=True, env=asked)
+    assert done.stdout.split() == ["compare"]
+    home = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+    }
+    done = subprocess.run(
+        [COMMAND, "--install-completion", "bash"],
+        capture_output=True,
+        text=True,
+        env=home,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "initprune" in (tmp_path / ".bashrc").read_text()

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from keras_initprune.lab.cli.console import PLAIN, Console
-from keras_initprune.lab.runs.progress import make_bar
+from keras_initprune.lab.terminal import has_bars, make_bar
 
 
 def shown(renderable, width=80, encoding="utf-8"):
@@ -86,3 +86,28 @@ def test_a_long_description_leaves_room_for_the_bar_and_the_time(width):
     assert "-:--:--" in lines[0]
     assert "\u2501" * 5 in lines[0]
     assert "combination" in lines[0]
+
+
+def test_a_notebook_has_a_bar_that_moves_and_goes():
+    capture = pytest.importorskip("IPython.utils.capture")
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell
+    shell.instance()
+    console = Console(force_jupyter=True)
+    assert has_bars(console)
+    with capture.capture_output() as output:
+        bar = make_bar(console, speed_estimate_period=600)
+        bar._seconds_between = 0
+        with bar:
+            task = bar.add_task("random 90 %", total=4, counted="0/4 runs")
+            bar.advance(task)
+            bar.update(task, counted="1/4 runs", description="random 95 %")
+    shell.clear_instance()
+    texts = [each.data["text/plain"] for each in output.outputs]
+    assert "25%" in texts[-3]
+    assert "1/4 runs" in texts[-2]
+    assert "random 95 %" in texts[-2]
+    assert texts[-1] == ""
+
+
+def test_there_is_no_bar_in_a_file():
+    assert not has_bars(Console(file=io.StringIO()))

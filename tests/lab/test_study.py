@@ -237,7 +237,7 @@ def test_a_wrong_value_is_refused_wherever_it_stands(tmp_path, name, place):
         ("[parts.a]\nreports = ['effective_sparsity']", "needs a `sparsity`"),
         ("[parts.a]\nreports = ['lines']\ncolumns = 'method'", "needs numbers"),
         ("[parts.a]\nmodel = ['perceptron', 'autoencoder']", "need one measure"),
-        ("[parts.a]\nmethod = 'combination'\nprune_epochs = 1", "must be 2 or more"),
+        ("[parts.a]\nmethod = 'hand_over'\nprune_epochs = 1", "must be 2 or more"),
         ("[parts.a]\nmethod = 'snip'\nepochs = 2\nprune_epochs = 3", "not exceed"),
         (
             "[parts.a]\nmethod = 'random'\ndistribution = 'global'",

@@ -4,8 +4,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from keras_initprune.constraints.layers import Layers
 from keras_initprune.constraints.weights import prunable_weights
-from keras_initprune.paths import check
+from keras_initprune.paths import check, observe
 
 
 def perceptron(*sizes, activation="relu"):
@@ -34,18 +35,24 @@ def chain_by_hand(masks):
     ]
 
 
+def effective_masks(model, masks=None, inputs=None, layers=None):
+    """Return which kept weights lie on a path, for `masks` or for all."""
+    effective = observe(model, masks, inputs).effective
+    return {path: effective[path] for path in masks or prunable_weights(model, layers)}
+
+
 def prune_at_random(model, rng, density):
     """Positive weights and no biases, so that no two paths cancel."""
-    for weight in prunable_weights(model, embeddings=True).values():
+    for weight in prunable_weights(model, Layers(embeddings=True)).values():
         values = rng.uniform(0.5, 1.5, weight.shape) / np.sqrt(weight.size)
         weight.variable.assign(values * (rng.random(weight.shape) < density))
 
 
 def remove_dead(model):
     """Set all dead weights to zero and return how many there were."""
-    effective = check.effective_masks(model, embeddings=True)
+    effective = effective_masks(model, layers=Layers(embeddings=True))
     removed = 0
-    for path, weight in prunable_weights(model, embeddings=True).items():
+    for path, weight in prunable_weights(model, Layers(embeddings=True)).items():
         values = weight.variable.numpy()
         removed += np.count_nonzero(values[~effective[path]])
         weight.variable.assign(np.where(effective[path], values, 0))
@@ -68,7 +75,7 @@ class TestPerceptron:
         model = perceptron(3, 3, 2)
         masks = {"a/kernel": np.ones((3, 3), bool), "b/kernel": np.ones((3, 2), bool)}
         masks["b/kernel"][1] = False
-        effective = check.effective_masks(model, masks)
+        effective = effective_masks(model, masks)
         assert effective["a/kernel"].tolist() == [[True, False, True]] * 3
         np.testing.assert_array_equal(effective["b/kernel"], masks["b/kernel"])
 
@@ -78,7 +85,7 @@ class TestPerceptron:
         model.get_layer("a").bias.assign([1.0, 2.0, 3.0])
         masks = {"a/kernel": np.ones((3, 3), bool), "b/kernel": np.ones((3, 2), bool)}
         masks["a/kernel"][:, 1] = False
-        effective = check.effective_masks(model, masks)
+        effective = effective_masks(model, masks)
         assert effective["b/kernel"].tolist() == [
             [True, True],
             [False, False],
@@ -88,9 +95,9 @@ class TestPerceptron:
     def test_judges_zeros_without_masks_and_for_unnamed_tensors(self):
         model = perceptron(2, 2, 1)
         model.get_layer("b").kernel.assign([[-1.0], [0.0]])
-        everything = check.effective_masks(model)
+        everything = effective_masks(model)
         assert everything["a/kernel"].tolist() == [[True, False]] * 2
-        named = check.effective_masks(model, {"a/kernel": np.eye(2, dtype=bool)})
+        named = effective_masks(model, {"a/kernel": np.eye(2, dtype=bool)})
         assert {path: mask.tolist() for path, mask in named.items()} == {
             "a/kernel": [[True, False], [False, False]]
         }
@@ -104,7 +111,7 @@ class TestPerceptron:
             for path, weight in prunable_weights(model).items()
         }
         expected = chain_by_hand(list(masks.values()))
-        effective = check.effective_masks(model, masks)
+        effective = effective_masks(model, masks)
         for found, by_hand in zip(effective.values(), expected, strict=True):
             np.testing.assert_array_equal(found, by_hand)
 
@@ -124,7 +131,7 @@ class TestPerceptron:
             mask[:5] = mask[:, :5] = False
             mask[0, 0] = True
         expected = chain_by_hand(list(masks.values()))
-        effective = check.effective_masks(model, masks)
+        effective = effective_masks(model, masks)
         for found, by_hand in zip(effective.values(), expected, strict=True):
             np.testing.assert_array_equal(found, by_hand)
         assert all(mask[0, 0] for mask in effective.values())
@@ -134,10 +141,10 @@ class TestPerceptron:
         first, second = np.zeros((2, 2), bool), np.zeros((2, 2), bool)
         first[0, 0] = second[1, 0] = True
         masks = {"a/kernel": first, "b/kernel": second}
-        assert not check.has_live_path(model, masks)
-        assert not any(m.any() for m in check.effective_masks(model, masks).values())
+        assert not observe(model, masks).has_live_path
+        assert not any(m.any() for m in effective_masks(model, masks).values())
         second[0, 0] = True
-        assert check.has_live_path(model, masks)
+        assert observe(model, masks).has_live_path
 
 
 def image_chain(*inner):
@@ -228,7 +235,7 @@ def test_agrees_with_brute_force(rng, name):
     model = EXACT[name]()
     prune_at_random(model, rng, 0.3)
     x = rng.uniform(1, 2, (2, *model.inputs[0].shape[1:])).astype("float32")
-    effective = check.effective_masks(model)
+    effective = effective_masks(model)
     before = np.asarray(model(x))
     for path, weight in prunable_weights(model).items():
         for index in zip(*np.nonzero(weight.variable.numpy()), strict=True):
@@ -290,7 +297,7 @@ def test_gates_count_also_where_the_candidate_has_no_inputs():
     mask = np.ones((3, 6), bool)
     mask[:, 4:] = False  # Gates z, r and the candidate, of two units each.
     path = next(iter(prunable_weights(model)))
-    assert check.effective_masks(model, {path: mask})[path][:, :4].all()
+    assert effective_masks(model, {path: mask})[path][:, :4].all()
 
 
 def test_queries_and_keys_count_as_far_as_their_values_do():
@@ -300,7 +307,7 @@ def test_queries_and_keys_count_as_far_as_their_values_do():
     query = next(path for path in weights if path.endswith("query/kernel"))
     mask = np.ones(weights[value].shape, bool)
     mask[:, 0] = False
-    effective = check.effective_masks(
+    effective = effective_masks(
         model, {value: mask, query: np.ones(weights[query].shape, bool)}
     )
     assert not effective[query][:, 0].any()
@@ -315,14 +322,14 @@ def test_embedding_rows_count_where_their_column_does():
             layers.LSTM(3),
         ]
     )
-    table, kernel, _ = prunable_weights(model, embeddings=True)
+    table, kernel, _ = prunable_weights(model, Layers(embeddings=True))
     masks = {table: np.ones((5, 2), bool), kernel: np.ones((2, 12), bool)}
     masks[table][:4, 0] = masks[kernel][1] = False
-    effective = check.effective_masks(model, masks)
+    effective = effective_masks(model, masks)
     assert effective[table][:, 0].tolist() == [False] * 4 + [True]
     assert not effective[table][:, 1].any()
-    assert table not in check.effective_masks(model)
-    assert table in check.effective_masks(model, embeddings=True)
+    assert table not in effective_masks(model)
+    assert table in effective_masks(model, layers=Layers(embeddings=True))
 
 
 def test_normalisation_and_maxima_hide_nothing():
@@ -335,7 +342,7 @@ def test_normalisation_and_maxima_hide_nothing():
     x = layers.Subtract()([x, layers.Dense(4)(x)])
     x = layers.Softmax()(layers.Dense(3)(layers.GlobalMaxPooling2D()(x)))
     model = keras.Model(inputs, x)
-    assert all(mask.all() for mask in check.effective_masks(model).values())
+    assert all(mask.all() for mask in effective_masks(model).values())
 
 
 class TwoInputs(keras.Model):
@@ -368,7 +375,7 @@ class TestInputs:
         model = Counting()
         model({"x": np.ones((2, 3))})
         calls = int(model.calls.numpy())
-        assert check.effective_masks(model)["dense/kernel"].all()
+        assert effective_masks(model)["dense/kernel"].all()
         assert int(model.calls.numpy()) == calls
 
     def test_several_arguments_by_name(self):
@@ -376,8 +383,8 @@ class TestInputs:
         inputs = {"left": np.ones((4, 5)), "right": np.ones((4, 3))}
         before = model(**inputs)["sum"]
         with pytest.raises(ValueError, match="Pass a small batch as `inputs`"):
-            check.effective_masks(model)
-        effective = check.effective_masks(model, inputs=inputs)
+            effective_masks(model)
+        effective = effective_masks(model, inputs=inputs)
         assert all(mask.all() for mask in effective.values())
         np.testing.assert_array_equal(model(**inputs)["sum"], before)
 
@@ -385,7 +392,7 @@ class TestInputs:
         model = TwoInputs()
         three = {"left": np.ones((3, 5)), "right": np.ones((3, 3))}
         model(**{name: value[:2] for name, value in three.items()})
-        check.effective_masks(model, inputs=three)
+        effective_masks(model, inputs=three)
         first, second = model.first, model.second
         expected = second(keras.ops.relu(first(three["left"])) + three["right"])
         np.testing.assert_allclose(model(**three)["sum"], expected, rtol=1e-6)
@@ -401,7 +408,7 @@ class TestInputs:
         lookup = layers.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot")
         three = layers.Dense(2, name="three")(lookup(inputs["word"]))
         model = keras.Model(inputs, {"one": one, "sum": layers.Add()([two, three])})
-        effective = check.effective_masks(model)
+        effective = effective_masks(model)
         assert set(effective) == {"one/kernel", "two/kernel", "three/kernel"}
         assert all(mask.all() for mask in effective.values())
 
@@ -409,21 +416,21 @@ class TestInputs:
         model = keras.Sequential(
             [keras.Input((None, 3)), layers.Conv1D(2, 5, strides=9), layers.GRU(2)]
         )
-        assert all(mask.all() for mask in check.effective_masks(model).values())
+        assert all(mask.all() for mask in effective_masks(model).values())
 
     def test_integers_that_are_numbers(self):
         inputs = keras.Input((4, 4, 1), dtype="uint8")
         x = keras.ops.cast(inputs, "float32") / 255
         x = layers.Concatenate()([x, layers.Rescaling(1 / 255)(inputs)])
         model = keras.Model(inputs, layers.Conv2D(2, 3)(x))
-        assert all(mask.all() for mask in check.effective_masks(model).values())
+        assert all(mask.all() for mask in effective_masks(model).values())
 
     def test_integers_are_taken_from_the_inputs(self):
         inputs = keras.Input((), dtype="int32")
         model = keras.Model(
             inputs, layers.Dense(2, name="d")(keras.ops.one_hot(inputs, 3))
         )
-        rows = check.effective_masks(model, inputs=np.array([0, 2]))["d/kernel"]
+        rows = effective_masks(model, inputs=np.array([0, 2]))["d/kernel"]
         assert rows.tolist() == [[True, True], [False, False], [True, True]]
 
     def test_unused_layer_is_dead(self):
@@ -432,7 +439,7 @@ class TestInputs:
         model.third.build((None, 2))
         inputs = {"left": np.ones((4, 5)), "right": np.ones((4, 3))}
         model(**inputs)
-        third = list(check.effective_masks(model, inputs=inputs).values())[-1]
+        third = list(effective_masks(model, inputs=inputs).values())[-1]
         assert third.shape == (2, 2)
         assert not third.any()
 
@@ -442,14 +449,14 @@ class TestInputs:
         model.second.build((None, 3))
         model.built = True
         with pytest.raises(ValueError, match="does not know the shapes of its inputs"):
-            check.effective_masks(model)
+            effective_masks(model)
 
     def test_masks_must_fit(self):
         model = perceptron(2, 2)
         with pytest.raises(ValueError, match="`masks` must name prunable weights"):
-            check.effective_masks(model, {"x/kernel": np.ones((2, 2))})
+            effective_masks(model, {"x/kernel": np.ones((2, 2))})
         with pytest.raises(ValueError, match=r"must have the shape \(2, 2\)"):
-            check.effective_masks(model, {"a/kernel": np.ones((2, 1))})
+            effective_masks(model, {"a/kernel": np.ones((2, 1))})
 
 
 def everything(model):
@@ -477,7 +484,7 @@ class TestModelStaysAsItIs:
     def test_after_success(self, name):
         model = SOUND[name]()
         before = everything(model)
-        check.effective_masks(model)
+        effective_masks(model)
         assert_unchanged(model, before)
 
     def test_stateful_and_mixed_precision(self):
@@ -496,7 +503,7 @@ class TestModelStaysAsItIs:
             path: np.ones(weight.shape, bool)
             for path, weight in prunable_weights(model).items()
         }
-        effective = check.effective_masks(model, masks)
+        effective = effective_masks(model, masks)
         assert all(mask.all() for mask in effective.values())
         assert_unchanged(model, before)
 
@@ -504,7 +511,7 @@ class TestModelStaysAsItIs:
         model = perceptron(3, 3, 2)
         before = everything(model)
         with pytest.raises(ValueError, match="incompatible"):
-            check.effective_masks(model, inputs=np.ones((2, 5)))
+            effective_masks(model, inputs=np.ones((2, 5)))
         assert_unchanged(model, before)
         assert not tf.config.functions_run_eagerly()
 
@@ -521,7 +528,7 @@ class TestModelStaysAsItIs:
         model.fit(*regression_data, verbose=0)
         function, count = model.train_function, len(traces)
         optimizer = [v.numpy() for v in model.optimizer.variables]
-        check.effective_masks(model)
+        effective_masks(model)
         for variable, value in zip(model.optimizer.variables, optimizer, strict=True):
             np.testing.assert_array_equal(variable.numpy(), value)
         model.fit(*regression_data, verbose=0)
@@ -568,6 +575,6 @@ def test_mirrored_strategy(rng):
     expected = chain_by_hand(list(masks.values()))
     for path, weight in prunable_weights(model).items():
         weight.variable.assign(masks[path] * 1.0)
-    found = check.effective_masks(model).values()
+    found = effective_masks(model).values()
     for mask, by_hand in zip(found, expected, strict=True):
         np.testing.assert_array_equal(mask, by_hand)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from keras_initprune.constraints.layers import Layers
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.paths.report import report, sparsity
 
@@ -80,7 +81,7 @@ class TestCounts:
             ]
         )
         assert [row.path for row in report(model).rows] == ["output/kernel"]
-        table, output = report(model, embeddings=True).rows
+        table, output = report(model, layers=Layers(embeddings=True)).rows
         assert (table.parameters, table.flops_dense) == (8, 0)
         assert output.flops_dense == 2 * 2 * 3
 
@@ -126,7 +127,8 @@ class TestUses:
         counts = report(model)
         assert counts.flops_dense is None
         assert counts.flops_sparse is None
-        assert str(counts).splitlines()[-2].split()[-4:] == ["-"] * 4
+        assert "FLOPs" not in str(counts)
+        assert '<td style="text-align: right">-</td>' in counts._repr_html_()
         assert report(model, np.zeros((1, 9, 2))).flops_dense == 2 * 6 * 9
 
     @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -140,7 +142,7 @@ class TestSparsity:
         model = perceptron()
         assert sparsity(model) == pytest.approx(7 / 15)
         assert sparsity(model, "output") == pytest.approx(3 / 6)
-        assert sparsity(model, skip_output=True) == pytest.approx(4 / 9)
+        assert sparsity(model, Layers(skip_output=True)) == pytest.approx(4 / 9)
 
     def test_small_numbers_are_not_zero(self):
         model = keras.Sequential(
@@ -156,7 +158,7 @@ class TestSparsity:
         )
         model.layers[0].embeddings.assign(np.zeros((4, 2)))
         assert sparsity(model) == 0
-        assert sparsity(model, embeddings=True) == pytest.approx(8 / 12)
+        assert sparsity(model, Layers(embeddings=True)) == pytest.approx(8 / 12)
 
 
 def test_as_dict_is_plain():
@@ -169,17 +171,40 @@ def test_as_dict_is_plain():
 
 def test_table():
     lines = str(report(perceptron())).splitlines()
-    assert [line.split()[0] for line in lines[2:]] == [
-        "hidden/kernel",
-        "output/kernel",
-        "prunable",
-        "all",
+    assert [line.split() for line in lines[2:5]] == [
+        ["hidden/kernel", "3x3", "9", "5", "44.44%", "2"],
+        ["output/kernel", "3x2", "6", "3", "50.00%", "2"],
+        ["all", "15", "8", "46.67%", "4"],
     ]
-    assert lines[2].split()[1:] == [
-        *["3x3", "9", "5", "44.44%", "2"],
-        *["18", "10", "54", "30"],
-    ]
-    assert len({len(line) for line in lines[:5]}) == 1
+    assert lines[6] == (
+        "13 of all 20 parameters are kept (sparsity 35.00%); masks are no parameters."
+    )
+    assert lines[7].startswith("FLOPs of one example: 16 of 30;")
+
+
+def test_a_table_fits_80_columns_whatever_the_names():
+    model = keras.Sequential([keras.Input((1024,)), layers.Dense(4096, name=40 * "ab")])
+    inner = keras.Sequential(
+        [keras.Input((4096,)), layers.Dense(2, name="attention_output")],
+        name="transformer_block_with_a_long_name",
+    )
+    model.add(inner)
+    text = str(report(model))
+    assert max(map(len, text.splitlines())) <= 80
+    # Nothing is cut off: names go on in the next line.
+    names = "".join(line[:22].strip() for line in text.splitlines()[2:])
+    assert 40 * "ab" + "/kernel" in names
+    assert inner.name + "/attention_output/kernel" in names
+
+
+def test_a_notebook_shows_html_with_all_columns():
+    model = perceptron()
+    model.get_layer("hidden").name = "<b>"
+    page = report(model)._repr_html_()
+    assert "&lt;b&gt;/kernel" in page
+    assert page.count("<tr>") == 1 + 2 + 1
+    assert "sparse training FLOPs" in page
+    assert repr(report(model)) == str(report(model))
 
 
 def test_training_goes_on_without_retracing(make_model, regression_data):

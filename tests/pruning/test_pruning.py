@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_initprune import (
+    Layers,
     criteria,
     get_masks,
     install_masks,
@@ -83,7 +84,7 @@ def test_every_criterion_in_every_pattern(method, pattern, perceptron, regressio
         regression_data,
         pattern=pattern,
         iterations=3 if method in ITERATIVE else None,
-        skip_output=True,
+        layers=Layers(skip_output=True),
         seed=0,
         steps=1,
     )
@@ -200,7 +201,7 @@ def test_sparsities_of_single_tensors(model):
 @pytest.mark.parametrize("dense", ["first", "last", ("first", "last")])
 def test_dense_ends_leave_the_overall_sparsity(model, distribution, dense):
     masks = pruning_masks(
-        model, "magnitude", 0.2, distribution=distribution, dense=dense
+        model, "magnitude", 0.2, distribution=distribution, layers=Layers(dense=dense)
     )
     assert masks["hidden_1/kernel"].all() or "first" not in dense
     assert masks["output/kernel"].all() or "last" not in dense
@@ -210,13 +211,20 @@ def test_dense_ends_leave_the_overall_sparsity(model, distribution, dense):
 
 def test_dense_ends_need_no_pattern(model):
     for dense, kept in (("last", [96, 64, 24]), ("first", [192, 64, 12])):
-        masks = pruning_masks(model, "magnitude", pattern="2:4", dense=dense)
+        masks = pruning_masks(
+            model, "magnitude", pattern="2:4", layers=Layers(dense=dense)
+        )
         assert [int(mask.sum()) for mask in masks.values()] == kept
+
+
+def test_what_stays_dense_is_an_end():
+    with pytest.raises(ValueError, match="`dense` must be one of 'first', 'last'"):
+        Layers(dense="middle")
 
 
 def test_dense_ends_must_leave_something(model):
     with pytest.raises(ValueError, match=r"'hidden_1/kernel'.* leave -89 for 2 others"):
-        pruning_masks(model, "magnitude", 0.7, dense="first")
+        pruning_masks(model, "magnitude", 0.7, layers=Layers(dense="first"))
 
 
 # Models
@@ -310,10 +318,12 @@ def test_embeddings_are_pruned_on_request(rng):
     model.compile("adam", "mse", run_eagerly=True)
     data = rng.integers(0, 9, (20, 5)), rng.normal(size=(20, 3))
     for method in ("snip", "synflow"):
-        masks = pruning_masks(model, method, 0.5, data, embeddings=True, seed=0)
+        masks = pruning_masks(
+            model, method, 0.5, data, layers=Layers(embeddings=True), seed=0
+        )
         assert [mask.shape for mask in masks.values()] == [(9, 4), (4, 3)]
         assert kept(masks) == 24
-    prune(model, "synflow", 0.5, embeddings=True)
+    prune(model, "synflow", 0.5, layers=Layers(embeddings=True))
     assert len(get_masks(model)) == 2
 
 
@@ -397,7 +407,6 @@ def test_an_interrupt_leaves_the_model_as_it_was(model, regression_data):
         ({"pattern": "2:4", "sparsity": 0.5, "distribution": "erk"}, "'uniform'"),
         ({"pattern": "2:3", "sparsity": None}, "axis 0 of 'hidden_2/kernel' does not"),
         ({"pattern": (5, 1)}, "must tile axes 0 and 1 of 'hidden_1/kernel'"),
-        ({"dense": "middle"}, "`dense` must be one of 'first', 'last'"),
         ({"layers": "nowhere"}, "`layers` must match"),
         ({"seed": -1}, "`seed` must be None"),
         ({"batch_size": 0}, "`batch_size`"),
@@ -518,7 +527,7 @@ def test_one_tensor_whose_scores_are_all_the_same_is_warned_of(value, instead, m
 
 def test_what_stays_dense_needs_no_choice(model):
     model.layers[-1].kernel.assign(np.ones((8, 3)))
-    prune(model, "magnitude", 0.5, distribution="uniform", dense="last")
+    prune(model, "magnitude", 0.5, distribution="uniform", layers=Layers(dense="last"))
     assert get_masks(model)["output/kernel"].all()
 
 

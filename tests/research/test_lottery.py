@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initprune import get_masks, install_masks, set_masks
+from keras_initprune import Layers, get_masks, install_masks, set_masks
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.research.lottery import lottery_ticket
 
@@ -145,9 +145,35 @@ def test_tickets_are_restored_into_a_new_model(make_model, model, make_fit):
         tickets.restore(small, 1)
 
 
+def test_embeddings_take_part_on_request():
+    model = keras.Sequential(
+        [
+            keras.Input((2,), dtype="int32"),
+            keras.layers.Embedding(4, 3),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    model.compile("sgd", "mse", run_eagerly=True)
+
+    def fit(model, callbacks):
+        model.fit(np.ones((4, 2)), np.ones((4, 2)), verbose=0, callbacks=callbacks)
+
+    every = Layers(embeddings=True)
+    tickets = lottery_ticket(model, fit, 0.5, 1, layers=every, verbose=0)
+    assert [mask.shape for mask in get_masks(model).values()] == [(4, 3), (6, 2)]
+    assert sum(mask.sum() for mask in tickets.rounds[-1].masks.values()) == 12
+
+
 def test_distributions_and_layers(model, make_fit):
     tickets = lottery_ticket(
-        model, make_fit(1), 0.75, 2, distribution="uniform", skip_output=True, verbose=0
+        model,
+        make_fit(1),
+        0.75,
+        2,
+        distribution="uniform",
+        layers=Layers(skip_output=True),
+        verbose=0,
     )
     counts = [[int(m.sum()) for m in r.masks.values()] for r in tickets.rounds]
     assert counts == [[192, 128], [96, 64], [48, 32]]

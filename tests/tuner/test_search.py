@@ -129,6 +129,15 @@ def test_a_trial_that_collapses_or_diverges_fails_with_its_reason(tmp_path):
     assert any("would be removed" in reason for reason in reasons)
     assert not any("Traceback" in reason or "Error:" in reason for reason in reasons)
 
+    pytest.importorskip("pandas")
+    table = results.to_pandas()
+    assert list(table.index) == [record["trial"] for record in results.records]
+    row = table.loc[completed["trial"]]
+    assert row["status"] == "completed"
+    assert row["pruning/sparsity"] == 0.5
+    assert row["val_accuracy"] == completed["metrics"]["val_accuracy"]
+    assert table["val_accuracy"].isna().sum() == 3
+
 
 def test_hyperband_goes_on_with_masks_and_does_not_select_again(tmp_path):
     space = {"sparsities": [0.5, 0.75], "methods": ["k_starts"], "k": [2, 3, 4, 5]}
@@ -190,6 +199,8 @@ def test_a_search_without_a_completed_trial_says_why(tmp_path):
     tuner = make_tuner(tmp_path)
     with pytest.raises(ValueError, match="No trial was completed"):
         SearchResults(tuner).best()
+    pytest.importorskip("pandas")
+    assert len(SearchResults(tuner).to_pandas()) == 0
 
 
 def test_a_trial_does_not_depend_on_those_before_it():

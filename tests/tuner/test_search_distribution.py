@@ -44,9 +44,8 @@ def build(hp):
     return model
 
 space = PruningSpace(
-    methods=["combination"], sparsities=[0.8], k=[4], k_starts_epochs=[1],
-    fitness=["gradient"], selections=["unit"], shares=[0.5], dissipating_epochs=[1],
-    criteria=["gradient"], distributions=["erk"],
+    methods=["combination"], sparsities=[0.8], k=[4], restarts=[0.5],
+    combination_epochs=[2], distributions=["erk"],
 )
 x = np.random.default_rng(0).normal(size=(64, 12)).astype("float32")
 fit = {"x": x, "y": x[:, :3], "validation_data": (x, x[:, :3]), "epochs": 3,

@@ -5,7 +5,13 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from keras_initprune import DissipatingGradients, KStarts, RandomPruning, plots
+from keras_initprune import (
+    Combination,
+    DissipatingGradients,
+    KStarts,
+    RandomPruning,
+    plots,
+)
 from keras_initprune.tuner import (
     AccuracyAtSparsity,
     ParetoFront,
@@ -36,8 +42,9 @@ def sample(space, **values):
 
 
 SHARED = {"method", "sparsity"}
+OF_COMBINATION = {"k", "combination_epochs", "restarts", "combination_distribution"}
 OF_K_STARTS = {"k", "k_starts_epochs", "fitness", "distribution", "selection"}
-OF_DISSIPATION = {"dissipating_epochs", "criterion"}
+OF_DISSIPATION = {"dissipating_epochs", "criterion", "dissipating_distribution"}
 EVERY_METHOD = PruningSpace(
     methods=["combination", "dissipating_gradients", "k_starts", "random"]
 )
@@ -46,13 +53,10 @@ EVERY_METHOD = PruningSpace(
 @pytest.mark.parametrize(
     ("choices", "active"),
     [
-        ({"method": "combination"}, OF_K_STARTS | OF_DISSIPATION | {"share"}),
+        ({"method": "combination"}, OF_COMBINATION),
         ({"method": "k_starts"}, OF_K_STARTS),
         ({"method": "k_starts", "distribution": "global"}, OF_K_STARTS - {"selection"}),
-        (
-            {"method": "dissipating_gradients"},
-            OF_DISSIPATION | {"dissipating_distribution"},
-        ),
+        ({"method": "dissipating_gradients"}, OF_DISSIPATION),
         ({"method": "random"}, {"random_distribution", "draw"}),
     ],
 )
@@ -66,26 +70,24 @@ def test_every_hyperparameter_is_declared_before_the_first_trial():
     hypermodel.declare_hyperparameters(hp)
     hypermodel.build(hp)
     names = {each.name for each in hp.space}
-    ours = SHARED | OF_K_STARTS | OF_DISSIPATION
-    ours |= {"share", "dissipating_distribution", "random_distribution", "draw"}
+    ours = SHARED | OF_COMBINATION | OF_K_STARTS | OF_DISSIPATION
+    ours |= {"random_distribution", "draw"}
     assert names == {f"pruning/{name}" for name in ours} | {"units"}
 
 
-def test_the_split_is_geometric_in_density():
-    space = PruningSpace(sparsities=[0.96], shares=[0.5], distributions=["erk"])
-    values = sample(space, method="combination")
-    k_starts, dissipating = space.callbacks(values, seed=3)
-    assert isinstance(k_starts, KStarts)
-    assert isinstance(dissipating, DissipatingGradients)
-    assert k_starts.sparsity == pytest.approx(0.8)  # 0.2 is the root of 0.04.
-    assert dissipating.sparsity == 0.96
-    assert k_starts.seed == 3
-    assert space.pruning_epochs(values) == k_starts.epochs + dissipating.epochs
+def test_the_combination_takes_what_is_chosen():
+    space = PruningSpace(
+        sparsities=[0.96], combination_epochs=[5], restarts=[0.25], k=[8]
+    )
+    [made] = space.callbacks(sample(space, method="combination"), seed=3)
+    assert (made.sparsity, made.epochs, made.restarts) == (0.96, 5, 0.25)
+    assert (made.k, made.seed, made.distribution) == (8, 3, "erk")
+    assert space.pruning_epochs({"method": "combination", "combination_epochs": 5}) == 5
 
 
 def test_every_method_gives_its_callbacks():
     kinds = {
-        "combination": [KStarts, DissipatingGradients],
+        "combination": [Combination],
         "k_starts": [KStarts],
         "dissipating_gradients": [DissipatingGradients],
         "random": [RandomPruning],
@@ -112,8 +114,17 @@ def test_numbers_that_travelled_in_single_precision_are_those_of_the_space():
         ({"methods": ["magic"]}, "`methods` must be one of"),
         ({"sparsities": [1.0]}, "`sparsities`"),
         ({"k": [0]}, "`k`"),
-        ({"shares": [0.0]}, "`shares`"),
-        ({"distributions": ["global"], "selections": ["unit"]}, "`selections`"),
+        ({"restarts": [1.5]}, "`restarts`"),
+        ({"combination_epochs": [0]}, "`combination_epochs`"),
+        ({"distributions": ["global"]}, "`distributions`"),
+        (
+            {
+                "distributions": ["global"],
+                "selections": ["unit"],
+                "methods": ["k_starts"],
+            },
+            "`selections`",
+        ),
         ({"distributions": ["global"], "methods": ["random"]}, "`distributions`"),
     ],
 )

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from tabulate import tabulate
 
 from keras_initprune import validation
 from keras_initprune.constraints import (
@@ -15,7 +14,11 @@ from keras_initprune.constraints import (
     masked_weights,
     remove_masks,
 )
-from keras_initprune.constraints.weights import check_built, weights_of_layer
+from keras_initprune.constraints.weights import (
+    check_built,
+    weights_of_layer,
+    without_masks,
+)
 from keras_initprune.deploy.compaction.plan import (
     Plan,
     Step,
@@ -24,6 +27,7 @@ from keras_initprune.deploy.compaction.plan import (
     make_plan,
 )
 from keras_initprune.graphs.graph import call_counts, is_graph
+from keras_initprune.tables import html_table, text_table
 
 _HEADERS = ("layer", "units", "left", "parameters", "left", "note")
 
@@ -49,9 +53,9 @@ class CompactionRow:
     note: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompactionReport:
-    """Counts of a model. Printed, it is a table.
+    """Counts of a model, shown as a table: in 80 columns, or as HTML in a notebook.
 
     Attributes:
         rows: One row per layer that has parameters, or that is left alone.
@@ -78,13 +82,19 @@ class CompactionReport:
         }
 
     def __str__(self) -> str:
-        lines = [
+        return text_table(_HEADERS, self._lines(), prose=True)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADERS, self._lines(), prose=True)
+
+    def _lines(self) -> list[list[str]]:
+        rows = [
             _line(row.path, (row.units_before, row.units_after), row, row.note)
             for row in self.rows
         ]
-        lines.append(_line("all", ("", ""), self, ""))
-        align = ("left", *["right"] * 4, "left")
-        return tabulate(lines, _HEADERS, disable_numparse=True, colalign=align)
+        return [*rows, _line("all", ("", ""), self, "")]
 
 
 def report_of(plan: Plan) -> CompactionReport:
@@ -125,9 +135,7 @@ def _note(step: Step) -> str:
 
 def _parameters(step: Step) -> tuple[int, int]:
     layer = step.call.operation
-    # Masks are the only boolean weights.
-    weights = [w for w in getattr(layer, "weights", ()) if w.dtype != "bool"]
-    before = sum(int(np.prod(weight.shape)) for weight in weights)
+    before = sum(int(np.prod(weight.shape)) for weight in without_masks(layer))
     if step.change is None or not isinstance(layer, keras.layers.Layer):
         return before, before
     changed = changed_weights(layer, step.change)

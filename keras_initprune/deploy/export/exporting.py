@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import keras
 
@@ -84,6 +85,16 @@ class Format:
     stores_zeros: bool = True
 
 
+FormatName = Literal[
+    "keras",
+    "saved_model",
+    "litert",
+    "litert_dense",
+    "litert_int8",
+    "litert_int8_dense",
+    "numpy",
+]
+
 FORMATS: Mapping[str, Format] = {
     "keras": Format(write_keras, ".keras", "a plain Keras file"),
     "saved_model": Format(write_saved_model, "", "a folder for TensorFlow Serving"),
@@ -127,7 +138,10 @@ _SAVED_MODEL = (
 
 
 def export(
-    model: keras.Model, path: str | Path, format: str = "keras", compact: bool = False
+    model: keras.Model,
+    path: str | Path,
+    format: FormatName | str = "keras",
+    compact: bool = False,
 ) -> Path:
     """Write a model, without its masks, for where it is to run.
 

@@ -11,8 +11,8 @@ from keras import ops
 from keras_initprune import backend
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint, get_masks
+from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import (
-    LayerSelector,
     check_built,
     maskable_weights,
     prunable_weights,
@@ -69,7 +69,7 @@ def to_sparse(
 
     Args:
         model: A built Sequential or Functional model.
-        layers: Which layers may be swapped, see `prunable_weights`. Defaults to all.
+        layers: Which layers may be swapped, see `Layers`. Defaults to all.
         threshold: Least sparsity at which a layer is swapped. Defaults to 0.9.
         smallest: Least number of weights, kept or not, at which a layer is swapped.
             Defaults to 131,072, or 8,192 where it reads a sparse layer; on a GPU, where
@@ -183,7 +183,9 @@ def _patterns(model: keras.Model, layers: LayerSelector) -> dict[int, Mask]:
     masks = get_masks(model)
     # Quantised layers stay as they are, unless they are named.
     chosen = (
-        maskable_weights(model) if layers is None else prunable_weights(model, layers)
+        maskable_weights(model)
+        if Layers.of(layers).is_default
+        else prunable_weights(model, layers)
     )
     return {
         id(weight.layer): masks[path] if path in masks else weight.numpy() != 0

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune.constraints.optimizers import slot_lists
+
 # From a source variable's id: the new variable, and what picks its entries out of an
 # array of the source's shape.
 Successors = Mapping[int, tuple[keras.Variable, Callable[[np.ndarray], np.ndarray]]]
@@ -61,7 +63,7 @@ def _carry(old: Any, new: Any, successors: Successors) -> None:
         _copy_scalars(old, new)
         return
     position = {id(variable): i for i, variable in enumerate(new._trainable_variables)}
-    for name, slots in _slot_lists(old).items():
+    for name, slots in slot_lists(old).items():
         for source, slot in zip(old._trainable_variables, slots, strict=True):
             if slot is None or id(source) not in successors:
                 continue
@@ -69,23 +71,6 @@ def _carry(old: Any, new: Any, successors: Successors) -> None:
             new_slot = getattr(new, name)[position[id(target)]]
             new_slot.assign(pick(ops.convert_to_numpy(slot)))
     _copy_scalars(old, new)
-
-
-def _slot_lists(optimizer: Any) -> dict[str, list[Any]]:
-    """Return the lists that hold one variable for every trainable one, by name."""
-    count = len(optimizer._trainable_variables)
-    found = {}
-    for name, value in vars(optimizer).items():
-        if name in ("_trainable_variables", "_variables", "_tracker"):
-            continue
-        # None stands for variables that an optimizer keeps no such slot of.
-        if (
-            isinstance(value, list)
-            and len(value) == count
-            and all(slot is None or isinstance(slot, keras.Variable) for slot in value)
-        ):
-            found[name] = value
-    return found
 
 
 def _copy_scalars(old: Any, new: Any) -> None:

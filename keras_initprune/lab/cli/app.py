@@ -52,7 +52,6 @@ _HAS_ROOM = shutil.get_terminal_size().columns >= 80
 app = typer.Typer(
     cls=_Group,
     name="initprune",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if _HAS_ROOM else None,
     context_settings={"help_option_names": ["-h", "--help"]},

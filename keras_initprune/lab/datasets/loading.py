@@ -1,6 +1,7 @@
 """Loading a data set by its name."""
 
 from os import PathLike
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -9,7 +10,8 @@ from keras_initprune.lab.datasets import images
 from keras_initprune.lab.datasets.dataset import Dataset, Split, assemble
 from keras_initprune.validation import check_choice, check_fraction, check_seed
 
-NAMES = ("digits", *images.NAMES)
+Name = Literal["digits", "mnist", "fashion_mnist"]
+NAMES = get_args(Name)
 """The names that `load` knows."""
 
 _DIGITS_MAXIMUM = 16.0
@@ -20,7 +22,7 @@ _TEST_FRACTION, _TEST_SEED = 0.2, 0
 
 
 def load(
-    name: str,
+    name: Name | str,
     data_dir: str | PathLike[str] | None = None,
     validation_fraction: float = 0.1,
     seed: int | None = 0,

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_initprune import constraints
 from keras_initprune.arrays.distributions import Distribution
+from keras_initprune.callbacks import Combination
 from keras_initprune.gradients.sums import GradientRecorder
-from keras_initprune.paths.report import sparsity
 from keras_initprune.pruning import prune
 from keras_initprune.research.lottery import lottery_ticket
 
@@ -91,6 +91,14 @@ class MaskFitness(keras.callbacks.Callback):
         self._weights, self._initial = {}, {}
 
 
+class MagnitudeStarts(Combination):
+    """The combination, with fresh starts by the sum of gradients' magnitudes."""
+
+    def record_pull(self) -> GradientRecorder:
+        """Return what sums |dL/dw|, in which noise does not cancel."""
+        return GradientRecorder(self.model, self._weights, magnitudes=True)
+
+
 class InitialPruning(keras.callbacks.Callback):
     """Prunes the model with a criterion before its first step.
 
@@ -130,11 +138,6 @@ class InitialPruning(keras.callbacks.Callback):
             distribution=self.distribution,
             seed=self.seed,
         )
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Log the sparsity."""
-        if logs is not None:
-            logs["sparsity"] = sparsity(self.model)
 
 
 class LotteryRounds:

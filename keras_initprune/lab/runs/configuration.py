@@ -8,9 +8,11 @@ from typing import Any, Self
 from keras_initprune.lab.runs import methods
 from keras_initprune.validation import (
     check_choice,
+    check_fraction,
     check_positive,
     check_positive_integer,
     check_seed,
+    check_share,
     check_sparsity,
 )
 
@@ -89,6 +91,7 @@ _SMALLEST, _LARGEST = 2.0**-126, 2.0**127
 
 # The names of arguments of the callbacks, which cannot be imported without TensorFlow.
 FITNESS = ("magnitude", "gradient", "combined")
+GROWTHS = ("accumulated", "magnitudes")
 SELECTIONS = ("network", "layer", "unit", "recombine")
 CRITERIA = ("movement", "relative", "standardised", "gradient")
 DISTRIBUTIONS = ("uniform", "erk", "global")
@@ -121,12 +124,19 @@ class Configuration:
         jit_compile: Whether XLA compiles the steps. It takes a second or two, and then
             saves a third of a dense network's time on a CPU.
         prune_epochs: Epochs after which the mask is final. A method may be done
-            sooner; RigL and SET go on for three quarters of the training.
-        k: Number of candidate masks of K-starts.
+            sooner.
+        k: Number of random masks of K-starts and of the combination.
         fitness: Fitness of a weight in K-starts.
         selection: What competes in K-starts.
         criterion: What dissipating gradients rank weights by, or None for the
             callback's own default.
+        restarts: Share of fresh starts in the combination, or None for the callback's
+            own default; so are `age`, `curve` and `memory`.
+        age: How much the combination asks of older weights.
+        curve: How early the combination removes weights.
+        memory: How much of the earlier pull the combination remembers.
+        growth: By what the combination restarts weights: `"accumulated"`, the magnitude
+            of the accumulated gradient, or `"magnitudes"`, the sum of magnitudes.
         distribution: How the sparsity spreads over the tensors, or None for the
             method's own default.
         control: Name of a control experiment, see `controls.CONTROLS`: the method only
@@ -153,6 +163,11 @@ class Configuration:
     fitness: str
     selection: str
     criterion: str | None
+    restarts: float | None
+    age: float | None
+    curve: float | None
+    memory: float | None
+    growth: str
     distribution: str | None
     control: str | None
     mask_seed: int | None
@@ -270,6 +285,11 @@ def configure(
         "fitness": "magnitude",
         "selection": "recombine",
         "criterion": None,
+        "restarts": None,
+        "age": None,
+        "curve": None,
+        "memory": None,
+        "growth": "accumulated",
         "distribution": None,
         "control": None,
         "mask_seed": None,
@@ -278,14 +298,14 @@ def configure(
     }
     given = {name: value for name, value in settings.items() if value is not None}
     values.update(given)
-    if "prune_epochs" not in given:
+    if "epochs" in given and "prune_epochs" not in given:
         values["prune_epochs"] = _shorten(values["prune_epochs"], values["epochs"])
     return Configuration(dataset=dataset, model=model, method=method, **values)
 
 
 def _shorten(prune_epochs: int, epochs: Any) -> int:
     """Return the pruning epochs of a training that may be shorter than the default."""
-    # A third leaves time to settle; the combination needs two to combine.
+    # A third leaves time to settle; the hand-over needs two.
     epochs = check_positive_integer(epochs, "epochs")
     return min(prune_epochs, max(2, epochs // 3), epochs)
 
@@ -345,6 +365,11 @@ CHECKS: dict[str, Check] = {
     "fitness": _one_of(FITNESS),
     "selection": _one_of(SELECTIONS),
     "criterion": _or_none(_one_of(CRITERIA)),
+    "restarts": _or_none(check_share),
+    "age": _or_none(check_share),
+    "curve": _or_none(check_fraction),
+    "memory": _or_none(check_share),
+    "growth": _one_of(GROWTHS),
     "distribution": _or_none(_one_of(DISTRIBUTIONS)),
     "control": _or_none(_one_of(CONTROLS)),
     "mask_seed": check_seed,

@@ -12,34 +12,6 @@ if TYPE_CHECKING:
     from keras_initprune.lab.runs.configuration import Configuration
 
 
-def split_combination(sparsity: float, epochs: int) -> tuple[float, int, int]:
-    """Divide the pruning between K-starts and dissipating gradients.
-
-    K-starts takes the first epoch and a quarter of the way, geometrically in density;
-    dissipating gradients goes on from there. This is the only place that decides it.
-
-    Args:
-        sparsity: The sparsity to reach in the end.
-        epochs: Epochs after which it must be reached.
-
-    Returns:
-        The sparsity of K-starts, its epochs, and those of dissipating gradients.
-
-    Raises:
-        ValueError: If there are fewer than two epochs to share.
-
-    Example:
-        >>> split_combination(0.9375, epochs=4)
-        (0.5, 1, 3)
-    """
-    if epochs < 2:
-        raise ValueError(
-            "The combination prunes for at least one epoch with each of its two "
-            f"methods, so `prune_epochs` must be 2 or more. Received: {epochs}"
-        )
-    return 1 - (1 - sparsity) ** 0.25, 1, epochs - 1
-
-
 def _dense(run: "Configuration") -> list[Any]:
     return []
 
@@ -60,9 +32,44 @@ def _dissipating_gradients(run: "Configuration") -> list[Any]:
     return [_make_dissipating(run, run.prune_epochs)]
 
 
-def _combination(run: "Configuration") -> list[Any]:
-    first_sparsity, first, second = split_combination(run.sparsity, run.prune_epochs)
-    return [_make_k_starts(run, first_sparsity, first), _make_dissipating(run, second)]
+_SETTINGS = ("restarts", "age", "curve", "memory")
+
+
+def _combination(
+    start_sparsity: float = 0.0,
+) -> Callable[["Configuration"], list[Any]]:
+    def make(run: "Configuration") -> list[Any]:
+        from keras_initprune.callbacks import Combination
+        from keras_initprune.lab.runs.callbacks import MagnitudeStarts
+
+        kind = MagnitudeStarts if run.growth == "magnitudes" else Combination
+        given = {name: getattr(run, name) for name in _SETTINGS}
+        callback = kind(
+            sparsity=run.sparsity,
+            epochs=run.prune_epochs,
+            k=run.k,
+            start_sparsity=start_sparsity,
+            distribution=run.distribution or "erk",
+            seed=run.masks_from,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        return [callback]
+
+    return make
+
+
+def _hand_over(run: "Configuration") -> list[Any]:
+    """K-starts for an epoch and a quarter of the way, then dissipating gradients."""
+    if run.prune_epochs < 2:
+        raise ValueError(
+            "The method 'hand_over' prunes for at least one epoch with each of its two "
+            f"halves, so `prune_epochs` must be 2 or more. Received: {run.prune_epochs}"
+        )
+    first_sparsity = 1 - (1 - run.sparsity) ** 0.25
+    return [
+        _make_k_starts(run, first_sparsity, 1),
+        _make_dissipating(run, run.prune_epochs - 1),
+    ]
 
 
 def _random_after_epochs(run: "Configuration") -> list[Any]:
@@ -101,11 +108,15 @@ def _magnitude_after_epochs(run: "Configuration") -> list[Any]:
     return [OneShotMagnitude(run.sparsity, epochs, run.distribution or "erk")]
 
 
-def _gradual_magnitude(run: "Configuration") -> list[Any]:
-    from keras_initprune.callbacks import GradualMagnitude
+def _gradual(name: str) -> Callable[["Configuration"], list[Any]]:
+    def make(run: "Configuration") -> list[Any]:
+        from keras_initprune import callbacks
 
-    distribution = run.distribution or "erk"
-    return [GradualMagnitude(run.sparsity, run.prune_epochs, distribution=distribution)]
+        distribution = run.distribution or "erk"
+        gradual = getattr(callbacks, name)
+        return [gradual(run.sparsity, run.prune_epochs, distribution=distribution)]
+
+    return make
 
 
 def _rewiring(name: str) -> Callable[["Configuration"], list[Any]]:
@@ -115,8 +126,7 @@ def _rewiring(name: str) -> Callable[["Configuration"], list[Any]]:
         interval = _REWIRING_INTERVAL.get(run.dataset, _USUAL_REWIRING_INTERVAL)
         callback = getattr(callbacks, name)(
             run.sparsity,
-            # Not `prune_epochs`: rewiring takes most of the training.
-            epochs=max(1, int(0.75 * run.epochs)),
+            epochs=run.prune_epochs,
             interval=interval,
             distribution=run.distribution or "erk",
             seed=run.seed,
@@ -145,10 +155,14 @@ METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
     "synflow": _before_training("synflow"),
     "k_starts": _k_starts,
     "dissipating_gradients": _dissipating_gradients,
-    "combination": _combination,
+    "combination": _combination(),
+    "combination_from_75": _combination(start_sparsity=0.75),
+    "combination_from_90": _combination(start_sparsity=0.9),
+    "hand_over": _hand_over,
     "random_after_epochs": _random_after_epochs,
     "magnitude_after_epochs": _magnitude_after_epochs,
-    "gradual_magnitude": _gradual_magnitude,
+    "gradual_magnitude": _gradual("GradualMagnitude"),
+    "granet": _gradual("GraNet"),
     "rigl": _rewiring("RigL"),
     "set": _rewiring("SET"),
     "lottery_ticket": _lottery_ticket,

@@ -1,4 +1,4 @@
-"""Shows how far a comparison is: a bar on a terminal, one line per run elsewhere."""
+"""Shows how far a comparison is: a bar where one can move, else a line per run."""
 
 import contextlib
 import time
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.methods import trainings
-from keras_initprune.lab.terminal import clock, make_bar, percent, say
+from keras_initprune.lab.terminal import clock, has_bars, make_bar, percent, say
 from keras_initprune.plots.errors import measure_of
 
 
@@ -64,7 +64,7 @@ class Progress:
 
 
 class BarProgress(Progress):
-    """Progress as a bar with the time left, for a terminal."""
+    """Progress as a bar with the time left, for a terminal or a notebook."""
 
     def __init__(
         self, configurations: Sequence[Configuration], done: int, console: Console
@@ -100,12 +100,12 @@ class BarProgress(Progress):
 def make_progress(
     configurations: Sequence[Configuration], done: int, console: Console
 ) -> Iterator[Progress]:
-    """Show a bar on a terminal, and lines everywhere else, for as long as runs go on.
+    """Show a bar where one can move, else lines, for as long as runs go on.
 
     Yields:
         What to tell of the runs.
     """
-    if not console.is_terminal:
+    if not has_bars(console):
         yield Progress(configurations, done, console)
         return
     progress = BarProgress(configurations, done, console)

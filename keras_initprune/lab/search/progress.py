@@ -1,4 +1,4 @@
-"""Shows how far a search is: a bar on a terminal, one line per trial elsewhere."""
+"""Shows how far a search is: a bar where one can move, else a line per trial."""
 
 import contextlib
 import time
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from keras_initprune.lab.runs.interrupts import Interrupts
-from keras_initprune.lab.terminal import clock, make_bar, percent, say
+from keras_initprune.lab.terminal import clock, has_bars, make_bar, percent, say
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
 from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.results import describe
@@ -100,7 +100,7 @@ class WorkerProgress(Watcher):
 
 
 class BarProgress(SearchProgress):
-    """Progress as a bar with the time left, for a terminal."""
+    """Progress as a bar with the time left, for a terminal or a notebook."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -143,11 +143,11 @@ def make_progress(
     console: Console,
     interrupts: Interrupts,
 ) -> Iterator[SearchProgress]:
-    """Show a bar on a terminal, and lines everywhere else, for as long as trials go on.
+    """Show a bar where one can move, else lines, for as long as trials go on.
 
     The arguments are those of `SearchProgress`.
     """
-    if not console.is_terminal:
+    if not has_bars(console):
         yield SearchProgress(objective, trials, epochs, console, interrupts)
         return
     progress = BarProgress(objective, trials, epochs, console, interrupts)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_initprune import constraints
+from keras_initprune.constraints.weights import without_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Snapshot:
     def of(cls, model: keras.Model, optimizer: bool = True) -> Self:
         """Take a snapshot of a compiled model, with its optimizer or without."""
         variables = _optimizer_variables(model) if optimizer else []
-        return cls(_values(_weights(model)), _values(variables))
+        return cls(_values(without_masks(model)), _values(variables))
 
     def restore(self, model: keras.Model) -> None:
         """Give a model these values, but for what its masks remove.
@@ -38,7 +39,7 @@ class Snapshot:
         Raises:
             ValueError: If the model or its optimizer has other variables.
         """
-        variables = _weights(model)
+        variables = without_masks(model)
         if self.optimizer:
             variables += _optimizer_variables(model)
         values = [*self.weights, *self.optimizer]
@@ -123,11 +124,6 @@ class StopAt(keras.callbacks.Callback):
         """Stop if the step is over."""
         if constraints.training_step(self.model) >= self.step:
             self.model.stop_training = True
-
-
-def _weights(model: keras.Model) -> list[Any]:
-    # Masks are the only boolean weights.
-    return [weight for weight in model.weights if weight.dtype != "bool"]
 
 
 def _optimizer_variables(model: keras.Model) -> list[Any]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -14,16 +14,15 @@ from keras_initprune import constraints, validation
 from keras_initprune.arrays.distributions import (
     Distribution,
     check_distribution,
-    check_no_empty_tensor,
 )
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.arrays.ranking import rank_masks
+from keras_initprune.constraints.layers import Layers, LayerSelector, check_none_dense
 from keras_initprune.constraints.weights import (
-    LayerSelector,
     PrunableWeight,
     prunable_weights,
 )
-from keras_initprune.paths import check
+from keras_initprune.paths.check import check_masks
 from keras_initprune.research.lottery.rewinding import Snapshot, StopAt, TakeSnapshot
 from keras_initprune.research.lottery.storage import Storage
 
@@ -81,7 +80,8 @@ class LotteryTickets:
         Raises:
             ValueError: If the model is another one.
         """
-        constraints.install_masks(model, list(self.rounds[index].masks))
+        masks = list(self.rounds[index].masks)
+        constraints.install_masks(model, Layers(masks, embeddings=True))
         constraints.set_masks(model, self.rounds[index].masks)
         (self.trained[index] if trained else self.rewound).restore(model)
         return model
@@ -93,11 +93,9 @@ def lottery_ticket(
     sparsity: float,
     rounds: int | None = None,
     rewind_to: int = 0,
-    rewind_unit: str = "step",
+    rewind_unit: Literal["step", "epoch"] = "step",
     distribution: Distribution = "global",
     layers: LayerSelector = None,
-    skip_output: bool = False,
-    embeddings: bool = False,
     folder: str | Path | None = None,
     verbose: int = 1,
 ) -> LotteryTickets:
@@ -127,9 +125,7 @@ def lottery_ticket(
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"global"`.
-        layers: Which weights to prune, see `prunable_weights`. Defaults to all.
-        skip_output: Whether to leave out the output layers. Defaults to False.
-        embeddings: Whether to prune embedding tables too. Defaults to False.
+        layers: Which weights to prune, see `Layers`. Defaults to all.
         folder: Where to keep every finished round. The same call goes on from there
             after a killed process. Defaults to None: nowhere.
         verbose: 0, or 1 for a line per round. Defaults to 1.
@@ -177,7 +173,7 @@ def lottery_ticket(
             "`folder` must be None, a string or a `pathlib.Path`. "
             f"Received: folder={folder!r}"
         )
-    weights = _prepare(model, layers, skip_output, embeddings)
+    weights = _prepare(model, layers)
     size = sum(weight.size for weight in weights.values())
     if rounds > size:
         raise ValueError(
@@ -190,16 +186,15 @@ def lottery_ticket(
     return lottery.run(rewind_to, rewind_unit)
 
 
-def _prepare(
-    model: keras.Model, layers: LayerSelector, skip_output: bool, embeddings: bool
-) -> dict[str, PrunableWeight]:
-    weights = prunable_weights(model, layers, skip_output, embeddings)
+def _prepare(model: keras.Model, layers: LayerSelector) -> dict[str, PrunableWeight]:
+    check_none_dense(layers, "lottery_ticket")
+    weights = prunable_weights(model, layers)
     weights = {p: weight for p, weight in weights.items() if weight.variable.trainable}
     if not weights:
         raise ValueError("All weights that `layers` chooses are frozen.")
     if getattr(model, "optimizer", None) is None:
         raise ValueError("`model` must be compiled before the first round.")
-    constraints.install_masks(model, list(weights))
+    constraints.install_masks(model, Layers(list(weights), embeddings=True))
     masks = constraints.get_masks(model)
     if not all(masks[path].all() for path in weights):
         raise ValueError(
@@ -323,11 +318,7 @@ class _Lottery:
             }
         alive = self.rounds[-1].masks
         masks = rank_masks(scores, target, distribution, alive)
-        check_no_empty_tensor(
-            {path: int(np.count_nonzero(mask)) for path, mask in masks.items()},
-            {path: mask.size for path, mask in masks.items()},
-        )
-        check.check_paths(self.model, {**constraints.get_masks(self.model), **masks})
+        check_masks(self.model, masks)
         return masks
 
     def _print(self, line: str) -> None:

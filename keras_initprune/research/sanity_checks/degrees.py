@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_initprune import validation
 from keras_initprune.arrays.masks import Mask, candidate_key
+from keras_initprune.constraints.layers import Layers
 from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
 
 
@@ -67,7 +68,8 @@ def shuffle_preserving_degrees(
         ([1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1])
     """
     validation.check_positive_integer(rounds, "rounds")
-    weights = None if model is None else prunable_weights(model, embeddings=True)
+    every = Layers(embeddings=True)
+    weights = None if model is None else prunable_weights(model, every)
     shuffled = {}
     for index, (path, mask) in enumerate(masks.items()):
         axes = _axes(path, np.ndim(mask), weights)

@@ -7,6 +7,7 @@ import keras
 
 from keras_initprune import constraints, validation
 from keras_initprune.arrays.masks import candidate_key
+from keras_initprune.constraints.weights import without_masks
 
 
 def reinitialise(
@@ -47,7 +48,7 @@ def reinitialise(
     """
     validation.check_seed(seed)
     fresh = _rebuild(model, seed) if build is None else build(seed)
-    targets, sources = _weights(model), _weights(fresh)
+    targets, sources = without_masks(model), without_masks(fresh)
     shapes = [[tuple(weight.shape) for weight in w] for w in (targets, sources)]
     if shapes[0] != shapes[1]:
         raise ValueError(
@@ -96,8 +97,3 @@ def _reseeded(config: Any, seed: int, place: str) -> Any:
                 key = candidate_key(seed, f"{place}/{name}", 0) % 2**31
                 config[name] = {**value, "config": {**arguments, "seed": key}}
     return config
-
-
-def _weights(model: keras.Model) -> list[Any]:
-    # Masks are the only boolean weights.
-    return [weight for weight in model.weights if weight.dtype != "bool"]

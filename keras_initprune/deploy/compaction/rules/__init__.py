@@ -7,6 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initprune.constraints.weights import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    SEPARABLE,
+    TRANSPOSED,
+)
 from keras_initprune.deploy.compaction.rule import Rule
 from keras_initprune.deploy.compaction.rules import elementwise, kernels, reshaping
 from keras_initprune.graphs.graph import Call, Graph, is_graph
@@ -14,16 +20,7 @@ from keras_initprune.graphs.graph import Call, Graph, is_graph
 layers = keras.layers
 
 # Only these very classes: a subclass may compute something else.
-_DENSE = {layers.Dense}
-_CONVOLUTIONS = {layers.Conv1D, layers.Conv2D, layers.Conv3D}
-_TRANSPOSED = {
-    layers.Conv1DTranspose,
-    layers.Conv2DTranspose,
-    layers.Conv3DTranspose,
-}
-_SEPARABLE = {layers.SeparableConv1D, layers.SeparableConv2D}
-_DEPTHWISE = {layers.DepthwiseConv1D, layers.DepthwiseConv2D}
-_WITH_KERNELS = {*_DENSE, *_CONVOLUTIONS, *_TRANSPOSED, *_SEPARABLE, *_DEPTHWISE}
+_WITH_KERNELS = {layers.Dense, *CONVOLUTIONS, *TRANSPOSED, *SEPARABLE, *DEPTHWISE}
 _FUNCTIONS = {layers.ReLU, layers.LeakyReLU, layers.ELU}
 IDENTITIES = (
     layers.Identity,
@@ -149,17 +146,17 @@ def _shape_reason(graph: Graph, call: Call) -> str | None:
 
 def _kernel_rule(layer: Any) -> Rule:
     kind = type(layer)
-    if kind in _DENSE:
+    if kind is layers.Dense:
         return kernels.Kernel(layer)
     is_pointwise = all(size == 1 for size in layer.kernel_size)
-    if kind in _TRANSPOSED:
+    if kind in TRANSPOSED:
         # Between strides some positions see nothing at all.
         steps = all(stride == 1 for stride in layer.strides)
         return kernels.Transposed(layer, not (is_pointwise and steps))
     is_padded = layer.padding != "valid" and not is_pointwise
-    if kind in _SEPARABLE:
+    if kind in SEPARABLE:
         return kernels.Separable(layer, is_padded)
-    if kind in _DEPTHWISE:
+    if kind in DEPTHWISE:
         return kernels.Depthwise(layer, is_padded)
     return kernels.Kernel(layer, is_padded)
 

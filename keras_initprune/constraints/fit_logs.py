@@ -1,0 +1,74 @@
+"""What `fit` logs of a model with masks: its sparsity, wherever callbacks stand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initprune.constraints.projection import masked_weights, masks_of
+
+PER_LAYER = "sparsity/"
+"""What the names of the layers' sparsities begin with in the logs."""
+
+
+class SparsityLogs(keras.callbacks.Callback):
+    """Adds `sparsity` to the logs of an epoch, and `sparsity/LAYER` for every layer.
+
+    They count the weights that carry a mask: the fraction that the masks remove.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add them for all callbacks that come later."""
+        if logs is not None:
+            logs.update(sparsity_logs(self.model))
+
+
+def sparsity_logs(model: keras.Model) -> dict[str, float]:
+    """Return what is logged of a model; empty if it has no masks."""
+    layers: dict[str, list[np.ndarray]] = {}
+    for path, mask in masks_of(masked_weights(model)).items():
+        layers.setdefault(path.rpartition("/")[0], []).append(mask)
+    if not layers:
+        return {}
+    everything = [mask for masks in layers.values() for mask in masks]
+    each = {PER_LAYER + path: _sparsity(masks) for path, masks in layers.items()}
+    return {"sparsity": _sparsity(everything), **each}
+
+
+def set_model(inner: Callable[..., Any], container: Any, model: Any) -> None:
+    """Do what `CallbackList.set_model` does, with callbacks that change masks in front.
+
+    Whatever logs, saves or compares an epoch sees what is left when it is over. Only
+    `BackupAndRestore` comes earlier: it must bring back the weights first.
+    """
+    # Keras keeps a history of `fit` alone.
+    if container._history is not None and not _logs_sparsity(container.callbacks):
+        container.callbacks.append(SparsityLogs())
+    container.callbacks.sort(key=_rank)
+    inner(container, model)
+
+
+def show_epoch(
+    inner: Callable[..., Any], progress: Any, epoch: int, logs: Any = None
+) -> None:
+    """Do what `ProgbarLogger.on_epoch_end` does, without a number for every layer."""
+    logs = {k: v for k, v in (logs or {}).items() if not k.startswith(PER_LAYER)}
+    inner(progress, epoch, logs)
+
+
+def _rank(callback: Any) -> int:
+    if isinstance(callback, keras.callbacks.BackupAndRestore):
+        return 0
+    if getattr(callback, "changes_masks", False):
+        return 1
+    return 2 if isinstance(callback, SparsityLogs) else 3
+
+
+def _logs_sparsity(callbacks: list[Any]) -> bool:
+    return any(isinstance(callback, SparsityLogs) for callback in callbacks)
+
+
+def _sparsity(masks: list[np.ndarray]) -> float:
+    kept = sum(int(np.count_nonzero(mask)) for mask in masks)
+    return 1.0 - kept / sum(mask.size for mask in masks)
