@@ -14,6 +14,7 @@ from keras_initprune import (
     Combination,
     DissipatingGradients,
     GradualMagnitude,
+    GraNet,
     KStarts,
     OneShotMagnitude,
     RandomPruning,
@@ -42,6 +43,7 @@ CALLBACKS = {
     "Combination": lambda: Combination(0.8, epochs=2, interval=3, seed=0),
     "OneShotMagnitude": lambda: OneShotMagnitude(0.8, epochs=2),
     "GradualMagnitude": lambda: GradualMagnitude(0.8, epochs=2, interval=3),
+    "GraNet": lambda: GraNet(0.8, epochs=2, interval=3),
     "RigL": lambda: RigL(0.8, epochs=2, interval=3, seed=0),
     "SET": lambda: SET(0.8, epochs=2, interval=3, seed=0),
 }
