@@ -118,7 +118,7 @@ class DenseGradients:
             self._recorded.assign(1.0)
             return ops.ones(())
 
-        # A comparison, since a Keras variable is no condition for TensorFlow.
+        # A comparison, since TensorFlow does not take a Keras variable as a condition.
         ops.cond(ops.equal(self._armed, True), keep, lambda: ops.zeros(()))
 
 
