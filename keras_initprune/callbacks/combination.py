@@ -51,8 +51,8 @@ class Combination(PruningCallback):
        fresh optimizer slots.
 
     With k = 1 weights restart at random, with a large k where the gradient says.
-    Decoupled weight decay is no movement, see `DissipatingGradients`. Gradients are
-    summed while the phase runs; neither memory nor time grows with k.
+    Decoupled weight decay does not count as movement, see `DissipatingGradients`.
+    Gradients are summed while the phase runs; neither memory nor time grows with k.
 
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1). Defaults
