@@ -14,6 +14,15 @@ SEE = re.compile(r"([Ss]ee) `(\w+)`")
 class Docstrings(griffe.Extension):
     """Rewrites every docstring before it is rendered."""
 
+    def on_class_instance(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+        """Have arguments inherited from a dataclass that has no `__init__`."""
+        for decorator in cls.decorators:
+            if isinstance(decorator.value, griffe.ExprCall):
+                arguments = decorator.value.arguments
+                decorator.value.arguments = [
+                    each for each in arguments if str(each) != "init=False"
+                ]
+
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Rewrite those of all modules, once it is known which names are public."""
         names = {name: f"{pkg.path}.{name}" for name in pkg.exports or ()}

@@ -105,7 +105,9 @@ def _box(name: str) -> str:
     folder = PACKAGE / name
     path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
-    return f"<span><b>{name}</b>{html.escape(' '.join(summary.split()))}</span>"
+    words = html.escape(" ".join(summary.split()))
+    words = re.sub("`(.+?)`", r"<code>\1</code>", words)
+    return f"<span><b>{name}</b>{words}</span>"
 
 
 def option_table(name: str) -> str:
@@ -120,7 +122,7 @@ def option_table(name: str) -> str:
         is_option = parameter.param_type_name == "option"
         label = parameter.opts[-1] if is_option else parameter.name.upper()
         default = _default(parameter) if is_option else "needed"
-        rows.append(f"| `{label}` | {parameter.help} | {default} |")
+        rows.append(f"| `{label}`{{.option}} | {parameter.help} | {default} |")
     return "\n".join(rows)
 
 

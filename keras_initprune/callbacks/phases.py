@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_initprune import constraints, validation
+from keras_initprune import backend, constraints, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.masks import Mask, kept_count
@@ -180,19 +180,22 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
 
         Not at a batch's end: a callback with that hook has Keras wait for every step.
         """
+        # Not `self.model`, which has JAX hand back what it trains: half a step's time.
         phase_epoch = self._epochs_seen - self.epochs_before
         if self._every is None or not 0 <= phase_epoch < self.phase_epochs:
             return
         step = phase_epoch * self.params["steps"] + batch
         if step >= self._next_step:
+            backend.settle(self._model)
             masks = self.select(step / (self.phase_epochs * self.params["steps"]))
             if masks is not None:
                 self._note_change(step)
             if masks:
                 # Whether paths remain is checked once per epoch: it takes longer.
-                constraints.change_masks(self.model, self._weights, masks)
+                constraints.change_masks(self._model, self._weights, masks)
                 self._is_checked = False
-        if step + self.model.steps_per_execution >= self._next_step:
+        if step + self._model.steps_per_execution >= self._next_step:
+            backend.settle(self._model)
             self.prepare()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -1,8 +1,8 @@
 """Everything that this package changes in Keras, in one place.
 
 Keras offers no hook for what masks need, so a few of its functions are wrapped when the
-package is imported, once per process. Models without masks never notice. `tests`
-would: a version of Keras in which one of them is missing cannot be pruned with.
+package is imported, once per process. Models without masks never notice. A version of
+Keras in which one of these functions is missing is refused.
 """
 
 import functools
@@ -10,9 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras.src.saving import saving_lib
 
-from keras_initprune.constraints import fit_logs, loading, retracing, unsupported
+from keras_initprune import backend
+from keras_initprune.backend.keras_internals import saving_lib
+from keras_initprune.constraints import (
+    fit_logs,
+    guard,
+    loading,
+    retracing,
+    unsupported,
+)
 from keras_initprune.constraints.gradient_masking import apply_masked
 from keras_initprune.constraints.guard import release_weight
 from keras_initprune.constraints.mask_constraint import MaskConstraint
@@ -29,7 +36,7 @@ WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (keras.Model, "load_weights", loading.load_weights),
     (keras.layers.Layer, "set_weights", loading.set_weights),
     (saving_lib, "_load_state", loading.load_state),
-    # Keras quantises no layer that has a mask, and has no images of masks.
+    # Keras does not quantise layers with masks, and cannot draw masks as images.
     (keras.Model, "quantize", unsupported.quantize),
     (
         keras.callbacks.TensorBoard,
@@ -40,6 +47,14 @@ WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (keras.callbacks.CallbackList, "set_model", fit_logs.set_model),
     (keras.callbacks.ProgbarLogger, "on_epoch_end", fit_logs.show_epoch),
 )
+if backend.NAME == "jax":
+    WRAPPERS += (
+        # After training Keras gives weights their values before it gives masks theirs.
+        (keras.Model, "jax_state_sync", guard.written_together),
+        # Sums of gradients take part in the optimizer's step, and not in its files.
+        (keras.optimizers.Optimizer, "save_own_variables", backend.without_carried),
+        (keras.optimizers.Optimizer, "load_own_variables", backend.without_carried),
+    )
 
 
 def wrap_keras() -> None:
@@ -67,7 +82,7 @@ def _wrapped(original: Any, wrapper: Callable[..., Any]) -> Any:
 
 
 def _guard_with_the_constraint() -> None:
-    """A weight is guarded from the moment at which a mask is its constraint."""
+    """A weight is guarded as soon as a mask is its constraint."""
     inherited = keras.Variable.constraint
     if hasattr(inherited.fset, _WRAPPED):
         return

@@ -18,7 +18,7 @@ from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
 from keras_initprune.tables import html_table, text_table
 
 _HEADERS = ("weight", "shape", "count", "kept", "sparsity", "effective")
-# What there is no room for in 80 columns.
+# These do not fit into 80 columns.
 _WIDE_HEADERS = ("FLOPs", "sparse FLOPs", "training FLOPs", "sparse training FLOPs")
 
 _COUNTS = ("parameters", "kept", "effective", "sparsity", "effective_sparsity")
@@ -184,7 +184,7 @@ class Report(_Shares):
         kept = self.total_parameters - self.parameters + self.kept
         notes = [
             f"{kept:,} of all {self.total_parameters:,} parameters are kept (sparsity "
-            f"{self.total_sparsity:.2%}); masks are no parameters."
+            f"{self.total_sparsity:.2%}), masks not counted."
         ]
         if self.flops_dense is not None:
             notes.append(

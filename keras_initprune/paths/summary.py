@@ -41,7 +41,7 @@ class LayerCounts:
 
     @property
     def kept(self) -> int:
-        """Number of parameters that are no zeros of a prunable weight."""
+        """Number of parameters but for the zeros of prunable weights."""
         return self.parameters - self.zeros
 
     @property
@@ -56,7 +56,7 @@ class Summary:
 
     Attributes:
         name: Name of the model.
-        layers: One entry per layer, in the model's order.
+        layers: One entry per layer with parameters, in the model's order.
         trainable: Number of trainable parameters.
     """
 
@@ -136,10 +136,10 @@ def summary(model: keras.Model) -> Summary:
         if weight.attribute != "embeddings" or mask_variable(weight) is not None
     ]
     seen: set[int] = set()
-    rows = [_counts(path, layer, prunable, seen) for path, layer in _parts(model)]
-    own = _counts("(weights of its own)", model, prunable, seen)
+    parts = [*_parts(model), ("(weights of its own)", model)]
+    rows = [_counts(path, layer, prunable, seen) for path, layer in parts]
     trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    return Summary(model.name, (*rows, own) if own.parameters else (*rows,), trainable)
+    return Summary(model.name, tuple(row for row in rows if row.parameters), trainable)
 
 
 def _parts(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
@@ -147,7 +147,7 @@ def _parts(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.La
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _parts(layer, f"{prefix}{layer.name}/")
-        elif not isinstance(layer, keras.layers.InputLayer):
+        else:
             yield prefix + layer.name, layer
 
 

@@ -13,7 +13,7 @@ BLACK, GREY, PALE = "#000000", "#999999", "#D9D9D9"
 BLUE, SKY, GREEN, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#CC79A7"
 ORANGE, VERMILION = "#E69F00", "#D55E00"
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
-"""Colours of lines that are no methods, in the order in which they are taken."""
+"""Colours of lines that stand for no method, in the order in which they are taken."""
 
 DASHES = (0, (5, 2))
 SMALL = 9
@@ -181,7 +181,7 @@ def subplots(
 ) -> tuple[Figure, Any]:
     """Make a figure with one or more axes to draw into.
 
-    It is none of pyplot's: nothing has to be closed, and notebooks show it where it is
+    Pyplot does not know it: nothing has to be closed, and notebooks show it where it is
     the last expression of a cell. Lines take colours that colour-blind readers can tell
     apart; give them markers or styles, too, for print without colours.
 

@@ -81,7 +81,7 @@ def check_strategy(strategy: Any) -> Any:
 
     Raises:
         ValueError: If Keras 3 does not support the strategy; it names the way to go.
-        TypeError: If it is no strategy.
+        TypeError: If it is not a strategy.
     """
     import tensorflow as tf
 

@@ -177,7 +177,7 @@ def test_table():
         ["all", "15", "8", "46.67%", "4"],
     ]
     assert lines[6] == (
-        "13 of all 20 parameters are kept (sparsity 35.00%); masks are no parameters."
+        "13 of all 20 parameters are kept (sparsity 35.00%), masks not counted."
     )
     assert lines[7].startswith("FLOPs of one example: 16 of 30;")
 
