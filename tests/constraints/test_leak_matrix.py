@@ -364,6 +364,7 @@ def prune_anew(model):
     )
 
 
+@pytest.mark.backends("Masks hold whatever is written to a weight")
 @pytest.mark.parametrize(("way", "kind"), CELLS)
 def test_pruned_weights_stay_zero(way, kind, tmp_path, rng):
     data = (
