@@ -41,7 +41,7 @@ class LayerCounts:
 
     @property
     def kept(self) -> int:
-        """Number of parameters that are no zeros of a prunable weight."""
+        """Number of parameters but for the zeros of prunable weights."""
         return self.parameters - self.zeros
 
     @property

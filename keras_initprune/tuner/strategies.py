@@ -83,7 +83,7 @@ def check_strategy(strategy: Any) -> Any:
 
     Raises:
         ValueError: If Keras 3 does not support the strategy; it names the way to go.
-        TypeError: If it is no strategy.
+        TypeError: If it is not a strategy.
     """
     if strategy is None:
         return None
