@@ -4,12 +4,14 @@ K-starts and dissipating gradients, after "What to prune and what not to prune a
 initialization" (arXiv 2209.02201), as callbacks of `model.fit`.
 """
 
+import json
 import os
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_initprune.backend.imports import after_import
+from keras_initprune.imports import after_import
 
 if TYPE_CHECKING:
     from keras_initprune.callbacks import (
@@ -83,7 +85,9 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Names are imported when they are first used: TensorFlow takes seconds to load, and
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+# Names are imported when they are first used: a backend takes seconds to load, and
 # `numpy_runtime` runs where there is none.
 _NAMES = {
     "callbacks": [
@@ -146,23 +150,40 @@ def _register() -> None:
     """Let Keras know the classes that saved models are made of."""
     import keras
 
-    # A file in the home directory may name it.
     _check_backend(keras.config.backend())
     import_module(f"{__name__}.constraints")
     import_module(f"{__name__}.deploy.sparse.layer")
 
 
 def _check_backend(name: str) -> None:
-    if name != "tensorflow":
+    if name not in _BACKENDS:
         raise ImportError(
-            "keras_initprune runs on Keras' TensorFlow backend. Set the environment "
-            "variable KERAS_BACKEND=tensorflow before Keras is imported. "
-            f"Received: the backend {name!r}"
+            f"keras_initprune runs on Keras' backends {', '.join(_BACKENDS)}. Set the "
+            "environment variable KERAS_BACKEND to one of them before Keras is "
+            f"imported. Received: the backend {name!r}"
         )
+    if find_spec(name) is None:
+        there = [backend for backend in _BACKENDS if find_spec(backend)]
+        raise ImportError(
+            f"Keras' backend {name!r} is not installed: pip install "
+            f"'keras_initprune[{name}]'"
+            + (f", or set KERAS_BACKEND={there[0]}, which is." if there else "."),
+            name=name,
+        )
+
+
+def _backend_of_choice() -> str:
+    """Return the backend that Keras will choose, as Keras does."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        chosen = json.loads((home / "keras.json").read_text()).get("backend")
+    except (OSError, ValueError):
+        chosen = None
+    return os.environ.get("KERAS_BACKEND") or chosen or "tensorflow"
 
 
 # Before Keras is imported, which would complain first where a backend is missing.
 if find_spec("keras"):
-    _check_backend(os.environ.get("KERAS_BACKEND") or "tensorflow")
+    _check_backend(_backend_of_choice())
 
 after_import("keras", _register)

@@ -9,10 +9,27 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-# GPUs multiply with ten bits else, and tests compare closer than that.
-tf.config.experimental.enable_tensor_float_32_execution(False)
+BACKEND = keras.config.backend()
+
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    # GPUs multiply with ten bits else, and tests compare closer than that.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+elif BACKEND == "torch":
+    import torch
+
+    # Threads cost more than they save on tensors as small as those of tests.
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip on other backends what is TensorFlow's."""
+    skip = pytest.mark.skip(reason=f"not on {BACKEND}")
+    for item in items:
+        if BACKEND != "tensorflow" and item.get_closest_marker("tf_only"):
+            item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import pytest
 
 import keras_initprune
 from keras_initprune import prune, to_sparse
-from keras_initprune.backend.imports import after_import
 from keras_initprune.extras import needs
+from keras_initprune.imports import after_import
 
 pytestmark = pytest.mark.slow
 

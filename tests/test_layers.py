@@ -12,7 +12,15 @@ PACKAGE = Path(keras_initprune.__file__).parent
 # rows; files of one room may import each other.
 LAYERS = [
     # The NumPy runtime is one file that runs without this package.
-    ["validation", "files", "tables", "quiet", "extras", "deploy/numpy_runtime"],
+    [
+        "validation",
+        "files",
+        "tables",
+        "quiet",
+        "extras",
+        "imports",
+        "deploy/numpy_runtime",
+    ],
     ["arrays", "backend", "plots"],
     ["constraints"],
     ["gradients", "graphs", "paths"],

@@ -78,6 +78,18 @@ def check_epochs(epochs: Any) -> int:
     return validation.check_positive_integer(epochs, "epochs")
 
 
+def check_phase(epochs: Any) -> int | float:
+    """Return `epochs`, or raise unless it is a number of epochs or a share of them."""
+    if isinstance(epochs, float | np.floating):
+        if not 0 < epochs < 1:
+            raise ValueError(
+                "`epochs` must be a number of epochs or a share of the epochs of "
+                f"`fit`, in (0, 1). Received: epochs={epochs!r}"
+            )
+        return float(epochs)
+    return check_epochs(epochs)
+
+
 def check_interval(interval: Any) -> Interval:
     """Return `interval`, or raise unless it is a number of steps, None or `"auto"`."""
     if interval is None:

@@ -19,8 +19,8 @@ from keras_initprune.arrays.ranking import on_the_way
 from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import (
     Interval,
-    check_epochs,
     check_finite,
+    check_phase,
     check_scores,
     resolve_seed,
 )
@@ -57,7 +57,8 @@ class Combination(PruningCallback):
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1). Defaults
             to 0.95.
-        epochs: Epochs in which masks change. Defaults to 6.
+        epochs: Epochs in which masks change, or a share of the epochs of `fit`, which
+            is rounded down. Defaults to 0.5.
         k: Number of random masks. Defaults to 16.
         restarts: Share of fresh starts when the phase begins, in [0, 1]; it falls to 0
             along a line. Defaults to `"auto"`, which asks at every change whether the
@@ -74,7 +75,9 @@ class Combination(PruningCallback):
             never denser: at most `sparsity`. Defaults to 0: it begins with the network
             as it is.
         interval: Steps between two changes, None for the ends of epochs, or `"auto"`:
-            ten in every epoch. Defaults to `"auto"`; see `DissipatingGradients`.
+            ten in every epoch, but none sooner than ten steps after another, for a
+            fresh start needs steps to show whether it moves. Defaults to `"auto"`; see
+            `DissipatingGradients`.
         distribution: How many weights every tensor keeps: `"erk"`, `"uniform"` or a
             dictionary from tensor path to sparsity. Defaults to `"erk"`.
         seed: Seed of the random masks. Defaults to None: drawn from Python's generator,
@@ -97,8 +100,10 @@ class Combination(PruningCallback):
         16
     """
 
+    _fewest_steps = 10
+
     sparsity: float = 0.95
-    epochs: int = 6
+    epochs: int | float = 0.5
     k: int = 16
     restarts: float | Literal["auto"] = "auto"
     age: float = 0.75
@@ -113,7 +118,7 @@ class Combination(PruningCallback):
         """Check the arguments."""
         super().__post_init__()
         self.sparsity = validation.check_sparsity(self.sparsity)
-        self.epochs = check_epochs(self.epochs)
+        self.epochs = check_phase(self.epochs)
         self.k = validation.check_positive_integer(self.k, "k")
         if self.restarts != "auto":
             self.restarts = validation.check_share(self.restarts, "restarts")

@@ -10,7 +10,7 @@ from keras_initprune import validation
 from keras_initprune.arrays.curves import geometric_sparsity
 from keras_initprune.arrays.distributions import Distribution, check_distribution
 from keras_initprune.arrays.ranking import gradual_masks
-from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
+from keras_initprune.callbacks.checks import Interval, check_phase, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
 from keras_initprune.criteria.dissipation import (
@@ -40,7 +40,8 @@ class DissipatingGradients(PruningCallback):
         sparsity: Fraction of weights removed when the phase ends, in [0, 1). Exactly
             one of `sparsity` and `fraction` must be given.
         fraction: Weights whose score stays at or below it are removed, in (0, 1].
-        epochs: Epochs in which weights are removed. Defaults to 6.
+        epochs: Epochs in which weights are removed, or a share of the epochs of `fit`,
+            which is rounded down. Defaults to 0.5.
         criterion: What counts as movement: `"movement"` (|w - w0|; as a fraction: of
             the root mean square of all initial weights), `"relative"` (|w - w0| /
             |w0|), `"standardised"` (|w - w0| / std(w0) of the tensor) or `"gradient"`
@@ -83,7 +84,7 @@ class DissipatingGradients(PruningCallback):
 
     sparsity: float | None = None
     fraction: float | None = None
-    epochs: int = 6
+    epochs: int | float = 0.5
     criterion: CriterionName | str | Criterion | None = None
     interval: Interval = "auto"
     distribution: Distribution | None = None
@@ -92,7 +93,7 @@ class DissipatingGradients(PruningCallback):
     def __post_init__(self) -> None:
         """Check the arguments, and resolve those that depend on others."""
         super().__post_init__()
-        self.epochs = check_epochs(self.epochs)
+        self.epochs = check_phase(self.epochs)
         if (self.sparsity is None) == (self.fraction is None):
             raise ValueError(
                 "Exactly one of `sparsity` and `fraction` must be given. Received: "

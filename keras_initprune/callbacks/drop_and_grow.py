@@ -1,7 +1,6 @@
 """RigL and SET: a sparse start, then drop and grow at constant sparsity."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from keras_initprune.arrays.distributions import Distribution, check_distributio
 from keras_initprune.arrays.drop_and_grow import drop_and_grow
 from keras_initprune.arrays.masks import candidate_key, candidate_scores
 from keras_initprune.arrays.selection import random_masks
-from keras_initprune.callbacks.checks import check_epochs, check_finite, resolve_seed
+from keras_initprune.callbacks.checks import check_finite, check_phase, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
 from keras_initprune.gradients.latest import DenseGradients
@@ -65,7 +64,7 @@ class _SparseTraining(PruningCallback):
         """Check the arguments."""
         super().__post_init__()
         self.sparsity = validation.check_sparsity(self.sparsity)
-        self.epochs = _check_phase(self.epochs)
+        self.epochs = check_phase(self.epochs)
         self.fraction = validation.check_fraction(self.fraction)
         self.distribution = check_distribution(self.distribution, ranked=False)
         self.seed = validation.check_seed(self.seed)
@@ -245,14 +244,3 @@ class SET(_SparseTraining):
             )
             for path, key in self.keys().items()
         }
-
-
-def _check_phase(epochs: Any) -> int | float:
-    if isinstance(epochs, float | np.floating):
-        if not 0 < epochs < 1:
-            raise ValueError(
-                "`epochs` must be a number of epochs or a share of the epochs of "
-                f"`fit`, in (0, 1). Received: epochs={epochs!r}"
-            )
-        return float(epochs)
-    return check_epochs(epochs)

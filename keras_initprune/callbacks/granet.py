@@ -26,7 +26,8 @@ class GraNet(SeesGradients, Magnitude):
 
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1).
-        epochs: Length of the phase in epochs. Defaults to 6.
+        epochs: Length of the phase: a number of epochs, or a share of the epochs of
+            `fit`, which is rounded down. Defaults to 0.5.
         interval: Steps between two changes, None for the ends of epochs, or `"auto"`:
             ten in every epoch. Defaults to `"auto"`; see `GradualMagnitude`.
         fraction: Share of the kept weights that would be replaced at progress 0, in
@@ -55,7 +56,7 @@ class GraNet(SeesGradients, Magnitude):
     """
 
     sparsity: float
-    epochs: int = 6
+    epochs: int | float = 0.5
     interval: Interval = "auto"
     fraction: float = 0.5
     distribution: Distribution = "erk"

@@ -9,7 +9,7 @@ from keras_initprune import validation
 from keras_initprune.arrays.curves import cubic_sparsity
 from keras_initprune.arrays.distributions import Distribution, check_distribution
 from keras_initprune.arrays.ranking import gradual_masks
-from keras_initprune.callbacks.checks import Interval, check_epochs, check_scores
+from keras_initprune.callbacks.checks import Interval, check_phase, check_scores
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 
 
@@ -22,7 +22,7 @@ class Magnitude(PruningCallback):
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
-        self.epochs = check_epochs(self.epochs)
+        self.epochs = check_phase(self.epochs)
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.distribution = check_distribution(self.distribution, ranked=True)
 
@@ -52,7 +52,8 @@ class GradualMagnitude(Magnitude):
 
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1).
-        epochs: Length of the phase in epochs. Defaults to 6.
+        epochs: Length of the phase: a number of epochs, or a share of the epochs of
+            `fit`, which is rounded down. Defaults to 0.5.
         interval: Steps between two removals, or None for the ends of epochs. Defaults
             to `"auto"`: ten removals in every epoch, the last one at its end, or only
             that one where Keras does not know how many steps an epoch has. With
@@ -85,7 +86,7 @@ class GradualMagnitude(Magnitude):
     """
 
     sparsity: float
-    epochs: int = 6
+    epochs: int | float = 0.5
     interval: Interval = "auto"
     distribution: Distribution = "erk"
     pattern: str | None = None
@@ -104,7 +105,8 @@ class OneShotMagnitude(Magnitude):
 
     Args:
         sparsity: Fraction of weights to remove, in [0, 1).
-        epochs: Epochs after which they are removed. Defaults to 2.
+        epochs: Epochs after which they are removed, or a share of those of `fit`.
+            Defaults to 2.
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
@@ -130,7 +132,7 @@ class OneShotMagnitude(Magnitude):
     """
 
     sparsity: float
-    epochs: int = 2
+    epochs: int | float = 2
     distribution: Distribution = "erk"
     pattern: str | None = None
 
@@ -140,6 +142,6 @@ class OneShotMagnitude(Magnitude):
 
     def describe(self, phase_epoch: int) -> str:
         """Return that it waits, or what was removed."""
-        if phase_epoch < self.epochs:
-            return f"waits ({phase_epoch} of {self.epochs} epochs)"
+        if phase_epoch < self.phase_epochs:
+            return f"waits ({phase_epoch} of {self.phase_epochs} epochs)"
         return super().describe(phase_epoch)

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_initprune import constraints, validation
+from keras_initprune import backend, constraints, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.masks import Mask, kept_count
@@ -80,6 +80,9 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
 
     # Keras' list of callbacks is sorted by it.
     changes_masks = True
+    # Between two changes, where `interval` is "auto".
+    _fewest_steps = 1
+
     params: dict[str, Any]
     epochs: Any = 0
     interval: Interval = None
@@ -177,19 +180,22 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
 
         Not at a batch's end: a callback with that hook has Keras wait for every step.
         """
+        # Not `self.model`, which has JAX hand back what it trains: half a step's time.
         phase_epoch = self._epochs_seen - self.epochs_before
         if self._every is None or not 0 <= phase_epoch < self.phase_epochs:
             return
         step = phase_epoch * self.params["steps"] + batch
         if step >= self._next_step:
+            backend.settle(self._model)
             masks = self.select(step / (self.phase_epochs * self.params["steps"]))
             if masks is not None:
                 self._note_change(step)
             if masks:
                 # Whether paths remain is checked once per epoch: it takes longer.
-                constraints.change_masks(self.model, self._weights, masks)
+                constraints.change_masks(self._model, self._weights, masks)
                 self._is_checked = False
-        if step + self.model.steps_per_execution >= self._next_step:
+        if step + self._model.steps_per_execution >= self._next_step:
+            backend.settle(self._model)
             self.prepare()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -438,10 +444,19 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         if self.interval != "auto":
             return self.interval
         steps = self.params.get("steps")
-        return Fraction(steps, _CHANGES_PER_EPOCH) if steps else None
+        if not steps:
+            return None
+        changes = max(1, min(_CHANGES_PER_EPOCH, steps // self._fewest_steps))
+        return Fraction(steps, changes)
 
     def _length_of_phase(self) -> int:
         if isinstance(self.epochs, float):
+            if "epochs" not in self.params:
+                raise ValueError(
+                    "`epochs` as a share needs to know how many epochs there are: give "
+                    "their number to the `CallbackList` of your own loop, or a number "
+                    f"to {type(self).__name__}. Received: epochs={self.epochs}"
+                )
             return max(1, int(self.epochs * self.params["epochs"]))
         return self.epochs
 

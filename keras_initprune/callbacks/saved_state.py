@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune import constraints
+from keras_initprune import backend, constraints
 
 _ATTRIBUTE = "_initprune_schedule"
 _HEADER = "header"
@@ -92,7 +92,10 @@ class Schedule:
         """Return what every callback needs to go on, and the seeds of random layers."""
         # Keras saves no seeds of layers, and a mask depends on what dropout dropped.
         seeds = {str(i): v.numpy() for i, v in enumerate(self._random_states())}
-        return [*(callback.state() for callback in self.callbacks), {"seeds": seeds}]
+        shared: State = {"seeds": seeds}
+        if (generator := backend.random_state()) is not None:
+            shared["generator"] = generator
+        return [*(callback.state() for callback in self.callbacks), shared]
 
     def restore(self, store: Mapping[str, np.ndarray]) -> None:
         """Take over the state out of a file, unless training has begun.
@@ -119,6 +122,8 @@ class Schedule:
             self._random_states(), shared.get("seeds", {}).values(), strict=True
         ):
             variable.assign(seed)
+        if "generator" in shared:
+            backend.set_random_state(shared["generator"])
 
     def write(self, store: Any) -> None:
         """Write the state of all callbacks into one of Keras' stores."""

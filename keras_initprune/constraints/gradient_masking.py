@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.constraints.mask_constraint import MaskConstraint
 
 # Their update of an entry depends on no other entry, norms and averages aside.
@@ -59,19 +60,21 @@ def apply_masked(
 def _reaches_others(optimizer: Any) -> bool:
     """Return whether the gradient of one entry has a part in another's update."""
     options = (optimizer.use_ema, optimizer.clipnorm, optimizer.global_clipnorm)
-    return any(options) or type(optimizer) not in _ELEMENTWISE
+    return any(options) or backend.optimizer_class(optimizer) not in _ELEMENTWISE
 
 
 def _mask_of(variable: Any) -> Any:
     constraint = getattr(variable, "constraint", None)
-    return constraint.mask if isinstance(constraint, MaskConstraint) else None
+    if not isinstance(constraint, MaskConstraint):
+        return None
+    return backend.mask_in_step(constraint.mask)
 
 
 def _masked_gradient(gradient: Any, variable: Any) -> Any:
     mask = _mask_of(variable)
     if gradient is None or mask is None:
         return gradient
-    if hasattr(gradient, "indices"):  # Rows of an embedding.
+    if hasattr(gradient, "dense_shape"):  # Rows of an embedding.
         rows = ops.take(mask, gradient.indices, axis=0)
         values = ops.where(rows, gradient.values, ops.zeros_like(gradient.values))
         return type(gradient)(values, gradient.indices, gradient.dense_shape)
@@ -88,4 +91,5 @@ def _mask_averages(optimizer: Any) -> None:
     for variable, average in pairs:
         mask = _mask_of(variable)
         if mask is not None and average is not None:
-            average.assign(ops.where(mask, average, ops.zeros_like(average)))
+            value = ops.convert_to_tensor(average)
+            average.assign(ops.where(mask, value, ops.zeros_like(value)))

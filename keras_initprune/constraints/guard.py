@@ -9,13 +9,15 @@ remembered one by one.
 import contextlib
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_initprune import backend
 
 # While several variables are written, a weight may come before its new mask.
 _WRITING: ContextVar[bool] = ContextVar("writing", default=False)
@@ -85,7 +87,7 @@ def guard_mask(variable: keras.Variable) -> None:
 
 def zero_pruned(variable: Any, value: Any) -> Any:
     """Return a value for a guarded weight with its pruned entries set to zero."""
-    mask = variable.constraint.mask
+    mask = backend.mask_in_step(variable.constraint.mask)
     return ops.where(mask, value, ops.zeros_like(value))
 
 
@@ -130,6 +132,15 @@ def all_or_nothing(layer: keras.Layer) -> Iterator[None]:
         _WRITING.reset(token)
     for variable in _guarded(layer):
         variable.assign(ops.convert_to_tensor(variable))
+
+
+def written_together(inner: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function that writes weights and masks which fit each other already."""
+    token = _WRITING.set(True)
+    try:
+        return inner(*args, **kwargs)
+    finally:
+        _WRITING.reset(token)
 
 
 def _guarded(layer: keras.Layer) -> list[Any]:

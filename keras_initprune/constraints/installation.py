@@ -179,6 +179,8 @@ def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
         previous = getattr(layer, name, None)
         if isinstance(previous, keras.layers.Layer):
             layer._tracker.untrack(previous)
+            # PyTorch would not have anything but a layer in a layer's place.
+            delattr(layer, name)
         setattr(layer, name, value)
     finally:
         layer._tracker.lock()

@@ -10,9 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras.src.saving import saving_lib
 
-from keras_initprune.constraints import fit_logs, loading, retracing, unsupported
+from keras_initprune import backend
+from keras_initprune.backend.keras_internals import saving_lib
+from keras_initprune.constraints import (
+    fit_logs,
+    guard,
+    loading,
+    retracing,
+    unsupported,
+)
 from keras_initprune.constraints.gradient_masking import apply_masked
 from keras_initprune.constraints.guard import release_weight
 from keras_initprune.constraints.mask_constraint import MaskConstraint
@@ -40,6 +47,14 @@ WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (keras.callbacks.CallbackList, "set_model", fit_logs.set_model),
     (keras.callbacks.ProgbarLogger, "on_epoch_end", fit_logs.show_epoch),
 )
+if backend.NAME == "jax":
+    WRAPPERS += (
+        # After training Keras gives weights their values before it gives masks theirs.
+        (keras.Model, "jax_state_sync", guard.written_together),
+        # Sums of gradients take part in the optimizer's step, and not in its files.
+        (keras.optimizers.Optimizer, "save_own_variables", backend.without_carried),
+        (keras.optimizers.Optimizer, "load_own_variables", backend.without_carried),
+    )
 
 
 def wrap_keras() -> None:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.constraints.guard import guard_mask, guard_weight
 
 # What tells a saved mask from other weights in a file.
@@ -53,10 +54,11 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
     def __call__(self, weight: Any) -> Any:
         """Return the weight with its pruned entries set to zero."""
         # Not a product: zero times infinity would be NaN.
-        kept = ops.where(self.mask, weight, ops.zeros_like(weight))
+        weight, mask = ops.convert_to_tensor(weight), backend.mask_in_step(self.mask)
+        kept = ops.where(mask, weight, ops.zeros_like(weight))
         if self.inner is None:
             return kept
-        return ops.where(self.mask, self.inner(kept), ops.zeros_like(weight))
+        return ops.where(mask, self.inner(kept), ops.zeros_like(weight))
 
     def guard(self, variable: keras.Variable) -> None:
         """Guard a weight, so that whatever is written to it is masked."""

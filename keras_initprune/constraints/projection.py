@@ -102,7 +102,8 @@ def change_masks(
         stays = ops.convert_to_tensor(mask & _mask_of(weights[path]))
         mask_variable(weights[path]).assign(mask)
         for slot, pruned in slots.get(id(variable), ()):
-            slot.assign(ops.where(stays, slot, pruned))
+            value = ops.convert_to_tensor(slot)
+            slot.assign(ops.where(stays, value, ops.full_like(value, pruned)))
 
 
 def project(model: keras.Model) -> None:

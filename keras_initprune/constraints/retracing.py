@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from keras_initprune import backend
+
 _state = {"version": 0}
 _traced: Any = weakref.WeakKeyDictionary()
 
@@ -25,6 +27,6 @@ def make_train_function(
 ) -> Any:
     """Do what `Model.make_train_function` does, also if masks are newer."""
     stale = _traced.get(model, 0) < _state["version"]
-    result = inner(model, force=force or stale)
+    result = backend.make_train_function(inner, model, force or stale)
     _traced[model] = _state["version"]
     return result

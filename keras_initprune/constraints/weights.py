@@ -11,9 +11,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from keras_initprune import validation
+from keras_initprune.backend.keras_internals import ConvLSTMCell
 from keras_initprune.constraints.layers import Layers, LayerSelector
 
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)

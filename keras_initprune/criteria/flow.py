@@ -7,16 +7,17 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 
+from keras_initprune import backend
 from keras_initprune.constraints.weights import PrunableWeight
 from keras_initprune.criteria.training_loss import computing_in
 from keras_initprune.paths.inputs import example_call
 from keras_initprune.paths.substitutes import (
     EXTREMA,
     SOURCES,
+    own_attribute,
     replaced,
     returns_indices,
 )
@@ -87,10 +88,7 @@ class LinearNetwork:
         self._weights = dict(weights)
         self._call = example_call(model, inputs)
         eager = getattr(model, "run_eagerly", False)
-        # As in `fit`, Python's own `if` and `for` are not converted.
-        self._flow = (
-            self._flow_of if eager else tf.function(self._flow_of, autograph=False)
-        )
+        self._flow = self._flow_of if eager else backend.compiled(self._flow_of)
 
     def flow(self, values: Mapping[str, NDArray]) -> float:
         """Return R, the sum of the outputs for inputs of ones, at weights `|values|`.
@@ -110,9 +108,11 @@ class LinearNetwork:
 
     def _evaluate(self, values: Mapping[str, NDArray]) -> tuple[float, dict]:
         absolute = {p: np.abs(value).astype(_DTYPE) for p, value in values.items()}
-        tensors = {path: tf.convert_to_tensor(v) for path, v in absolute.items()}
         try:
-            total, gradients = self._flow(tensors)
+            with backend.enable_float64():
+                tensors = {p: ops.convert_to_tensor(v) for p, v in absolute.items()}
+                total, gradients = self._flow(tensors)
+                total = float(ops.convert_to_numpy(total))
         except Exception as error:
             # What fails in its own type too has an error of its own.
             with keras.StatelessScope():
@@ -122,33 +122,31 @@ class LinearNetwork:
                 "own, or an operation, does not take. Have constants follow the type "
                 f"of what they meet, as in `tf.constant(2.0, x.dtype)`. {error}"
             ) from error
-        if not np.isfinite(total.numpy()):
+        if not np.isfinite(total):
             raise FloatingPointError(
                 f"The flow through {self._model.name!r} exceeds what float64 holds: "
                 "its layers are too many or too wide for SynFlow, or one of your own "
                 "divides by zero."
             )
         # Negative are only those of gates that shut what they multiply.
-        scores = {p: np.abs(absolute[p] * gradients[p].numpy()) for p in absolute}
-        return float(total.numpy()), scores
+        return total, {
+            path: np.abs(value * ops.convert_to_numpy(gradients[path]))
+            for path, value in absolute.items()
+        }
 
     def _flow_of(self, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(list(values.values()))
+        def total(values: dict[str, Any]) -> tuple[Any, None]:
             with (
                 linearised(self._model, self._weights),
                 computing_in(self._model, _DTYPE),
                 keras.StatelessScope(initialize_variables=False) as scope,
             ):
                 self._set_state(scope, values)
-                outputs = self._outputs()
-            total = tf.add_n(
-                [tf.reduce_sum(tf.cast(o, _DTYPE)) for o in outputs if _is_float(o)]
-            )
-        gradients = tape.gradient(
-            total, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-        return total, {p: tf.convert_to_tensor(g) for p, g in gradients.items()}
+                outputs = filter(backend.is_float, self._outputs())
+                return sum(ops.sum(ops.cast(o, _DTYPE)) for o in outputs), None
+
+        flow, _, gradients = backend.value_and_gradients(total, values)
+        return flow, gradients
 
     def _set_state(self, scope: Any, values: Mapping[str, Any]) -> None:
         biases = {
@@ -157,9 +155,9 @@ class LinearNetwork:
         }
         for variable in self._model.variables:
             if "float" in variable.dtype:
-                value = tf.cast(tf.abs(variable.value), _DTYPE)
+                value = ops.cast(ops.abs(variable.value), _DTYPE)
                 if id(variable) in biases:
-                    value = tf.zeros_like(value)
+                    value = ops.zeros_like(value)
                 scope.add_update((variable, value))
         for path, value in values.items():
             # Through this door the scope does not cast to the variable's float32.
@@ -218,9 +216,9 @@ def _substitutes(layer: keras.Layer) -> dict[str, Any]:
     if isinstance(layer, keras.layers.RNN):
         return {"use_cudnn": False, "stateful": False}
     return {
-        name: _linear(vars(layer)[name])
+        name: _linear(own_attribute(layer, name))
         for name in ("activation", "recurrent_activation")
-        if callable(vars(layer).get(name))
+        if callable(own_attribute(layer, name))
     }
 
 
@@ -242,14 +240,14 @@ def _weighted(layer: keras.Layer) -> dict[str, Any]:
 
 def _moved(values: Any, source: int, target: int) -> Any:
     return keras.tree.map_structure(
-        lambda v: ops.moveaxis(v, source, target) if tf.is_tensor(v) else v, values
+        lambda v: ops.moveaxis(v, source, target) if ops.is_tensor(v) else v, values
     )
 
 
 def _numbers(values: Any) -> Any:
     """Return floats as they are, and ones for integers."""
-    values = tf.convert_to_tensor(values)
-    return values if values.dtype.is_floating else tf.ones_like(values, _DTYPE)
+    values = ops.convert_to_tensor(values)
+    return values if backend.is_float(values) else ops.ones_like(values, _DTYPE)
 
 
 def _encoding(layer: keras.Layer) -> Callable[..., Any]:
@@ -354,9 +352,5 @@ def _plain_attention(layer: keras.layers.Attention) -> dict[str, Any]:
 
 
 def _ones(value: Any) -> Any:
-    value = tf.convert_to_tensor(value)[:1]
-    return tf.ones_like(value) if value.dtype.is_floating else value
-
-
-def _is_float(value: Any) -> bool:
-    return tf.is_tensor(value) and value.dtype.is_floating
+    value = ops.convert_to_tensor(value)[:1]
+    return ops.ones_like(value) if backend.is_float(value) else value

@@ -1,21 +1,14 @@
 """Layers whose second derivatives are right, for as long as a loss is scored."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
-from tensorflow.python.ops import nn_impl
 
+from keras_initprune import backend
 from keras_initprune.paths.substitutes import replaced
-
-_TF_MOMENTS = nn_impl.moments
-_lock = threading.Lock()
-_users = 0
-_thread = threading.local()
 
 
 @contextlib.contextmanager
@@ -41,7 +34,7 @@ def twice_differentiable(model: keras.Model) -> Iterator[None]:
         for layer in model._flatten_layers(include_self=False):
             for name, value in _substitutes(layer).items():
                 stack.enter_context(replaced(layer, name, value))
-        stack.enter_context(_own_moments())
+        stack.enter_context(backend.own_moments())
         yield
 
 
@@ -52,44 +45,8 @@ def _substitutes(layer: keras.Layer) -> dict[str, Callable[..., Any]]:
     if isinstance(layer, keras.layers.UnitNormalization):
         return {"call": _unit_normalisation(layer)}
     if isinstance(layer, keras.layers.UpSampling2D):
-        return {"call": _linear(layer.call)}
+        return {"call": backend.linear(layer.call)}
     return {}
-
-
-@contextlib.contextmanager
-def _own_moments() -> Iterator[None]:
-    global _users
-    before = getattr(_thread, "is_scoring", False)
-    with _lock:
-        _users += 1
-        nn_impl.moments = _moments
-    _thread.is_scoring = True
-    try:
-        yield
-    finally:
-        _thread.is_scoring = before
-        with _lock:
-            _users -= 1
-            if not _users:
-                nn_impl.moments = _TF_MOMENTS
-
-
-def _moments(
-    x: Any,
-    axes: Any,
-    shift: Any = None,
-    name: str | None = None,
-    keep_dims: bool | None = None,
-    keepdims: bool | None = None,
-) -> tuple[Any, Any]:
-    if not getattr(_thread, "is_scoring", False):
-        return _TF_MOMENTS(x, axes, shift, name, keep_dims, keepdims)
-    wide = tf.cast(x, tf.float64)
-    mean = tf.reduce_mean(wide, axes, keepdims=True)
-    variance = tf.reduce_mean(tf.math.squared_difference(wide, mean), axes, True)
-    if not (keep_dims or keepdims):
-        mean, variance = tf.squeeze(mean, axes), tf.squeeze(variance, axes)
-    return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
 
 
 def _normalized_weights(
@@ -116,20 +73,3 @@ def _unit_normalisation(layer: keras.layers.UnitNormalization) -> Callable[..., 
         return inputs * ops.where(is_zero, 1e12, factors)
 
     return call
-
-
-def _linear(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a linear function that can be differentiated as often as one likes."""
-
-    @tf.custom_gradient
-    def apply(inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
-        @tf.custom_gradient
-        def transposed(upstream: Any) -> tuple[Any, Callable[[Any], Any]]:
-            with tf.GradientTape() as tape:
-                tape.watch(inputs)
-                outputs = function(inputs)
-            return tape.gradient(outputs, inputs, upstream), apply
-
-        return function(inputs), transposed
-
-    return lambda inputs: apply(tf.convert_to_tensor(inputs))

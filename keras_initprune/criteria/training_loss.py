@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 from numpy.typing import NDArray
 
+from keras_initprune import backend
 from keras_initprune.backend.keras_internals import CompileLoss
 from keras_initprune.constraints.weights import PrunableWeight
 from keras_initprune.criteria.data import Batch
 from keras_initprune.criteria.normalisation import twice_differentiable
-from keras_initprune.paths.substitutes import replaced
+from keras_initprune.paths.substitutes import own_attribute, replaced
 
 Arrays = dict[str, NDArray]
 
@@ -62,7 +63,7 @@ class Objective:
             type(model).compute_loss is not keras.Model.compute_loss
         )
         eager = getattr(model, "run_eagerly", False)
-        trace: Callable[..., Any] = (lambda function: function) if eager else _traced
+        trace: Callable[..., Any] = (lambda f: f) if eager else backend.compiled
         self._gradients = trace(self._gradients_of_batch)
         self._products = trace(self._products_of_batch)
 
@@ -74,6 +75,7 @@ class Objective:
             computing_in(model, "float32", instead_of=("float16", "bfloat16")),
             replaced(model, "_compile_loss", self._compile_loss),
             twice_differentiable(model),
+            backend.random_numbers_kept(),
             _cooled(model, self._temperature),
             keras.StatelessScope(
                 state, collect_losses=True, initialize_variables=False
@@ -81,7 +83,7 @@ class Objective:
         ):
             for path, value in values.items():
                 weight = self._weights[path]
-                value = tf.cast(value, weight.layer.compute_dtype)
+                value = ops.cast(value, weight.layer.compute_dtype)
                 scope.add_update((weight.variable, value))
             x, y, sample_weight = batch
             outputs = self._cool(model(x, training=True))
@@ -126,22 +128,21 @@ class Objective:
             )
 
     def _gradients_of_batch(self, values: dict[str, Any], batch: Batch) -> Any:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(list(values.values()))
-            loss = self.loss(values, batch)
-        return _dense(tape.gradient(loss, values), values)
+        return backend.value_and_gradients(
+            lambda values: (self.loss(values, batch), None), values
+        )[2]
 
     def _products_of_batch(
         self, values: dict[str, Any], vectors: dict[str, Any], batch: Batch
     ) -> Any:
         # H v is the gradient of the number v . dL/dw (Pearlmutter 1994).
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(list(values.values()))
+        def product(values: dict[str, Any]) -> tuple[Any, None]:
             gradients = self._gradients_of_batch(values, batch)
-            product = tf.add_n(
-                [tf.reduce_sum(vectors[path] * gradients[path]) for path in values]
+            return sum(ops.sum(vectors[path] * gradients[path]) for path in values), (
+                None
             )
-        return _dense(tape.gradient(product, values), values)
+
+        return backend.value_and_gradients(product, values)[2]
 
 
 @contextlib.contextmanager
@@ -185,7 +186,7 @@ def _output_layers(model: keras.Model) -> list[keras.Layer]:
     outputs = getattr(model, "outputs", None) or ()
     layers = [output._keras_history.operation for output in outputs]
     # Recurrent layers only pass on the activation of their cell.
-    known = all(callable(vars(layer).get("activation")) for layer in layers)
+    known = all(callable(own_attribute(layer, "activation")) for layer in layers)
     return list(dict.fromkeys(layers)) if known else []
 
 
@@ -204,31 +205,16 @@ def _compile_loss(model: keras.Model, loss: Any) -> Any:
     return None
 
 
-def _traced(function: Callable[..., Any]) -> Any:
-    # As in `fit`, Python's own `if` and `for` are not converted.
-    return tf.function(function, reduce_retracing=True, autograph=False)
-
-
 def _mean(function: Callable[[Batch], Any], batches: Sequence[Batch]) -> Arrays:
     """Return the mean of a function's arrays over all examples of the batches."""
     total = sum(batch.size for batch in batches)
     mean: Arrays = {}
     for batch in batches:
         for path, tensor in function(batch).items():
-            share = tensor.numpy() * (batch.size / total)
+            share = ops.convert_to_numpy(tensor) * (batch.size / total)
             mean[path] = mean[path] + share if path in mean else share
     return mean
 
 
 def _tensors(arrays: Mapping[str, NDArray]) -> dict[str, Any]:
-    return {path: tf.convert_to_tensor(array) for path, array in arrays.items()}
-
-
-def _dense(gradients: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return gradients as tensors: zeros for None, dense for those of a look-up."""
-    return {
-        path: tf.zeros_like(values[path])
-        if gradient is None
-        else tf.convert_to_tensor(gradient)
-        for path, gradient in gradients.items()
-    }
+    return {path: ops.convert_to_tensor(array) for path, array in arrays.items()}

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.constraints import (
     forget_compiled_functions,
     innermost_optimizer,
@@ -57,12 +58,12 @@ class DenseGradients:
         for path, gradient in (latest or {}).items():
             self._gradients[path].assign(gradient)
             self._recorded.assign(1.0)
-        attach(innermost_optimizer(self._model), self)
+        attach(innermost_optimizer(self._model), self, self._variables())
         forget_compiled_functions(self._model)
 
     def stop(self) -> None:
         """Detach from the optimizer and free the gradients, if it was started."""
-        if detach(innermost_optimizer(self._model), self):
+        if detach(innermost_optimizer(self._model), self, self._variables()):
             forget_compiled_functions(self._model)
         self._gradients = {}
 
@@ -110,21 +111,23 @@ class DenseGradients:
         self._seen.update(found)  # While the step is traced.
         scale = innermost_optimizer(self._model).loss_scale_factor or 1.0
 
-        def keep() -> Any:
-            for path, gradient in found.items():
-                kept = self._gradients[path]
-                dense = _dense(gradient, kept.shape)
-                kept.assign(ops.cast(dense, "float32") / scale)
-            self._recorded.assign(1.0)
-            return ops.ones(())
+        def unscaled() -> list[Any]:
+            dense = [_dense(g, self._weights[path].shape) for path, g in found.items()]
+            return [*(ops.cast(g, "float32") / scale for g in dense), ops.ones(())]
 
+        kept = [*(self._gradients[path] for path in found), self._recorded]
         # A comparison, since TensorFlow does not take a Keras variable as a condition.
-        ops.cond(ops.equal(self._armed, True), keep, lambda: ops.zeros(()))
+        backend.assign_if(ops.equal(self._armed, True), kept, unscaled)
+
+    def _variables(self) -> list[keras.Variable]:
+        if not self._gradients:
+            return []
+        return [*self._gradients.values(), self._recorded, self._armed]
 
 
 def _dense(gradient: Any, shape: tuple[int, ...]) -> Any:
     """Return a gradient as a tensor; embeddings have those of the rows they read."""
-    if not hasattr(gradient, "indices"):
+    if not hasattr(gradient, "dense_shape"):
         return gradient
     rows = ops.expand_dims(gradient.indices, -1)
     return ops.scatter(rows, gradient.values, shape)

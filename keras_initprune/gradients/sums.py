@@ -5,13 +5,14 @@ When the last one stops, the wrapper goes and the training step is traced anew, 
 later steps cost nothing.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.constraints import (
     forget_compiled_functions,
     innermost_optimizer,
@@ -77,12 +78,12 @@ class GradientRecorder:
         for name, variables in (("gradients", self._totals), ("decays", self._decays)):
             for path, value in (state or {}).get(name, {}).items():
                 variables[path].assign(value)
-        attach(innermost_optimizer(self._model), self)
+        attach(innermost_optimizer(self._model), self, self._variables())
         forget_compiled_functions(self._model)
 
     def stop(self) -> None:
         """Stop following and free what was gathered, if anything was started."""
-        if detach(innermost_optimizer(self._model), self):
+        if detach(innermost_optimizer(self._model), self, self._variables()):
             forget_compiled_functions(self._model)
         self._totals, self._decays = {}, {}
 
@@ -102,7 +103,7 @@ class GradientRecorder:
     def reset(self) -> None:
         """Begin the sums anew."""
         for total in self._totals.values():
-            total.assign(ops.zeros_like(total))
+            total.assign(ops.zeros(total.shape))
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """Return what has been gathered so far, for `start`."""
@@ -130,6 +131,9 @@ class GradientRecorder:
         for path, decay in self._decays.items():
             decaying = self._decaying(self._weights[path])
             decay.assign(decay * _decay_factor(decaying))
+
+    def _variables(self) -> list[keras.Variable]:
+        return [*self._totals.values(), *self._decays.values()]
 
     def _decaying(self, weight: PrunableWeight) -> Any:
         """Return the optimizer that lets a weight decay, or None."""
@@ -172,8 +176,15 @@ def _accumulator(shape: tuple[int, ...], initializer: str) -> keras.Variable:
     )
 
 
-def attach(optimizer: Any, recorder: Any) -> None:
-    """Have an optimizer show its gradients to a recorder; its step is not retraced."""
+def attach(optimizer: Any, recorder: Any, variables: Sequence[keras.Variable]) -> None:
+    """Have an optimizer show its gradients to a recorder; its step is not retraced.
+
+    Args:
+        optimizer: The optimizer.
+        recorder: What has `record` and `sums_replicas`.
+        variables: What `record` assigns to.
+    """
+    backend.carry(optimizer, variables)
     recorders = vars(optimizer).setdefault(_RECORDERS, [])
     recorders.append(recorder)
     if len(recorders) > 1:
@@ -192,37 +203,21 @@ def attach(optimizer: Any, recorder: Any) -> None:
     vars(optimizer)["apply"] = apply
 
 
-def detach(optimizer: Any, recorder: Any) -> bool:
+def detach(optimizer: Any, recorder: Any, variables: Sequence[keras.Variable]) -> bool:
     """Undo `attach`; return whether the recorder was attached."""
     recorders = vars(optimizer).get(_RECORDERS, [])
     if recorder not in recorders:
         return False
     recorders.remove(recorder)
+    backend.drop(optimizer, variables)
     if not recorders:
         del vars(optimizer)["apply"], vars(optimizer)[_RECORDERS]
     return True
 
 
 def _whole_gradients(optimizer: Any, gradients: list[Any]) -> tuple[list, list]:
-    """Return the gradients of the global batch, unscaled, and those to go on with.
-
-    The second list is the gradients as they came, but no replica goes on with them
-    before its share of the sums is done: replicas that run their reductions in
-    different orders wait for each other for ever.
-    """
-    whole = gradients
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # Embeddings have sparse gradients, in which an index may occur twice.
-        whole = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
-        replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
-            present = [g for g in whole if g is not None]
-            sums = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, present))
-            whole = [g if g is None else next(sums) for g in whole]
-            with tf.control_dependencies([g for g in whole if g is not None]):
-                gradients = [g if g is None else tf.identity(g) for g in gradients]
+    """Return the gradients of the global batch, unscaled, and those to go on with."""
+    whole, gradients = backend.across_replicas(gradients)
     unscaled = [g if g is None else ops.cast(g, "float32") for g in whole]
     if scale := optimizer.loss_scale_factor:
         unscaled = [g if g is None else g / scale for g in unscaled]

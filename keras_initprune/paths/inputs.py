@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
+import numpy as np
+from keras import ops
 
 from keras_initprune.paths.signals import Signals
 
@@ -128,21 +129,20 @@ def _vary(inputs: Any, declared: Any) -> Any:
     examples = min(max(examples, _FEWEST_EXAMPLES), _MOST_EXAMPLES)
     varied = []
     for at, (value, spec) in enumerate(zip(flat, specs, strict=True)):
-        dtype = tf.as_dtype(spec.dtype)
-        if dtype.is_floating:
-            varied.append(_noise((examples, *value.shape[1:]), dtype, at))
+        if _is_float(spec):
+            varied.append(_noise((examples, *value.shape[1:]), spec.dtype, at))
         else:
-            rows = tf.range(examples) % int(value.shape[0])
-            varied.append(tf.gather(value, rows))
+            rows = np.arange(examples) % int(value.shape[0])
+            varied.append(ops.take(value, rows, axis=0))
     return keras.tree.pack_sequence_as(inputs, varied)
 
 
 def _tensors(inputs: Any) -> list[Any]:
     try:
-        tensors = [tf.convert_to_tensor(value) for value in keras.tree.flatten(inputs)]
+        tensors = [ops.convert_to_tensor(value) for value in keras.tree.flatten(inputs)]
     except (TypeError, ValueError):
         tensors = []
-    if not tensors or not all(value.shape.rank and value.shape[0] for value in tensors):
+    if not tensors or not all(len(value.shape) and value.shape[0] for value in tensors):
         raise ValueError(
             "`inputs` must be a small batch of what the model is called with: arrays "
             f"with an axis of examples, at least one. Received: inputs={inputs!r}"
@@ -153,15 +153,18 @@ def _tensors(inputs: Any) -> list[Any]:
 def _made_up(spec: Any, at: int) -> Any:
     sizes = [_OPEN_SIZE if size is None else size for size in spec.shape[1:]]
     shape = (_FEWEST_EXAMPLES, *sizes)
-    dtype = tf.as_dtype(spec.dtype)
-    if dtype.is_floating:
-        return _noise(shape, dtype, at)
-    if dtype == tf.string:
-        return tf.fill(shape, "")
+    if _is_float(spec):
+        return _noise(shape, spec.dtype, at)
+    if spec.dtype == "string":
+        return ops.convert_to_tensor(np.full(shape, ""))
     # Integers may be numbers as well as names, and zeros often stand for padding.
-    rows = tf.reshape(tf.range(1, 1 + shape[0]), (-1, *[1] * len(sizes)))
-    return tf.cast(tf.broadcast_to(rows, shape), dtype)
+    rows = np.arange(1, 1 + shape[0]).reshape(-1, *[1] * len(sizes))
+    return ops.cast(np.broadcast_to(rows, shape), spec.dtype)
 
 
-def _noise(shape: Sequence[int], dtype: tf.DType, at: int) -> Any:
-    return Signals(stream=at + 1).source(tf.ones(shape, dtype))
+def _is_float(spec: Any) -> bool:
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(spec.dtype))
+
+
+def _noise(shape: Sequence[int], dtype: Any, at: int) -> Any:
+    return Signals(stream=at + 1).source(ops.ones(shape, dtype))

@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints.weights import PrunableWeight, maskable_weights
 from keras_initprune.paths.inputs import example_call
@@ -107,33 +108,33 @@ def observe(
         if "float" in weights[path].variable.dtype
     }
     uses = dict.fromkeys(weights, 0)
-    with (
-        neutralised(model, weights, uses),
-        keras.StatelessScope(_state(model, weights, kernels)),
-        tf.GradientTape(watch_accessed_variables=False) as tape,
-    ):
-        tape.watch(list(kernels.values()))
-        outputs = call.run(model)
-        ends = [Signals(-1).clean(output) for output in _floats(outputs)]
-        total = tf.add_n(
-            [tf.reduce_sum(tf.cast(e, tf.float32)) for e in ends] or [tf.zeros(())]
-        )
-        gradients = tape.gradient(total, kernels)
+
+    def total(kernels: dict[str, Any]) -> tuple[Any, list[Any]]:
+        with keras.StatelessScope(_state(model, weights, kernels)):
+            outputs = keras.tree.flatten(call.run(model))
+        ends = [Signals(-1).clean(o) for o in outputs if backend.is_float(o)]
+        sums = [ops.sum(ops.cast(end, "float32")) for end in ends]
+        return sum(sums, ops.zeros(())), [ops.any(end != 0) for end in ends]
+
+    with neutralised(model, weights, uses):
+        _, live_ends, gradients = backend.value_and_gradients(total, kernels)
     return Observation(
         kept=kept,
         effective={
-            path: mask & _nonzero(gradients[path]) if path in gradients else mask
+            path: mask & (ops.convert_to_numpy(gradients[path]) != 0)
+            if path in gradients
+            else mask
             for path, mask in kept.items()
         },
         uses={path: count // call.examples for path, count in uses.items()},
-        has_live_path=any(bool(tf.reduce_any(end != 0)) for end in ends),
+        has_live_path=any(map(bool, live_ends)),
         has_open_shape=call.has_open_shape,
     )
 
 
 def nonzero_mask(weight: PrunableWeight) -> Mask:
     """Return where a weight is not exactly zero, whatever its type."""
-    return tf.not_equal(keras.ops.convert_to_tensor(weight.variable), 0).numpy()
+    return ops.convert_to_numpy(weight.variable) != 0
 
 
 def _kept(
@@ -165,7 +166,7 @@ def _normalised(weight: PrunableWeight, mask: Mask) -> Any:
     units = [axis % mask.ndim for axis in weight.unit_axes]
     rest = tuple(axis for axis in range(mask.ndim) if axis not in units)
     fan_in = np.maximum(mask.sum(axis=rest, keepdims=True), 1)
-    return tf.cast(tf.constant(mask / fan_in), weight.variable.dtype)
+    return ops.cast((mask / fan_in).astype(np.float32), weight.variable.dtype)
 
 
 def _state(
@@ -178,7 +179,7 @@ def _state(
     for weight in weights.values():
         bias = getattr(weight.layer, "bias", None)
         if isinstance(bias, keras.Variable):
-            state[id(bias)] = tf.zeros(bias.shape, bias.dtype)
+            state[id(bias)] = ops.zeros(bias.shape, bias.dtype)
     pairs = []
     # Quantised weights are variables for the moment, and not yet among the model's.
     own = [weight.variable for weight in weights.values()]
@@ -194,21 +195,6 @@ def _state(
 def _positive(variable: keras.Variable) -> Any:
     """Return values of a weight of another kind that neither cancel nor grow."""
     if not variable.trainable:
-        return tf.abs(tf.convert_to_tensor(variable.value))
+        return ops.abs(ops.convert_to_tensor(variable))
     fan_in = max(int(np.prod(variable.shape[:-1])), 1)
-    return tf.fill(variable.shape, tf.cast(1 / fan_in, variable.dtype))
-
-
-def _floats(outputs: Any) -> list[Any]:
-    return [
-        output
-        for output in keras.tree.flatten(outputs)
-        if tf.is_tensor(output) and output.dtype.is_floating
-    ]
-
-
-def _nonzero(gradient: Any) -> Mask:
-    """Return where a gradient is not zero; None is zero everywhere."""
-    if gradient is None:
-        return np.zeros((), bool)
-    return tf.not_equal(tf.convert_to_tensor(gradient), 0).numpy()
+    return ops.full(variable.shape, 1 / fan_in, variable.dtype)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.backend.keras_internals import ConvLSTMCell
 from keras_initprune.constraints.weights import (
     CELLS,
@@ -91,18 +92,14 @@ def neutralised(
     owned: dict[int, dict[str, PrunableWeight]] = {}
     for path, weight in weights.items():
         owned.setdefault(id(weight.layer), {})[path] = weight
-    eagerly = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        with contextlib.ExitStack() as stack:
-            for layer in layers:
-                count = functools.partial(_count, uses, owned.get(id(layer), {}))
-                substitutes = _substitutes(layer, id(layer) in owned, signals, count)
-                for name, value in substitutes.items():
-                    stack.enter_context(replaced(layer, name, value))
-            yield
-    finally:
-        tf.config.run_functions_eagerly(eagerly)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(backend.functions_run_eagerly(True))
+        for layer in layers:
+            count = functools.partial(_count, uses, owned.get(id(layer), {}))
+            substitutes = _substitutes(layer, id(layer) in owned, signals, count)
+            for name, value in substitutes.items():
+                stack.enter_context(replaced(layer, name, value))
+        yield
 
 
 def _substitutes(
@@ -136,7 +133,7 @@ def _plain_substitutes(layer: keras.Layer, signals: Signals) -> dict[str, Any]:
     if isinstance(layer, SOURCES):
         return {"call": _encoding(layer, signals)}
     if isinstance(layer, EXTREMA):
-        return {"call": lambda inputs: functools.reduce(keras.ops.add, inputs)}
+        return {"call": lambda inputs: functools.reduce(ops.add, inputs)}
     for maximum, average in _AVERAGES.items():
         if isinstance(layer, maximum):
             return {"call": _averaging(average, layer)}
@@ -147,15 +144,15 @@ def _weighted(layer: keras.Layer, signals: Signals, count: Count) -> Callable[..
     original = layer.call
 
     def read(values: Any) -> Any:
-        values = tf.convert_to_tensor(values)
-        if values.dtype.is_floating:
+        values = ops.convert_to_tensor(values)
+        if backend.is_float(values):
             return signals.clean(values)
         return signals.data(values, layer.compute_dtype)
 
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         inputs = keras.tree.map_structure(read, inputs)
         # Keras compiles grouped convolutions itself, as CPUs have no other kernels.
-        with _compiled(getattr(layer, "groups", 1) != 1):
+        with backend.functions_run_eagerly(getattr(layer, "groups", 1) == 1):
             outputs = original(inputs, *args, **kwargs)
         count(inputs, outputs)
         return keras.tree.map_structure(signals.emit, outputs)
@@ -185,11 +182,11 @@ def _embedding(
             outputs = original(signals.clean(inputs), reverse=True)
             count(inputs, outputs)
             return keras.tree.map_structure(signals.emit, outputs)
-        table = keras.ops.cast(layer.embeddings, layer.compute_dtype)
-        columns = keras.ops.mean(table, axis=0)
+        table = ops.cast(layer.embeddings, layer.compute_dtype)
+        columns = ops.mean(table, axis=0)
         shape = (*inputs.shape, columns.shape[0])
         # Which rows are looked up depends on the data, so every row counts.
-        return signals.source(keras.ops.broadcast_to(columns, shape))
+        return signals.source(ops.broadcast_to(columns, shape))
 
     return call
 
@@ -198,11 +195,11 @@ def _attention(original: Callable[..., Any], signals: Signals) -> Callable[..., 
     def attend(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
         _, scores = original(query, key, value, *args, **kwargs)
         value = signals.clean(value)
-        middle = list(range(1, len(value.shape) - 2))
+        middle = tuple(range(1, len(value.shape) - 2))
         # Query and key have a say as far as their head's values have.
-        weights = 1 + tf.reduce_mean(query, axis=-1, keepdims=True)
-        weights += tf.reduce_mean(key, axis=[*middle, -1], keepdims=True)
-        return weights * tf.reduce_mean(value, axis=middle, keepdims=True), scores
+        weights = 1 + ops.mean(query, axis=-1, keepdims=True)
+        weights += ops.mean(key, axis=(*middle, -1), keepdims=True)
+        return weights * ops.mean(value, axis=middle, keepdims=True), scores
 
     return attend
 
@@ -250,7 +247,7 @@ def _applications(weight: PrunableWeight, inputs: Any, outputs: Any) -> int:
         shared = [
             size for size, label in zip(shape, kernel, strict=True) if label in labels
         ]
-        return int(tf.size(inputs)) // math.prod(shared)
+        return math.prod(inputs.shape) // math.prod(shared)
     # Rows are looked up at no cost; it is in reverse that a table multiplies, if tied.
     is_table = weight.attribute == "embeddings"
     if is_table and not getattr(layer, "tie_weights", True):
@@ -258,21 +255,15 @@ def _applications(weight: PrunableWeight, inputs: Any, outputs: Any) -> int:
     if isinstance(layer, _CONVOLUTIONS):
         channels = -1 if layer.data_format == "channels_last" else 1
         at = inputs if isinstance(layer, TRANSPOSED) else outputs
-        return int(tf.size(at)) // int(at.shape[channels])
-    return int(tf.size(inputs)) // int(inputs.shape[-1])
+        return math.prod(at.shape) // int(at.shape[channels])
+    return math.prod(inputs.shape) // int(inputs.shape[-1])
 
 
-@contextlib.contextmanager
-def _compiled(wanted: bool) -> Iterator[None]:
-    if not wanted:
-        yield
-        return
-    eagerly = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(False)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(eagerly)
+def own_attribute(owner: Any, name: str) -> Any:
+    """Return an attribute that an instance itself has, or None."""
+    # PyTorch keeps layers within layers in a place of their own.
+    layers = vars(owner).get("_modules") or {}
+    return vars(owner).get(name, layers.get(name))
 
 
 @contextlib.contextmanager
@@ -280,7 +271,8 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Set an attribute of one instance without its `__setattr__` taking notice."""
     attributes = vars(owner)
     inherited = getattr(type(owner), name, None)
-    if name not in attributes and not callable(inherited):
+    is_there = name in attributes or own_attribute(owner, name) is not None
+    if not is_there and not callable(inherited):
         yield
         return
     missing = object()

@@ -10,7 +10,10 @@ import tensorflow as tf
 
 from keras_initprune import (
     SET,
+    Combination,
     DissipatingGradients,
+    GradualMagnitude,
+    GraNet,
     KStarts,
     Layers,
     RandomPruning,
@@ -783,3 +786,26 @@ def test_no_epoch_with_the_final_masks_is_a_warning(
     callbacks = [DissipatingGradients(0.8, epochs=2), Worse(), checkpoint]
     with pytest.warns(UserWarning, match=r"best\.keras' holds a model from before"):
         fit(make_model(), regression_data, callbacks, epochs=2)
+
+
+@pytest.mark.parametrize(
+    "make", [Combination, DissipatingGradients, GradualMagnitude, GraNet]
+)
+@pytest.mark.parametrize(("epochs", "phase"), [(1, 1), (3, 1), (4, 2)])
+def test_masks_change_in_the_first_half_of_any_fit(
+    make, epochs, phase, make_model, regression_data
+):
+    model = make_model(run_eagerly=True)
+    history = model.fit(
+        *regression_data, epochs=epochs, verbose=0, callbacks=[make(0.8)]
+    )
+    reached = [value > 0.8 - 1 / SIZE for value in history.history["sparsity"]]
+    assert reached == [epoch >= phase for epoch in range(1, epochs + 1)]
+
+
+def test_a_share_of_epochs_needs_their_number(make_model):
+    steps = keras.callbacks.CallbackList(
+        [GradualMagnitude(0.8)], model=make_model(run_eagerly=True)
+    )
+    with pytest.raises(ValueError, match=r"`epochs` as a share.*Received: epochs=0\.5"):
+        steps.on_train_begin()

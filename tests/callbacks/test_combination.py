@@ -310,3 +310,20 @@ def test_verbose_says_how_many_started_again(make_model, regression_data, capsys
 def test_it_cannot_begin_sparser_than_it_ends():
     with pytest.raises(ValueError, match="`start_sparsity` must not exceed"):
         Combination(0.5, start_sparsity=0.9)
+
+
+@pytest.mark.parametrize(("batch_size", "between"), [(1, 10), (16, STEPS)])
+def test_fresh_starts_have_ten_steps_to_move_or_an_epoch(
+    batch_size, between, make_model, regression_data
+):
+    model, watch = make_model(run_eagerly=True), Watch()
+    model.fit(
+        *regression_data,
+        batch_size=batch_size,
+        epochs=3,
+        verbose=0,
+        callbacks=[Combination(0.8, epochs=2, restarts=0.0), watch],
+    )
+    kept = [sum(counts(masks).values()) for masks in watch.masks]
+    changes = np.flatnonzero(np.diff(kept))
+    assert np.diff(changes).min() == between

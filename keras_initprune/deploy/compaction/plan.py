@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_initprune.constraints import MaskConstraint
+from keras_initprune.constraints import mask_variable
+from keras_initprune.constraints.weights import weights_of_layer
 from keras_initprune.deploy.compaction.rule import (
     Change,
     Constants,
@@ -194,10 +195,11 @@ def build(plan: Plan) -> tuple[keras.Model, dict[int, keras.Layer]]:
 
 def _changed(layer: keras.Layer, change: Change) -> keras.Layer:
     config = layer.get_config() | change.config
-    for name, value in vars(layer).items():
+    for weight in weights_of_layer(layer):
         # Its mask has the old shape; masks are carried over afterwards.
-        if isinstance(value, MaskConstraint):
-            config[name] = keras.constraints.serialize(value.inner)
+        if mask_variable(weight) is not None:
+            inner = keras.constraints.serialize(weight.variable.constraint.inner)
+            config[weight.constraint_attribute] = inner
     return type(layer).from_config(config)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import keras
 
+from keras_initprune import backend
 from keras_initprune.constraints import remove_masks
 from keras_initprune.constraints.weights import check_built
 from keras_initprune.deploy import compaction
@@ -60,6 +61,9 @@ def write_keras(model: keras.Model, path: Path) -> None:
 
 def write_saved_model(model: keras.Model, path: Path) -> None:
     """Write a SavedModel for inference: its `serve` takes batches of any size."""
+    backend.check_tensorflow(
+        "SavedModels are", "export the format 'keras' and load that file"
+    )
     with quiet_exports():
         model.export(path, format="tf_saved_model", verbose=False)
 

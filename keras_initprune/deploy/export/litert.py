@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from keras_initprune import backend
 from keras_initprune.extras import needs
 from keras_initprune.graphs.copying import copy
 from keras_initprune.graphs.graph import is_graph, operations
@@ -34,8 +34,11 @@ def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> N
     Raises:
         ImportError: If `ai-edge-litert` is not installed.
         ValueError: If the model cannot be converted, or LiteRT does not compute what it
-            should.
+            should, or Keras runs on another backend than TensorFlow.
     """
+    backend.check_tensorflow(
+        "The converter to LiteRT is", "export the format 'keras' and convert that file"
+    )
     _interpreter_module()  # Say that it is missing before seconds of conversion.
     example = example_call(model)
     inputs = [np.asarray(value) for value in keras.tree.flatten(example.inputs)]
@@ -63,6 +66,8 @@ def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> N
 
 def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
     """Convert a model to LiteRT as it is."""
+    import tensorflow as tf
+
     optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
     optimizations += [tf.lite.Optimize.DEFAULT] * int8
     try:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint, get_masks
 from keras_initprune.constraints.layers import Layers, LayerSelector
@@ -96,6 +97,9 @@ def to_sparse(
         >>> type(sparse.layers[0]).__name__, sparse.layers[0].nonzeros
         ('SparseDense', 13312)
     """
+    backend.check_tensorflow(
+        "Sparse layers are", "`compact` makes a model smaller on every backend"
+    )
     check_sparsity(threshold, "threshold")
     check_boolean(measure, "measure")
     check_verbose(verbose)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune.deploy.sparse import cache, products
+from keras_initprune import backend
 from keras_initprune.validation import check_boolean, check_positive_integer
 
 # Not the name of a mask's, which would be taken for one.
@@ -128,7 +128,7 @@ class SparseDense(keras.layers.Layer):
                 constraint=self.bias_constraint,
             )
         self._cache_name = f"keras_initprune/{uuid.uuid4()}"
-        weakref.finalize(self, cache.forget, self._cache_name).atexit = False
+        weakref.finalize(self, _forget, self._cache_name).atexit = False
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the layer's outputs.
@@ -137,7 +137,15 @@ class SparseDense(keras.layers.Layer):
             inputs: Tensor of shape `(batch, ..., inputs)`.
             training: While training the kernel changes with every call, so that
                 nothing of it is kept for the next.
+
+        Raises:
+            ValueError: If Keras runs on another backend than TensorFlow.
         """
+        backend.check_tensorflow(
+            "The products of `SparseDense` are", "`to_dense` makes it dense"
+        )
+        from keras_initprune.deploy.sparse import cache, products
+
         compute = "float32" if self.compute_dtype in _HALF else self.compute_dtype
         is_matrix = len(inputs.shape) == 2
         rows = inputs if is_matrix else ops.reshape(inputs, (-1, self.input_size))
@@ -265,13 +273,20 @@ class SparseDense(keras.layers.Layer):
     def _assign_pattern(self, indices: np.ndarray) -> None:
         self.indices.assign(indices)
         # A kept matrix is found by its values, which may be the same in other places.
-        cache.forget(self._cache_name)
+        _forget(self._cache_name)
 
     def _first_positions(self, shape: Any, dtype: Any = None) -> np.ndarray:
         positions = np.unravel_index(
             np.arange(self.nonzeros), (self.units, self.input_size)
         )
         return np.stack(positions, axis=1).astype(np.int64)
+
+
+def _forget(name: str) -> None:
+    if backend.NAME == "tensorflow":
+        from keras_initprune.deploy.sparse import cache
+
+        cache.forget(name)
 
 
 def _checksum(columns: np.ndarray, row_splits: np.ndarray) -> int:

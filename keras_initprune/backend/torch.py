@@ -1,0 +1,74 @@
+"""PyTorch: gradients on demand, and random numbers that Keras' seeds do not decide.
+
+`common.py` says what the functions do.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from keras_initprune.backend.wide_types import wide_types
+
+__all__ = [
+    "enable_float64",
+    "optimizer_class",
+    "random_numbers_kept",
+    "random_state",
+    "set_random_state",
+    "value_and_gradients",
+]
+
+_OPTIMIZERS = "keras.src.backend.torch.optimizers"
+
+
+def value_and_gradients(
+    function: Callable[[dict[str, Any]], tuple[Any, Any]], values: Mapping[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return what a function returns and its first result's gradient."""
+    # Within another gradient the tensors are those that it differentiates by.
+    again = any(value.requires_grad for value in values.values())
+    leaves = {
+        name: value if again else value.detach().requires_grad_()
+        for name, value in values.items()
+    }
+    with torch.enable_grad():
+        total, rest = function(leaves)
+    if not total.requires_grad:
+        return total, rest, {p: torch.zeros_like(v) for p, v in leaves.items()}
+    gradients = torch.autograd.grad(
+        total,
+        list(leaves.values()),
+        create_graph=again,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return total, rest, dict(zip(leaves, gradients, strict=True))
+
+
+def enable_float64() -> contextlib.AbstractContextManager:
+    """Have `keras.ops` compute in float64 where their inputs are, for a while."""
+    return wide_types()
+
+
+def random_numbers_kept() -> contextlib.AbstractContextManager:
+    """Leave random numbers as they were before."""
+    return torch.random.fork_rng()
+
+
+def random_state() -> Any:
+    """Return the state of PyTorch's generator, which dropout draws from."""
+    return torch.get_rng_state().numpy()
+
+
+def set_random_state(state: Any) -> None:
+    """Go on from what `random_state` returned."""
+    torch.set_rng_state(torch.from_numpy(np.array(state, np.uint8)))
+
+
+def optimizer_class(optimizer: Any) -> type:
+    """Return the public class of an optimizer: Keras makes one of a subclass."""
+    kind = type(optimizer)
+    return kind.__bases__[-1] if kind.__module__.startswith(_OPTIMIZERS) else kind
