@@ -1,0 +1,29 @@
+"""Files that one backend has written are read by every other."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from reference import data
+from write_files import model
+
+from keras_initprune import find_leaks, get_masks
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.mark.backends("Files of the other backends")
+@pytest.mark.parametrize("writer", ["tensorflow", "jax", "torch"])
+def test_a_file_of_every_backend_is_read(writer):
+    path = FOLDER / f"written_on_{writer}.keras"
+    loaded = keras.models.load_model(path)
+    _, weights = model()
+    for written, read in zip(weights, loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(written, read)
+    outputs = loaded.predict(data()[0], verbose=0)
+    np.testing.assert_allclose(outputs, np.load(path.with_suffix(".npy")), atol=1e-5)
+    loaded.compile("adam", "mse", jit_compile=False)
+    loaded.fit(*data(), verbose=0)
+    assert find_leaks(loaded) == {}
+    assert len(get_masks(loaded)) == 2
