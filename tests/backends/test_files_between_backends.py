@@ -1,7 +1,7 @@
 """Files that one backend has written are read by every other.
 
 No file is kept in the repository: `.ci/run` has every backend write its own, and names
-their folder in `KERAS_INITPRUNE_WRITTEN`. Without it only the backend at hand is tested.
+their folder in `KERAS_INITPRUNE_WRITTEN`. Without it the backend reads its own alone.
 """
 
 import os
