@@ -28,8 +28,11 @@ from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
 from keras_initprune.gradients.sums import GradientRecorder
 
-# Chosen on validation images, see `docs/study/study.toml`.
+# Chosen on validation images, see `docs/study/study.toml`. Restarts make the pull last
+# longer, so what lasts once goes on: autoencoders pass the bound at once, perceptrons
+# never do.
 _RESTARTS_WHERE_IT_LASTS, _RESTARTS_ELSE = 1.0, 0.3
+_LASTING = 0.1  # Agreement of the gradients, see `agreement`.
 
 
 @dataclass(eq=False, repr=False)
@@ -228,7 +231,7 @@ class Combination(PruningCallback):
         gathered = check_finite(self._sums.totals(), "gradient")
         self._sums.reset()
         removed = {path: ~mask for path, mask in alive.items()}
-        lasts = agreement(self._pull, gathered, removed) > 0
+        lasts = agreement(self._pull, gathered, removed) > _LASTING
         for path, pull in self._pull.items():
             pull *= self.memory
             pull += gathered[path]

@@ -26,10 +26,10 @@ _NO_LOSS = (
 class Objective:
     """The training loss L(w) of a model, averaged over examples.
 
-    The model runs as in training, so with the statistics of the batch where it
-    normalises, but nothing of it changes: not its weights, nor its moving statistics,
-    random seeds or metrics. What half precision would lose is computed in float32, and
-    moments of normalisation in float64.
+    The model runs as in training by default, so with the statistics of the batch where
+    it normalises, but nothing of it changes: not its weights, nor its moving
+    statistics, random seeds or metrics. What half precision would lose is computed in
+    float32, and moments of normalisation in float64.
 
     Where the layers compute in half precision, or `temperature` is not 1, attributes of
     layers change while the model runs: no other thread may call it meanwhile.
@@ -41,6 +41,8 @@ class Objective:
             regularisation, are added. Defaults to the compiled model's.
         temperature: The outputs are divided by it, before their activation where the
             output layer has one. Defaults to 1.
+        training: Whether the model runs as in training. Defaults to True; else it
+            normalises by moving statistics and drops nothing.
 
     Raises:
         ValueError: If `loss` is None and the model is not compiled with one.
@@ -52,8 +54,10 @@ class Objective:
         weights: Mapping[str, PrunableWeight],
         loss: Any = None,
         temperature: float = 1.0,
+        training: bool = True,
     ) -> None:
         self._model = model
+        self._training = training
         self._temperature = temperature
         self._weights = dict(weights)
         self._compile_loss = _compile_loss(model, loss)
@@ -86,7 +90,7 @@ class Objective:
                 value = ops.cast(value, weight.layer.compute_dtype)
                 scope.add_update((weight.variable, value))
             x, y, sample_weight = batch
-            outputs = self._cool(model(x, training=True))
+            outputs = self._cool(model(x, training=self._training))
             if self._overridden:
                 return model._compute_loss(x, y, outputs, sample_weight)
             if self._compile_loss is None and not model.losses:

@@ -68,6 +68,7 @@ def test_embeddings_count_once_they_carry_a_mask():
     assert [entry.sparsity for entry in summary(model).layers] == [0.0, 0.0]
 
 
+@pytest.mark.tf_only
 def test_sparse_layers_count_as_the_dense_ones_that_they_stand_for(make_model):
     model = prune(make_model(), "magnitude", 0.9)
     sparse = summary(to_sparse(model, smallest=1, threshold=0.5))
