@@ -44,6 +44,7 @@ def test_a_search_ends_in_a_sparse_network(tmp_path):
         AccuracyAtSparsity(0.5),
         max_trials=2,
         directory=tmp_path,
+        algorithm="grid",
     )
     tuner.search(x, y, validation_data=(x, y), epochs=3, batch_size=32, verbose=0)
     model = tuner.get_best_models(1)[0]
