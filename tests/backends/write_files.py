@@ -1,8 +1,9 @@
 """Writes the file of a pruned model that every backend has to load.
 
-`KERAS_BACKEND=jax python tests/backends/write_files.py` writes that of JAX.
+`KERAS_BACKEND=jax python tests/backends/write_files.py FOLDER` writes that of JAX.
 """
 
+import sys
 from pathlib import Path
 
 import keras
@@ -10,8 +11,6 @@ import numpy as np
 from reference import convolutional, data
 
 from keras_initprune import prune
-
-FOLDER = Path(__file__).parent
 
 
 def model():
@@ -21,9 +20,15 @@ def model():
     return keras.Sequential.from_config(made.get_config()), made.get_weights()
 
 
-if __name__ == "__main__":
+def write(folder):
+    """Write the model, and what it computes, under the name of the backend."""
     made, weights = model()
     made.set_weights(weights)
-    name = f"written_on_{keras.config.backend()}"
-    made.save(FOLDER / f"{name}.keras")
-    np.save(FOLDER / f"{name}.npy", made.predict(data()[0], verbose=0))
+    path = Path(folder) / f"{keras.config.backend()}.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.save(path)
+    np.save(path.with_suffix(".npy"), made.predict(data()[0], verbose=0))
+
+
+if __name__ == "__main__":
+    write(sys.argv[1])
