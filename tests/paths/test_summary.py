@@ -97,7 +97,10 @@ def test_weights_of_the_model_itself_are_counted():
 def test_it_fits_80_columns_and_notebooks(nested):
     nested.get_layer("head").name = "<i>" + 90 * "a"
     assert max(map(len, str(summary(nested)).splitlines())) <= 80
-    assert "&lt;i&gt;" in summary(nested)._repr_html_()
+    prune(nested, "random", 0.5)
+    page = summary(nested)._repr_html_()
+    assert "&lt;i&gt;" in page
+    assert "<code>model.summary()</code>" in page
     assert repr(summary(nested)) == str(summary(nested))
 
 
