@@ -192,7 +192,7 @@ def test_a_killed_training_goes_on(method, tmp_path):
         np.testing.assert_array_equal(resumed[path], mask)
 
 
-@pytest.mark.backends("Gradients are gathered at no cost once they are")
+@pytest.mark.backends("Checkpoints while gradients are gathered")
 def test_a_recorder_leaves_the_optimizer_and_its_files_alone(tmp_path):
     model = perceptron()
     count = len(model.optimizer.variables)

@@ -8,7 +8,12 @@ from reference import data
 pytest.importorskip("keras_tuner")
 
 from keras_initprune import find_leaks, sparsity
-from keras_initprune.tuner import PruningHyperModel, PruningSpace, PruningTuner
+from keras_initprune.tuner import (
+    AccuracyAtSparsity,
+    PruningHyperModel,
+    PruningSpace,
+    PruningTuner,
+)
 
 
 def build(hp):
@@ -36,9 +41,10 @@ def test_a_search_ends_in_a_sparse_network(tmp_path):
     )
     tuner = PruningTuner(
         PruningHyperModel(build, space),
-        "val_accuracy",
+        AccuracyAtSparsity(0.5),
         max_trials=2,
         directory=tmp_path,
+        algorithm="grid",
     )
     tuner.search(x, y, validation_data=(x, y), epochs=3, batch_size=32, verbose=0)
     model = tuner.get_best_models(1)[0]
