@@ -1,7 +1,7 @@
 """The training loss as a function of the prunable weights, and its derivatives."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -108,7 +108,7 @@ class Objective:
         """Return dL/dw at `values`, averaged over the examples of all batches."""
         self._check_targets(batches)
         tensors = _tensors(values)
-        return _mean(lambda batch: self._gradients(tensors, batch), batches)
+        return _mean(lambda b: self._gradients(tensors, b), batches, values)
 
     def hessian_gradient_products(
         self, values: Mapping[str, NDArray], batches: Sequence[Batch]
@@ -116,7 +116,9 @@ class Objective:
         """Return H g at `values`: g and the Hessian H of L over all batches."""
         tensors, gradients = map(_tensors, (values, self.gradients(values, batches)))
         try:
-            return _mean(lambda b: self._products(tensors, gradients, b), batches)
+            return _mean(
+                lambda b: self._products(tensors, gradients, b), batches, values
+            )
         except LookupError as error:
             raise ValueError(
                 f"Second derivatives are needed, and TensorFlow has none of some "
@@ -209,15 +211,18 @@ def _compile_loss(model: keras.Model, loss: Any) -> Any:
     return None
 
 
-def _mean(function: Callable[[Batch], Any], batches: Sequence[Batch]) -> Arrays:
-    """Return the mean of a function's arrays over all examples of the batches."""
+def _mean(
+    function: Callable[[Batch], Any], batches: Sequence[Batch], names: Iterable[str]
+) -> Arrays:
+    """Return the mean of a function's arrays over all examples, in the names' order."""
     total = sum(batch.size for batch in batches)
     mean: Arrays = {}
     for batch in batches:
         for path, tensor in function(batch).items():
             share = ops.convert_to_numpy(tensor) * (batch.size / total)
             mean[path] = mean[path] + share if path in mean else share
-    return mean
+    # JAX sorts what a compiled function returns by its names.
+    return {name: mean[name] for name in names}
 
 
 def _tensors(arrays: Mapping[str, NDArray]) -> dict[str, Any]:

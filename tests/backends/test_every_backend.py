@@ -210,6 +210,16 @@ def test_a_recorder_leaves_the_optimizer_and_its_files_alone(tmp_path):
         assert old.shape == new.shape
 
 
+@pytest.mark.backends("Every criterion of `prune`")
+def test_scores_come_in_the_order_of_the_layers():
+    layers = [keras.layers.Dense(4, name="z"), keras.layers.Dense(3, name="a")]
+    model = keras.Sequential([keras.Input((12,)), *layers])
+    model.compile("sgd", "mse", run_eagerly=False)
+    for method in ("snip", "grasp", "synflow"):
+        scores = initprune.score_weights(model, method, data())
+        assert list(scores) == ["z/kernel", "a/kernel"]
+
+
 @pytest.mark.backends("Reports: sparsity, effective sparsity, FLOPs")
 @pytest.mark.parametrize("make", [perceptron, convolutional])
 def test_reports_count_what_is_alive(make):

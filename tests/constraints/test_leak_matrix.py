@@ -188,7 +188,7 @@ def step(model, data):
 
     values = {str(at): keras.ops.copy(v.value) for at, v in enumerate(variables)}
     slopes = backend.value_and_gradients(loss, values)[2]
-    model.optimizer.apply(list(slopes.values()), variables)
+    model.optimizer.apply([slopes[name] for name in values], variables)
 
 
 class Cell:
