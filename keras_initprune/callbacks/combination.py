@@ -144,7 +144,7 @@ class Combination(PruningCallback):
         if not state:
             initial = self.values()
             born = {path: np.zeros(w.shape, np.int32) for path, w in initial.items()}
-            pull = {path: np.zeros_like(w) for path, w in initial.items()}
+            pull = {path: np.zeros(w.shape, np.float32) for path, w in initial.items()}
             seed = resolve_seed(self.seed)
             state = {
                 "drawn": (seed, 0),

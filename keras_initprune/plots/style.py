@@ -39,7 +39,7 @@ class MethodStyle:
     @property
     def is_stroke(self) -> bool:
         """Whether the marker is made of lines, without a face to set off."""
-        return self.marker in "1234x+|"
+        return self.marker in "1234x+|_"
 
 
 _DOTS, _DASH_DOTS, _LONG = (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2))
@@ -56,14 +56,14 @@ METHOD_STYLES = {
     "combination_from_75": MethodStyle(
         "Combination, from 75 %", VERMILION, "H", DASHES
     ),
-    "combination_from_90": MethodStyle("Combination, from 90 %", VERMILION, "X", _DOTS),
-    "hand_over": MethodStyle("K-starts, then dissipating", GREEN, "8", _DOTS),
+    "combination_from_90": MethodStyle("Combination, from 90 %", VERMILION, "_", _DOTS),
+    "hand_over": MethodStyle("K-starts, then dissipating", GREEN, ".", _DOTS),
     "magnitude_at_init": MethodStyle("Magnitude at initialisation", BLUE, "v", _DOTS),
     "magnitude_after_epochs": MethodStyle(
         "Magnitude after epochs", BLUE, "<", _DASH_DOTS
     ),
     "gradual_magnitude": MethodStyle("Gradual magnitude", BLUE, ">", _LONG),
-    "granet": MethodStyle("GraNet", BLUE, "h", DASHES),
+    "granet": MethodStyle("GraNet", BLUE, "$G$", DASHES),
     "snip": MethodStyle("SNIP", PURPLE, "P", _DASH_DOTS),
     "iterative_snip": MethodStyle("Iterative SNIP", PURPLE, "X", _DASH_DOTS),
     "force": MethodStyle("FORCE", PURPLE, "*", DASHES),

@@ -1,0 +1,1 @@
+"""The peers, a file each; every file runs in its peer's environment."""

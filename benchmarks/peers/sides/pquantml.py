@@ -1,0 +1,77 @@
+"""PQuantML, without its quantisation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.records import Task
+from benchmarks.peers.sides.in_keras import InKeras
+
+
+class Peer(InKeras):
+    """`pquant-ml` on Keras 3 and TensorFlow: the methods that take a sparsity."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        import keras
+        import pquant
+
+        self.keras = keras
+        self.pquant = pquant
+
+    @property
+    def versions(self) -> str:
+        """Of the package, Keras and TensorFlow."""
+        from importlib.metadata import version
+
+        return (
+            f"pquant-ml {version('pquant-ml')}, Keras {self.keras.__version__}, "
+            f"TensorFlow {version('tensorflow')}"
+        )
+
+    def configuration(self, steps: int) -> Any:
+        """Return its defaults for the method, fitted into the epochs that there are.
+
+        Args:
+            steps: Batches in an epoch.
+        """
+        method, sparsity = self.task.method, self.task.sparsity
+        epochs = self.task.pruning_epochs
+        config = getattr(self.pquant, f"{method}_config")()
+        config.quantization_parameters.enable_quantization = False
+        training, pruning = config.training_parameters, config.pruning_parameters
+        training.pretraining_epochs, training.epochs = 0, epochs
+        training.fine_tuning_epochs = self.task.epochs - epochs
+        if method == "pdp":  # Its sparsity grows by this share in an epoch.
+            pruning.epsilon = 1 / epochs
+        if method == "wanda":  # It prunes once, at the end of the last such epoch.
+            training.pretraining_epochs, training.epochs = epochs - 1, 1
+            pruning.t_start_collecting_batch = 0
+            pruning.t_delta = steps
+        key = "target_sparsity" if method == "mdmm" else "sparsity"
+        setattr(pruning, key, sparsity)
+        return config
+
+    def train_pruned(
+        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
+    ) -> Any:
+        """Replace the layers and fit with its callback; the final cut comes later."""
+        from pquant.core.keras.train import PQuantCallback
+
+        config = self.configuration(-(-len(x) // self.task.batch_size))
+        dense = self.dense(kernels)
+        functional = self.keras.Model(dense.inputs, dense.outputs)
+        model = self.pquant.add_compression_layers(functional, config, (28, 28, 1))
+        callback = PQuantCallback(
+            config, log_ebops=False, log_keep_ratio=False, apply_final_compression=False
+        )
+        self.fit(self.compiled(model), x, y, self.task.epochs, [callback])
+        return model
+
+    def save(self, model: Any, folder: Path) -> Path:
+        """Save a copy to which its final compression was applied."""
+        copy = self.keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        return super().save(self.pquant.apply_final_compression(copy), folder)

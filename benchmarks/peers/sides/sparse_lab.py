@@ -1,0 +1,49 @@
+"""SparseLab, which trains what is stored sparse from the start."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sparselab
+import torch
+
+from benchmarks.peers.sides.in_torch import InTorch
+
+
+class Peer(InTorch):
+    """`sparselab` on PyTorch: its layers draw their own positions and weights."""
+
+    @property
+    def versions(self) -> str:
+        """Of the package and PyTorch."""
+        return f"sparselab {sparselab.__version__}, PyTorch {torch.__version__}"
+
+    def linear(self, inputs: int, outputs: int) -> Any:
+        """Return a sparse layer."""
+        return sparselab.SparseLinear(inputs, outputs, sparsity=self.task.sparsity)
+
+    def train_pruned(
+        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
+    ) -> Any:
+        """Train a network that is sparse from the first step."""
+        options: dict[str, Any] = {"sparsity": self.task.sparsity}
+        if self.task.method != "Static":
+            options["seed"] = self.task.seed
+        model = self.with_optimizer(self.network())
+        model.algorithm = getattr(sparselab, self.task.method)(**options)
+        model.apply(model.algorithm)
+        self.fit(model, x, y, self.task.epochs)
+        del model.algorithm
+        return model
+
+    def after_step(self, model: Any) -> None:
+        """Let the algorithm move connections while there is one."""
+        if hasattr(model, "algorithm"):
+            model.algorithm.step()
+
+    def kernels(self, model: Any) -> list[np.ndarray]:
+        """Return the layers' weights as dense arrays."""
+        sparse = [m for m in model if isinstance(m, sparselab.SparseLinear)]
+        if not sparse:
+            return super().kernels(model)
+        return [np.asarray(module._csr.to_dense()) for module in sparse]

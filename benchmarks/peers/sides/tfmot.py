@@ -1,0 +1,64 @@
+"""TensorFlow Model Optimization, which is on Keras 2."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.records import Task
+from benchmarks.peers.sides.in_keras import InKeras
+
+
+class Peer(InKeras):
+    """`tensorflow-model-optimization` with `tf-keras`: gradual magnitude."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        import tensorflow_model_optimization as tfmot
+        import tf_keras
+
+        self.keras = tf_keras
+        self.tfmot = tfmot
+
+    @property
+    def versions(self) -> str:
+        """Of the package, Keras 2 and TensorFlow."""
+        import tensorflow as tf
+
+        return (
+            f"tensorflow-model-optimization {self.tfmot.__version__}, "
+            f"tf-keras {self.keras.__version__}, TensorFlow {tf.__version__}"
+        )
+
+    def train_pruned(
+        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
+    ) -> Any:
+        """Wrap the layers and fit; ten removals in an epoch, as in this package."""
+        make = self.tfmot.sparsity.keras
+        steps = -(-len(x) // self.task.batch_size)
+        end = steps * self.task.pruning_epochs
+        schedule = make.PolynomialDecay(
+            0.0, self.task.sparsity, 0, end, frequency=max(1, steps // 10)
+        )
+        dense = self.dense(kernels)
+        model = make.prune_low_magnitude(dense, pruning_schedule=schedule)
+        self.compiled(model)
+        self.fit(model, x, y, self.task.epochs, self.callbacks(model))
+        return model
+
+    def callbacks(self, model: Any) -> list[Any]:
+        """Return the callback that wrapped layers cannot do without."""
+        wrapper = self.tfmot.sparsity.keras.PruneLowMagnitude
+        if not any(isinstance(layer, wrapper) for layer in model.layers):
+            return []
+        return [self.tfmot.sparsity.keras.UpdatePruningStep()]
+
+    def kernels(self, model: Any) -> list[np.ndarray]:
+        """Return the kernels inside the wrappers."""
+        layers = [getattr(layer, "layer", layer) for layer in model.layers]
+        return [layer.kernel.numpy() for layer in layers if hasattr(layer, "kernel")]
+
+    def save(self, model: Any, folder: Path) -> Path:
+        """Save what is left without the wrappers."""
+        return super().save(self.tfmot.sparsity.keras.strip_pruning(model), folder)
