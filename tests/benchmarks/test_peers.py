@@ -88,11 +88,14 @@ def test_what_was_found_is_kept_and_not_trained_again(tmp_path):
     assert again == found
     assert again.has(TASK)
     assert not again.has(OTHER.task)
-    again.add(OTHER)
-    assert again.records == [RECORD, OTHER]  # In the peers' order.
+    for record in (OTHER, DENSE_RECORD):
+        again.add(record)
+    assert again.records == [DENSE_RECORD, RECORD, OTHER]
     written = out.with_suffix(".md").read_text()
     assert "a machine" in written
     assert "10,000 images" in written
+    # Five dense perceptrons and four dense LeNets; 11 and 8 methods at three levels.
+    assert "Of the 66 trainings of the command 65 are not on this page" in written
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[1, 2]", '{"records": [{"a": 1}]}'])
