@@ -23,9 +23,9 @@ def benchmark(
     measures: Annotated[
         str | None,
         typer.Option(
-            help="Some of masks, removing, selection, compaction, exports, sparse, "
-            "break_even, end_to_end and tfmot, with commas between them. Defaults to "
-            "all but tfmot, which needs its extra."
+            help="Some of masks, removing, selection, compaction, units, exports, "
+            "sparse, break_even, end_to_end and tfmot, with commas between them. "
+            "Defaults to all but tfmot, which needs its extra."
         ),
     ] = None,
     pairs: Annotated[

@@ -52,12 +52,13 @@ def _compare(
     yield paired(
         f"{label}: prediction, batch {BATCH_SIZE}",
         "before",
-        (_predicts(compaction.compact(model), images), _predicts(model, images)),
+        (predicts(compaction.compact(model), images), predicts(model, images)),
         sizes.pairs,
     )
 
 
-def _predicts(model: keras.Model, images: Any) -> Callable[[], Any]:
+def predicts(model: keras.Model, images: Any) -> Callable[[], Any]:
+    """Return what predicts a batch twenty times."""
     function = tf.function(lambda x: model(x, training=False), jit_compile=False)
     compiled = function.get_concrete_function(images)
 

@@ -22,6 +22,7 @@ from benchmarks import (
     showing,
     sparse_execution,
     tfmot,
+    units,
 )
 from benchmarks.sizes import QUICK, Sizes
 from keras_initprune.files import (
@@ -40,6 +41,7 @@ MEASURES: Mapping[str, Measure] = {
     "removing": removing.measure,
     "selection": selection.measure,
     "compaction": compaction.measure,
+    "units": units.measure,
     "exports": exports.measure,
     "sparse": sparse_execution.measure,
     "break_even": break_even.measure,

@@ -20,6 +20,7 @@ TITLES = {
     "removing": ("Epochs with removals, against without: lower is better", False),
     "selection": ("Selecting among k masks: lower is better", False),
     "compaction": ("Compacted, against before: lower is better", False),
+    "units": ("Whole filters removed, against dense: lower is better", False),
     "exports": ("Exported files, against dense ones: lower is better", False),
     "sparse": ("Dense against sparse execution, batch 64: higher is better", True),
     "break_even": ("Where sparse kernels begin to pay: higher is better", True),

@@ -15,7 +15,7 @@ class Docstrings(griffe.Extension):
     """Rewrites every docstring before it is rendered."""
 
     def on_class_instance(self, *, cls: griffe.Class, **kwargs: Any) -> None:
-        """Have arguments inherited from a dataclass without an `__init__` of its own."""
+        """Have arguments inherited from a dataclass that has no `__init__`."""
         for decorator in cls.decorators:
             if isinstance(decorator.value, griffe.ExprCall):
                 arguments = decorator.value.arguments

@@ -106,7 +106,8 @@ def _box(name: str) -> str:
     path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
     words = html.escape(" ".join(summary.split()))
-    return f"<span><b>{name}</b>{re.sub('`(.+?)`', r'<code>\1</code>', words)}</span>"
+    words = re.sub("`(.+?)`", r"<code>\1</code>", words)
+    return f"<span><b>{name}</b>{words}</span>"
 
 
 def option_table(name: str) -> str:

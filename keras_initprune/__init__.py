@@ -4,14 +4,11 @@ K-starts and dissipating gradients, after "What to prune and what not to prune a
 initialization" (arXiv 2209.02201), as callbacks of `model.fit`.
 """
 
-import json
-import os
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_initprune.imports import after_import
+from keras_initprune.imports import after_import, backend_of_choice
 
 if TYPE_CHECKING:
     from keras_initprune.callbacks import (
@@ -143,7 +140,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    special = [name for name in globals() if name.startswith("__")]
+    return sorted({*special, *__all__, *_MODULES, "criteria", "lab", "plots", "tuner"})
 
 
 def _register() -> None:
@@ -172,18 +170,8 @@ def _check_backend(name: str) -> None:
         )
 
 
-def _backend_of_choice() -> str:
-    """Return the backend that Keras will choose, as Keras does."""
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    try:
-        chosen = json.loads((home / "keras.json").read_text()).get("backend")
-    except (OSError, ValueError):
-        chosen = None
-    return os.environ.get("KERAS_BACKEND") or chosen or "tensorflow"
-
-
 # Before Keras is imported, which would complain first where a backend is missing.
 if find_spec("keras"):
-    _check_backend(_backend_of_choice())
+    _check_backend(backend_of_choice())
 
 after_import("keras", _register)

@@ -78,7 +78,7 @@ def write_atomically(path: str | Path, text: str) -> None:
         text: Its new content.
 
     Raises:
-        OSError: If it cannot be written, or something is there that is no file.
+        OSError: If it cannot be written, or something else than a file is there.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -124,7 +124,7 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool] = no_folder) -
                 f"{path} is a folder of other files. Choose another path."
             )
     elif path.exists() and not path.is_file():
-        raise FileExistsError(f"{path} is no file. Choose another path.")
+        raise FileExistsError(f"{path} is not a file. Choose another path.")
 
 
 def check_free(paths: Iterable[Path]) -> None:

@@ -1,9 +1,12 @@
 """Acts as soon as somebody imports another package, without importing it."""
 
+import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +26,16 @@ def after_import(name: str, act: Callable[[], object]) -> None:
         act()
     else:
         sys.meta_path.insert(0, _Finder(name, act))
+
+
+def backend_of_choice() -> str:
+    """Return the backend that Keras will choose, as Keras does."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        chosen = json.loads((home / "keras.json").read_text()).get("backend")
+    except (OSError, ValueError):
+        chosen = None
+    return os.environ.get("KERAS_BACKEND") or chosen or "tensorflow"
 
 
 class _Finder(MetaPathFinder):

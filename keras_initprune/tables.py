@@ -1,6 +1,7 @@
 """Tables as text for 80 columns, and as HTML for notebooks."""
 
 import html
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -75,11 +76,16 @@ def html_table(
         return f"<tr>{''.join(styled)}</tr>"
 
     body = "".join(row("td", line) for line in lines)
-    below = "".join(f"<div>{html.escape(note)}</div>" for note in notes)
+    below = "".join(f"<div>{_as_html(note)}</div>" for note in notes)
     return (
         f'<div style="overflow-x: auto"><table><thead>{row("th", headers)}</thead>'
         f"<tbody>{body}</tbody></table>{below}</div>"
     )
+
+
+def _as_html(words: str) -> str:
+    """Return words as HTML, with code where backticks are."""
+    return re.sub("`(.+?)`", r"<code>\1</code>", html.escape(words))
 
 
 def _fold(name: str, width: int) -> str:

@@ -5,6 +5,9 @@ import os
 # TensorFlow reads these when it is imported, which conftest comes before.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # JAX divides the CPU into two devices.
+    os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import keras
 import numpy as np
@@ -25,11 +28,12 @@ elif BACKEND == "torch":
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip on other backends what is TensorFlow's."""
+    """Skip what is another backend's."""
     skip = pytest.mark.skip(reason=f"not on {BACKEND}")
     for item in items:
-        if BACKEND != "tensorflow" and item.get_closest_marker("tf_only"):
-            item.add_marker(skip)
+        for mark, backend in (("tf_only", "tensorflow"), ("jax_only", "jax")):
+            if backend != BACKEND and item.get_closest_marker(mark):
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

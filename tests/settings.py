@@ -88,7 +88,7 @@ CALLBACKS: dict[str, Setting] = {
         for criterion in DISSIPATION
     },
     "combination": Setting(
-        lambda seed: [Combination(0.8, epochs=2, k=1, seed=seed)],
+        lambda seed: [Combination(0.8, epochs=2, k=1, interval=1, seed=seed)],
         gradual=True,
         keeps_zeros=True,
     ),

@@ -82,7 +82,7 @@ class TestNumpyFiles:
         arrays, path = exported
         indices = arrays["1/kernel.indices"].astype(np.min_scalar_type(column))
         indices[0] = column
-        with pytest.raises(ValueError, match=r"other\.npz is no exported model"):
+        with pytest.raises(ValueError, match=r"other\.npz is not an exported model"):
             numpy_runtime.load(write(path, arrays, indices=indices))
 
     @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from keras_initprune import callbacks
 from keras_initprune.criteria import CRITERIA
 from keras_initprune.lab.cli import app
+from keras_initprune.lab.runs.methods import METHODS as METHODS_OF_COMMANDS
 from keras_initprune.research import sanity_checks
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +95,13 @@ def test_every_command_has_its_options_on_the_page():
     page = (ROOT / "docs" / "guides" / "command-line.md").read_text()
     listed = re.findall("<!-- options of (.+) -->", page)
     assert sorted(listed) == sorted(COMMANDS.commands)
+
+
+def test_every_method_of_the_commands_is_on_the_page():
+    page = (ROOT / "docs" / "guides" / "command-line.md").read_text()
+    table = page.partition("| `--methods` |")[2].partition("## Run a study")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines()[1:]]
+    assert sorted(re.findall("`(.+?)`", " ".join(rows))) == sorted(METHODS_OF_COMMANDS)
 
 
 MODULES = {

@@ -235,7 +235,7 @@ class TestWhatIsNotOursStays:
     @posix
     def test_a_pipe(self, tmp_path):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(FileExistsError, match="is no file"):
+        with pytest.raises(FileExistsError, match="is not a file"):
             write_atomically(tmp_path / "pipe", "new")
         assert (tmp_path / "pipe").is_fifo()
 

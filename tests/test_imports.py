@@ -135,6 +135,15 @@ def test_submodules_are_there_after_a_plain_import():
     )
 
 
+def test_what_is_listed_is_public_and_there():
+    listed = [name for name in dir(keras_initprune) if not name.startswith("__")]
+    assert set(keras_initprune.__all__) < set(listed)
+    homes = {getattr(keras_initprune, name).__name__ for name in listed}
+    assert {home.partition(".")[0] for home in homes - set(listed)} == {
+        "keras_initprune"
+    }
+
+
 def test_every_public_name_is_there_and_no_other():
     for name in keras_initprune.__all__:
         assert getattr(keras_initprune, name).__name__ == name

@@ -32,7 +32,7 @@ def test_the_example_runs_as_it_stands_and_prints_what_is_shown(tmp_path):
     for rows in zip(table(printed), table(shown), strict=True):
         assert rows[0][:-1] == rows[1][:-1]
     for text in (printed, shown):
-        assert float(re.search(r"Recognised: ([\d.]+)%", text)[1]) > 90
+        assert float(re.search(r"Recognised: ([\d.]+)%", text)[1]) > 80
 
 
 def table(text):

@@ -1,6 +1,7 @@
 """Curves: how sparsity and the share of rewired weights change with progress."""
 
 import math
+from collections.abc import Callable, Mapping
 
 
 def cubic_sparsity(start: float, end: float, progress: float) -> float:
@@ -78,3 +79,34 @@ def cosine_fraction(fraction: float, progress: float) -> float:
         [0.3, 0.15, 0.0]
     """
     return fraction / 2.0 * (1.0 + math.cos(math.pi * progress))
+
+
+def power_fraction(fraction: float, progress: float, power: float) -> float:
+    """Return the share of kept weights that is rewired, falling to 0 as a power.
+
+    `fraction * (1 - progress) ** power`.
+
+    Args:
+        fraction: Share at progress 0, in (0, 1].
+        progress: Share of the way that is over, in [0, 1].
+        power: 0 is constant, 1 linear, and more falls faster.
+
+    References:
+        - Evci et al. 2020, "Rigging the lottery" (arXiv 1911.11134), appendix G
+
+    Example:
+        >>> [power_fraction(0.4, progress, 3) for progress in (0.0, 0.5, 1.0)]
+        [0.4, 0.05, 0.0]
+    """
+    return fraction * (1.0 - progress) ** power
+
+
+Schedule = Callable[[float, float], float]
+
+FRACTIONS: Mapping[str, Schedule] = {
+    "constant": lambda fraction, progress: power_fraction(fraction, progress, 0),
+    "cosine": cosine_fraction,
+    "linear": lambda fraction, progress: power_fraction(fraction, progress, 1),
+    "cubic": lambda fraction, progress: power_fraction(fraction, progress, 3),
+}
+"""How the share that is rewired falls, from its start and the progress."""

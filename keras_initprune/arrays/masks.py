@@ -74,8 +74,8 @@ def top_k_unit_mask(
 ) -> Mask:
     """Keep the highest scores of every output unit, all of the same fan-in.
 
-    Where `count` is no multiple of the number of units, the first `count % units` units
-    keep one weight more, so that the total is exact.
+    Where `count` is not a multiple of the number of units, the first `count % units`
+    units keep one weight more, so that the total is exact.
 
     Args:
         scores: Array of any shape, higher = keep.
@@ -169,8 +169,8 @@ def random_unit_mask(
 ) -> Mask:
     """Draw a mask that gives every output unit the same fan-in.
 
-    Where `count` is no multiple of the number of units, the first `count % units` units
-    keep one weight more, so that the total is exact.
+    Where `count` is not a multiple of the number of units, the first `count % units`
+    units keep one weight more, so that the total is exact.
 
     Args:
         shape: Shape of the mask.

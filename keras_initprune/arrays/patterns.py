@@ -106,7 +106,7 @@ class Pattern:
 class Units(Pattern):
     """Constant fan-in: every output unit of a tensor keeps equally many weights.
 
-    Where the count of a tensor is no multiple of its units, the first units keep one
+    Where the count of a tensor is not a multiple of its units, the first units keep one
     weight more. Of tensors that compete each gets the count of the unstructured
     ranking, which its units share.
 
@@ -491,7 +491,7 @@ def _input_axis(path: str, shape: Sequence[int], unit_axes: UnitAxes) -> int:
     inputs = [axis for axis in range(len(shape)) if axis not in outputs]
     if not inputs or not outputs:
         raise ValueError(
-            f"`pattern` needs axes of inputs and of outputs, which {path!r} has not. "
+            f"`pattern` needs axes of inputs and of outputs, and {path!r} lacks one. "
             f"Received: the shape {tuple(shape)}"
         )
     return inputs[-1]

@@ -38,7 +38,8 @@ def value_and_gradients(
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Return what a function returns and its first result's gradient."""
     (total, rest), gradients = jax.value_and_grad(function, has_aux=True)(dict(values))
-    return total, rest, gradients
+    # JAX sorts dictionaries by their keys.
+    return total, rest, {name: gradients[name] for name in values}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,8 @@ from keras_initprune.backend.wide_types import wide_types
 
 __all__ = [
     "enable_float64",
+    "is_masked",
+    "masked",
     "optimizer_class",
     "random_numbers_kept",
     "random_state",
@@ -21,6 +23,7 @@ __all__ = [
     "value_and_gradients",
 ]
 
+_MASKED = "_initprune_masked"
 _OPTIMIZERS = "keras.src.backend.torch.optimizers"
 
 
@@ -66,6 +69,28 @@ def random_state() -> Any:
 def set_random_state(state: Any) -> None:
     """Go on from what `random_state` returned."""
     torch.set_rng_state(torch.from_numpy(np.array(state, np.uint8)))
+
+
+def masked(mask: Any, value: Any) -> Any:
+    """Return a value with zeros where a mask removes it, and remember by which."""
+    result = torch.where(mask, value, 0)
+    if not torch.compiler.is_compiling():
+        setattr(result, _MASKED, _versions(mask, result))
+    return result
+
+
+def is_masked(mask: Any, value: Any) -> bool:
+    """Return whether a value is known to come from `masked`, with the same mask.
+
+    The step is not compiled, so that masking twice would take twice as long.
+    """
+    known = getattr(value, _MASKED, None)
+    return known is not None and known == _versions(mask, value)
+
+
+def _versions(mask: Any, value: Any) -> tuple[int, int, int]:
+    """Return what changes if a mask, or a value, is changed in place."""
+    return id(mask), mask._version, value._version
 
 
 def optimizer_class(optimizer: Any) -> type:

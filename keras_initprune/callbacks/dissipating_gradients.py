@@ -33,7 +33,7 @@ class DissipatingGradients(PruningCallback):
     initial value when an epoch ends goes, and the sparsity is an outcome.
 
     After `KStarts` in one list its epochs follow those of K-starts, and movement still
-    counts from the initial weights. Decoupled weight decay is no movement: weights are
+    counts from the initial weights. Decoupled weight decay does not count: weights are
     compared with where decay alone would have brought them.
 
     Args:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
-from keras_initprune.arrays.curves import cosine_fraction
+from keras_initprune.arrays.curves import FRACTIONS
+from keras_initprune.arrays.curves import Schedule as Curve
 from keras_initprune.arrays.distributions import Distribution, check_distribution
 from keras_initprune.arrays.drop_and_grow import drop_and_grow
 from keras_initprune.arrays.masks import candidate_key, candidate_scores
@@ -59,12 +60,14 @@ class _SparseTraining(PruningCallback):
     fraction: float
     distribution: Distribution
     seed: int | None
+    schedule: str | Curve
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.epochs = check_phase(self.epochs)
+        self._curve = validation.check_function(self.schedule, "schedule", FRACTIONS)
         self.fraction = validation.check_fraction(self.fraction)
         self.distribution = check_distribution(self.distribution, ranked=False)
         self.seed = validation.check_seed(self.seed)
@@ -87,7 +90,9 @@ class _SparseTraining(PruningCallback):
         if self.interval is None:
             # An epoch's change counts from its beginning, or the last would be none.
             progress -= 1 / self.phase_epochs
-        share = cosine_fraction(self.fraction, progress)
+        share = validation.check_share(
+            self._curve(self.fraction, progress), "the result of `schedule`"
+        )
         counts = {p: int(share * np.count_nonzero(mask)) for p, mask in masks.items()}
         growth = self.growth_scores(masks) if any(counts.values()) else {}
         if not growth:
@@ -123,11 +128,11 @@ class RigL(SeesGradients, _SparseTraining):
 
     It starts from a random mask. Every `interval` steps each tensor of n kept weights
     drops the `int(share * n)` smallest and grows as many among the others, where the
-    gradient |dL/dw| is largest. The share falls from `fraction` to 0 along a cosine:
-    `fraction / 2 * (1 + cos(pi * t / T))` at step t of the T steps of the phase; then
-    the mask stays. The number of weights that a tensor keeps never changes. What grows
-    begins at zero, and so do its optimizer slots; a weight that wins its place back at
-    once keeps its value.
+    gradient |dL/dw| is largest. The share falls from `fraction` to 0, by default along
+    a cosine: `fraction / 2 * (1 + cos(pi * t / T))` at step t of the T steps of the
+    phase; then the mask stays. The number of weights that a tensor keeps never changes.
+    What grows begins at zero, and so do its optimizer slots; a weight that wins its
+    place back at once keeps its value.
 
     The gradient is that of the last step before the change, over its whole batch, also
     where the loss is scaled or several replicas share the batch. All other steps cost
@@ -149,6 +154,9 @@ class RigL(SeesGradients, _SparseTraining):
             dictionary from tensor path to sparsity. Defaults to `"erk"`.
         seed: Seed of the first mask. Defaults to None: drawn from Python's generator,
             which `keras.utils.set_random_seed` seeds.
+        schedule: How that share falls: `"cosine"`, `"constant"`, `"linear"`, `"cubic"`
+            (which RigL's program calls exponential), or a function of the share at
+            step 0 and the progress from 0 to 1. Defaults to `"cosine"`.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `Layers`. Defaults to all.
 
@@ -174,6 +182,7 @@ class RigL(SeesGradients, _SparseTraining):
     fraction: float = 0.3
     distribution: Distribution = "erk"
     seed: int | None = None
+    schedule: str | Curve = "cosine"
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -209,6 +218,9 @@ class SET(_SparseTraining):
             dictionary from tensor path to sparsity. Defaults to `"erk"`.
         seed: Seed of the first mask and of what grows. Defaults to None: drawn from
             Python's generator, which `keras.utils.set_random_seed` seeds.
+        schedule: How that share falls: `"cosine"`, `"constant"`, `"linear"`, `"cubic"`
+            (which RigL's program calls exponential), or a function of the share at
+            step 0 and the progress from 0 to 1. Defaults to `"cosine"`.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `Layers`. Defaults to all.
 
@@ -234,6 +246,7 @@ class SET(_SparseTraining):
     fraction: float = 0.3
     distribution: Distribution = "erk"
     seed: int | None = None
+    schedule: str | Curve = "cosine"
 
     def growth_scores(self, masks: Masks) -> dict[str, NDArray]:
         """Return random numbers."""

@@ -88,7 +88,7 @@ def guard_mask(variable: keras.Variable) -> None:
 def zero_pruned(variable: Any, value: Any) -> Any:
     """Return a value for a guarded weight with its pruned entries set to zero."""
     mask = backend.mask_in_step(variable.constraint.mask)
-    return ops.where(mask, value, ops.zeros_like(value))
+    return value if backend.is_masked(mask, value) else backend.masked(mask, value)
 
 
 def checked_mask(value: Any, name: str) -> Any:

@@ -146,8 +146,8 @@ def restore_masks(
     for path, mask in masks.items():
         if not mask.any():
             raise ValueError(
-                f"All weights of {path!r} are zero, which is no mask to train with. "
-                "Leave the layer out with `layers`."
+                f"All weights of {path!r} are zero, so a mask would leave nothing to "
+                "train. Leave the layer out with `layers`."
             )
     install_masks(model, layers)
     set_masks(model, masks)

@@ -1,8 +1,8 @@
 """Everything that this package changes in Keras, in one place.
 
 Keras offers no hook for what masks need, so a few of its functions are wrapped when the
-package is imported, once per process. Models without masks never notice. `tests`
-would: a version of Keras in which one of them is missing cannot be pruned with.
+package is imported, once per process. Models without masks never notice. A version of
+Keras in which one of these functions is missing is refused.
 """
 
 import functools
@@ -36,7 +36,7 @@ WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (keras.Model, "load_weights", loading.load_weights),
     (keras.layers.Layer, "set_weights", loading.set_weights),
     (saving_lib, "_load_state", loading.load_state),
-    # Keras quantises no layer that has a mask, and has no images of masks.
+    # Keras does not quantise layers with masks, and cannot draw masks as images.
     (keras.Model, "quantize", unsupported.quantize),
     (
         keras.callbacks.TensorBoard,
@@ -82,7 +82,7 @@ def _wrapped(original: Any, wrapper: Callable[..., Any]) -> Any:
 
 
 def _guard_with_the_constraint() -> None:
-    """A weight is guarded from the moment at which a mask is its constraint."""
+    """A weight is guarded as soon as a mask is its constraint."""
     inherited = keras.Variable.constraint
     if hasattr(inherited.fset, _WRAPPED):
         return

@@ -79,7 +79,7 @@ def copy_weights(source: keras.Layer, target: keras.Layer) -> None:
 
 
 def _states(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the variables that are no weights, such as the seeds of dropout."""
+    """Return the variables that are not weights, such as the seeds of dropout."""
     weights = {id(weight) for weight in layer.weights}
     return [variable for variable in layer.variables if id(variable) not in weights]
 

@@ -53,12 +53,11 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
 
     def __call__(self, weight: Any) -> Any:
         """Return the weight with its pruned entries set to zero."""
-        # Not a product: zero times infinity would be NaN.
         weight, mask = ops.convert_to_tensor(weight), backend.mask_in_step(self.mask)
-        kept = ops.where(mask, weight, ops.zeros_like(weight))
+        kept = backend.masked(mask, weight)
         if self.inner is None:
             return kept
-        return ops.where(mask, self.inner(kept), ops.zeros_like(weight))
+        return backend.masked(mask, self.inner(kept))
 
     def guard(self, variable: keras.Variable) -> None:
         """Guard a weight, so that whatever is written to it is masked."""

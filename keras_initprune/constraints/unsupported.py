@@ -15,9 +15,9 @@ def quantize(
     parts = model._flatten_layers(include_self=False)
     if any(isinstance(part, MaskConstraint) for part in parts):
         raise ValueError(
-            f"The model {model.name!r} has masks, and Keras quantises no layer that "
-            "has one: call `remove_masks(model)` first. Zeros stay zero in 8 and in 4 "
-            "bits; what is trained on in float8 becomes dense."
+            f"Keras does not quantise layers with masks, which {model.name!r} has: "
+            "call `remove_masks(model)` first. Zeros stay zero in 8 and in 4 bits; "
+            "what is trained on in float8 becomes dense."
         )
     return inner(model, *args, **kwargs)
 

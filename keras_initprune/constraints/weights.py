@@ -56,7 +56,7 @@ _WEIGHTS_BY_CLASS: tuple[tuple[tuple[type, ...], tuple[tuple[str, str], ...]], .
 # From a registered class to its weights, and from those to the axes of their units.
 _REGISTERED: dict[type, dict[str, tuple[int, ...]]] = {}
 
-# Tables, scales and slopes, which are no connections.
+# Tables, scales and slopes, which do not connect units.
 _LEFT_OUT_BY_CHOICE = (
     keras.layers.Embedding,
     keras.layers.PReLU,
@@ -131,8 +131,8 @@ def register_prunable(
     `Dense`.
 
     Args:
-        layer_class: The class, which is no model: Keras saves what a model itself owns
-            in other places.
+        layer_class: The class, not that of a model: Keras saves what a model itself
+            owns in other places.
         *weights: Attributes of its layers that hold the weights, each one a
             `keras.Variable`. One that is None in some layers is left out there.
         unit_axes: Axes of the weights that index output units. Defaults to the last.
@@ -339,7 +339,7 @@ def _left_out(model: keras.Model) -> list[tuple[str, str, int]]:
 def weights_of_layer(layer: keras.Layer) -> Iterator[PrunableWeight]:
     """Yield the weights that a layer itself owns and that can be pruned.
 
-    Their paths begin with the layer's name, for nothing is known of a model around it.
+    Their paths begin with the layer's name: a model around it is not known.
     """
     for attribute, constraint_attribute in _weight_attributes(layer):
         weight = PrunableWeight(

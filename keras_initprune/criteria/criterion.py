@@ -60,12 +60,12 @@ class Problem:
         """The weights as they are in the model, by tensor path."""
         return {path: weight.numpy() for path, weight in self.weights.items()}
 
-    def objective(self, temperature: float = 1.0) -> Objective:
+    def objective(self, temperature: float = 1.0, training: bool = True) -> Objective:
         """Return the training loss, the same object each time: it is compiled."""
-        key = (Objective, temperature)
+        key = (Objective, temperature, training)
         if key not in self.cache:
             self.cache[key] = Objective(
-                self.model, self.weights, self._loss, temperature
+                self.model, self.weights, self._loss, temperature, training
             )
         return self.cache[key]
 

@@ -3,6 +3,7 @@
 import sys
 from numbers import Real
 
+from keras_initprune import validation
 from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
 
 
@@ -23,9 +24,11 @@ class GraSP(Criterion):
     Args:
         temperature: The outputs are divided by it, before their softmax or sigmoid
             where the output layer has one. Defaults to 200.
+        training: Whether the model runs as in training, see `SNIP`. Defaults to True.
 
     Raises:
-        ValueError: If `temperature` is not a positive number.
+        ValueError: If `temperature` is not a positive number, or `training` no truth
+            value.
 
     References:
         - Wang et al. 2020, "Picking winning tickets before training by preserving
@@ -47,7 +50,7 @@ class GraSP(Criterion):
 
     needs_data = True
 
-    def __init__(self, temperature: float = 200.0) -> None:
+    def __init__(self, temperature: float = 200.0, training: bool = True) -> None:
         is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
         if not is_number or not 0 < temperature <= sys.float_info.max:
             raise ValueError(
@@ -55,10 +58,11 @@ class GraSP(Criterion):
                 f"Received: temperature={temperature!r}"
             )
         self.temperature: float = float(temperature)
+        self.training = validation.check_boolean(training, "training")
 
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Return `w * (H g)` of the masked network."""
         weights = problem.masked(masks)
-        objective = problem.objective(self.temperature)
+        objective = problem.objective(self.temperature, self.training)
         products = objective.hessian_gradient_products(weights, problem.batches)
         return {path: weights[path] * products[path] for path in products}

@@ -10,6 +10,9 @@ class IterativeSNIP(SNIP):
     iteration removes much, and the gradients are those of a network close to the one
     that is left. What is removed stays so: the difference from FORCE.
 
+    Args:
+        training: As in `SNIP`. Defaults to True.
+
     References:
         - de Jorge et al. 2021, "Progressive skeletonization: trimming more fat from a
           network at initialization" (arXiv 2006.09081)

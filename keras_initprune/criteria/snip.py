@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_initprune import validation
 from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
 
 
@@ -11,6 +12,12 @@ class SNIP(Criterion):
     With a factor m per weight, of which the mask is made, `s = |dL(m * w) / dm|` at
     m = 1, which is `|w * dL/dw|`. The paper divides by the sum over the network, which
     changes no rank. A weight that is masked already has the score 0.
+
+    Args:
+        training: Whether batch normalisation takes the statistics of each batch and
+            dropout is on, as while training. With False the moving statistics count.
+            Programs differ: most score as in training, Synaptic-Flow's do not.
+            Defaults to True.
 
     References:
         - Lee et al. 2019, "SNIP: single-shot network pruning based on connection
@@ -30,8 +37,13 @@ class SNIP(Criterion):
 
     needs_data = True
 
+    def __init__(self, training: bool = True) -> None:
+        self.training = validation.check_boolean(training, "training")
+
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Return `|w * dL/dw|` of the masked network."""
         weights = problem.masked(masks)
-        gradients = problem.objective().gradients(weights, problem.batches)
+        gradients = problem.objective(training=self.training).gradients(
+            weights, problem.batches
+        )
         return {path: np.abs(weights[path] * gradients[path]) for path in gradients}

@@ -1,7 +1,7 @@
 """The training loss as a function of the prunable weights, and its derivatives."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,10 +26,10 @@ _NO_LOSS = (
 class Objective:
     """The training loss L(w) of a model, averaged over examples.
 
-    The model runs as in training, so with the statistics of the batch where it
-    normalises, but nothing of it changes: not its weights, nor its moving statistics,
-    random seeds or metrics. What half precision would lose is computed in float32, and
-    moments of normalisation in float64.
+    The model runs as in training by default, so with the statistics of the batch where
+    it normalises, but nothing of it changes: not its weights, nor its moving
+    statistics, random seeds or metrics. What half precision would lose is computed in
+    float32, and moments of normalisation in float64.
 
     Where the layers compute in half precision, or `temperature` is not 1, attributes of
     layers change while the model runs: no other thread may call it meanwhile.
@@ -41,6 +41,8 @@ class Objective:
             regularisation, are added. Defaults to the compiled model's.
         temperature: The outputs are divided by it, before their activation where the
             output layer has one. Defaults to 1.
+        training: Whether the model runs as in training. Defaults to True; else it
+            normalises by moving statistics and drops nothing.
 
     Raises:
         ValueError: If `loss` is None and the model is not compiled with one.
@@ -52,8 +54,10 @@ class Objective:
         weights: Mapping[str, PrunableWeight],
         loss: Any = None,
         temperature: float = 1.0,
+        training: bool = True,
     ) -> None:
         self._model = model
+        self._training = training
         self._temperature = temperature
         self._weights = dict(weights)
         self._compile_loss = _compile_loss(model, loss)
@@ -86,7 +90,7 @@ class Objective:
                 value = ops.cast(value, weight.layer.compute_dtype)
                 scope.add_update((weight.variable, value))
             x, y, sample_weight = batch
-            outputs = self._cool(model(x, training=True))
+            outputs = self._cool(model(x, training=self._training))
             if self._overridden:
                 return model._compute_loss(x, y, outputs, sample_weight)
             if self._compile_loss is None and not model.losses:
@@ -104,7 +108,7 @@ class Objective:
         """Return dL/dw at `values`, averaged over the examples of all batches."""
         self._check_targets(batches)
         tensors = _tensors(values)
-        return _mean(lambda batch: self._gradients(tensors, batch), batches)
+        return _mean(lambda b: self._gradients(tensors, b), batches, values)
 
     def hessian_gradient_products(
         self, values: Mapping[str, NDArray], batches: Sequence[Batch]
@@ -112,7 +116,9 @@ class Objective:
         """Return H g at `values`: g and the Hessian H of L over all batches."""
         tensors, gradients = map(_tensors, (values, self.gradients(values, batches)))
         try:
-            return _mean(lambda b: self._products(tensors, gradients, b), batches)
+            return _mean(
+                lambda b: self._products(tensors, gradients, b), batches, values
+            )
         except LookupError as error:
             raise ValueError(
                 f"Second derivatives are needed, and TensorFlow has none of some "
@@ -205,15 +211,18 @@ def _compile_loss(model: keras.Model, loss: Any) -> Any:
     return None
 
 
-def _mean(function: Callable[[Batch], Any], batches: Sequence[Batch]) -> Arrays:
-    """Return the mean of a function's arrays over all examples of the batches."""
+def _mean(
+    function: Callable[[Batch], Any], batches: Sequence[Batch], names: Iterable[str]
+) -> Arrays:
+    """Return the mean of a function's arrays over all examples, in the names' order."""
     total = sum(batch.size for batch in batches)
     mean: Arrays = {}
     for batch in batches:
         for path, tensor in function(batch).items():
             share = ops.convert_to_numpy(tensor) * (batch.size / total)
             mean[path] = mean[path] + share if path in mean else share
-    return mean
+    # JAX sorts what a compiled function returns by its names.
+    return {name: mean[name] for name in names}
 
 
 def _tensors(arrays: Mapping[str, NDArray]) -> dict[str, Any]:

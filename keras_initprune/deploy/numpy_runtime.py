@@ -187,7 +187,7 @@ def load(path: str | Path, max_bytes: int = MAX_BYTES) -> NumpyModel:
             # What is damaged raises whatever the damaged part happens to lead to.
             reason = error if type(error) is ValueError else repr(error)
             raise ValueError(
-                f"{path} is no exported model that can be loaded: {reason}"
+                f"{path} is not an exported model that can be loaded: {reason}"
             ) from error
 
 

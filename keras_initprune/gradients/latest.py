@@ -116,7 +116,7 @@ class DenseGradients:
             return [*(ops.cast(g, "float32") / scale for g in dense), ops.ones(())]
 
         kept = [*(self._gradients[path] for path in found), self._recorded]
-        # A comparison, since a Keras variable is no condition for TensorFlow.
+        # A comparison, since TensorFlow does not take a Keras variable as a condition.
         backend.assign_if(ops.equal(self._armed, True), kept, unscaled)
 
     def _variables(self) -> list[keras.Variable]:

@@ -50,7 +50,7 @@ def observe(
     dense, convolutional, recurrent, embedding, merging, pooling, padding, reshaping and
     activation layers, however deep. Elsewhere a dead weight may count as effective:
 
-    - Normalisation is taken unit by unit: that its statistics mix units is no path.
+    - Normalisation is taken unit by unit: statistics that mix units are not a path.
     - In attention queries and keys count as far as their head's values do.
     - A gated recurrent unit depends on all that one of its gates depends on.
     - Layers of your own run as they are, with their other trainable weights taken as

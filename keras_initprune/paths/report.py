@@ -18,7 +18,7 @@ from keras_initprune.paths import Observation, as_floats, nonzero_mask, observe
 from keras_initprune.tables import html_table, text_table
 
 _HEADERS = ("weight", "shape", "count", "kept", "sparsity", "effective")
-# What there is no room for in 80 columns.
+# These do not fit into 80 columns.
 _WIDE_HEADERS = ("FLOPs", "sparse FLOPs", "training FLOPs", "sparse training FLOPs")
 
 _COUNTS = ("parameters", "kept", "effective", "sparsity", "effective_sparsity")

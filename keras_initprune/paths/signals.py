@@ -15,8 +15,8 @@ from keras import ops
 
 from keras_initprune import backend
 
-# Dead units emit what is not zero, for they may multiply live ones, as gates do, and
-# what is small, for rounding must not lose live ones that are added to it.
+# Dead units emit a number that is not zero, because they may multiply live ones, as
+# gates do. It is small, so that rounding does not lose live ones that are added to it.
 _CONSTANT = 0.125
 _ROUNDING_STEPS = 8
 

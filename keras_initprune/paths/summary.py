@@ -11,6 +11,7 @@ from keras_initprune.constraints.weights import (
     PrunableWeight,
     check_built,
     maskable_weights,
+    without_masks,
 )
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.paths import nonzero_mask
@@ -41,7 +42,7 @@ class LayerCounts:
 
     @property
     def kept(self) -> int:
-        """Number of parameters that are no zeros of a prunable weight."""
+        """Number of parameters but for the zeros of prunable weights."""
         return self.parameters - self.zeros
 
     @property
@@ -155,14 +156,13 @@ def _counts(
     path: str, layer: keras.Layer, prunable: list[PrunableWeight], seen: set[int]
 ) -> LayerCounts:
     """Count what of a layer has not been counted with an earlier one."""
-    new = {id(weight): weight for weight in layer.weights if id(weight) not in seen}
+    new = {id(w): w for w in without_masks(layer) if id(w) not in seen}
     seen.update(new)
     own = [weight for weight in prunable if id(weight.variable) in new]
     return LayerCounts(
         path,
         type(layer).__name__,
-        # Masks are the only boolean weights.
-        sum(int(np.prod(w.shape)) for w in new.values() if w.dtype != "bool"),
+        sum(int(np.prod(weight.shape)) for weight in new.values()),
         sum(int(np.count_nonzero(~nonzero_mask(weight))) for weight in own),
         sum(weight.size for weight in own),
         sum(weight.size for weight in own if mask_variable(weight) is not None),

@@ -39,7 +39,7 @@ def candidate_fitness(
     Args:
         records: One per row, with `label`, `candidates` (the fitness of each of the k
             masks), `selected` (that of the mask that was chosen; with `"unit"` and
-            `"recombine"` it is none of the k) and, in all of them or in none, `top`.
+            `"recombine"` it is not one of the k) and, in all of them or in none, `top`.
             They are what `candidates.selection_record` returns.
         label: What fitness is, with its unit, where it is shown as it is. Defaults to
             `"Fitness"`.
@@ -50,7 +50,7 @@ def candidate_fitness(
 
     Raises:
         ValueError: If there are no records, some but not all have `top`, or a record's
-            top weights are no fitter than its candidates.
+            top weights are not fitter than its candidates.
 
     Example:
         >>> record = {"label": "Layer", "candidates": [3.0, 5.0], "selected": 5.0}

@@ -13,7 +13,7 @@ BLACK, GREY, PALE = "#000000", "#999999", "#D9D9D9"
 BLUE, SKY, GREEN, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#CC79A7"
 ORANGE, VERMILION = "#E69F00", "#D55E00"
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
-"""Colours of lines that are no methods, in the order in which they are taken."""
+"""Colours of lines that stand for no method, in the order in which they are taken."""
 
 DASHES = (0, (5, 2))
 SMALL = 9
@@ -39,7 +39,7 @@ class MethodStyle:
     @property
     def is_stroke(self) -> bool:
         """Whether the marker is made of lines, without a face to set off."""
-        return self.marker in "1234x+|"
+        return self.marker in "1234x+|_"
 
 
 _DOTS, _DASH_DOTS, _LONG = (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2))
@@ -56,14 +56,14 @@ METHOD_STYLES = {
     "combination_from_75": MethodStyle(
         "Combination, from 75 %", VERMILION, "H", DASHES
     ),
-    "combination_from_90": MethodStyle("Combination, from 90 %", VERMILION, "X", _DOTS),
-    "hand_over": MethodStyle("K-starts, then dissipating", GREEN, "8", _DOTS),
+    "combination_from_90": MethodStyle("Combination, from 90 %", VERMILION, "_", _DOTS),
+    "hand_over": MethodStyle("K-starts, then dissipating", GREEN, ".", _DOTS),
     "magnitude_at_init": MethodStyle("Magnitude at initialisation", BLUE, "v", _DOTS),
     "magnitude_after_epochs": MethodStyle(
         "Magnitude after epochs", BLUE, "<", _DASH_DOTS
     ),
     "gradual_magnitude": MethodStyle("Gradual magnitude", BLUE, ">", _LONG),
-    "granet": MethodStyle("GraNet", BLUE, "h", DASHES),
+    "granet": MethodStyle("GraNet", BLUE, "$G$", DASHES),
     "snip": MethodStyle("SNIP", PURPLE, "P", _DASH_DOTS),
     "iterative_snip": MethodStyle("Iterative SNIP", PURPLE, "X", _DASH_DOTS),
     "force": MethodStyle("FORCE", PURPLE, "*", DASHES),
@@ -181,7 +181,7 @@ def subplots(
 ) -> tuple[Figure, Any]:
     """Make a figure with one or more axes to draw into.
 
-    It is none of pyplot's: nothing has to be closed, and notebooks show it where it is
+    Pyplot does not know it: nothing has to be closed, and notebooks show it where it is
     the last expression of a cell. Lines take colours that colour-blind readers can tell
     apart; give them markers or styles, too, for print without colours.
 

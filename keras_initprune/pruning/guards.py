@@ -43,7 +43,7 @@ def check_paths(
             f"outputs: {_listed(narrowest[:3], masks, found)}. Choose a lower "
             "sparsity, another distribution, or leave narrow layers out with `layers`."
         )
-    # The ranking leaves every tensor its best weight, which alone is no layer.
+    # The ranking leaves every tensor its best weight, which alone is not yet a layer.
     collapsed = [
         path
         for path, mask in masks.items()

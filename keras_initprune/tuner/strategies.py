@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import keras
 from keras_tuner import errors
 
+from keras_initprune import backend
 from keras_initprune.validation import check_choice, check_positive_integer
 
 StrategyName = Literal["none", "one_device", "mirrored"]
@@ -41,8 +42,6 @@ def get(identifier: StrategyName | Any, devices: int | None = None) -> Any:
         >>> get("none") is None
         True
     """
-    import tensorflow as tf
-
     if not isinstance(identifier, str):
         return check_strategy(identifier)
     check_choice(identifier, "strategy", STRATEGIES)
@@ -55,6 +54,9 @@ def get(identifier: StrategyName | Any, devices: int | None = None) -> Any:
             )
     if identifier == "none":
         return None
+    _check_backend()
+    import tensorflow as tf
+
     gpus = tf.config.list_physical_devices("GPU")
     if identifier == "one_device":
         return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
@@ -81,12 +83,13 @@ def check_strategy(strategy: Any) -> Any:
 
     Raises:
         ValueError: If Keras 3 does not support the strategy; it names the way to go.
-        TypeError: If it is no strategy.
+        TypeError: If it is not a strategy.
     """
-    import tensorflow as tf
-
     if strategy is None:
         return None
+    _check_backend()
+    import tensorflow as tf
+
     if not isinstance(strategy, tf.distribute.Strategy):
         raise TypeError(
             "`strategy` must be a `tf.distribute.Strategy`, one of "
@@ -142,6 +145,13 @@ def check_model(model: keras.Model) -> None:
             f"of which there are {replicas}: Keras 3 does not support both. "
             f"Received: steps_per_execution={model.steps_per_execution}"
         )
+
+
+def _check_backend() -> None:
+    backend.check_tensorflow(
+        "Strategies for `strategy` are",
+        "on JAX, `keras.distribution.set_distribution` divides models and batches",
+    )
 
 
 def _divide_processor(devices: int) -> None:

@@ -192,7 +192,7 @@ def test_a_killed_training_goes_on(method, tmp_path):
         np.testing.assert_array_equal(resumed[path], mask)
 
 
-@pytest.mark.backends("Gradients are gathered at no cost once they are")
+@pytest.mark.backends("Checkpoints while gradients are gathered")
 def test_a_recorder_leaves_the_optimizer_and_its_files_alone(tmp_path):
     model = perceptron()
     count = len(model.optimizer.variables)
@@ -208,6 +208,16 @@ def test_a_recorder_leaves_the_optimizer_and_its_files_alone(tmp_path):
         model.optimizer.variables, loaded.optimizer.variables, strict=True
     ):
         assert old.shape == new.shape
+
+
+@pytest.mark.backends("Every criterion of `prune`")
+def test_scores_come_in_the_order_of_the_layers():
+    layers = [keras.layers.Dense(4, name="z"), keras.layers.Dense(3, name="a")]
+    model = keras.Sequential([keras.Input((12,)), *layers])
+    model.compile("sgd", "mse", run_eagerly=False)
+    for method in ("snip", "grasp", "synflow"):
+        scores = initprune.score_weights(model, method, data())
+        assert list(scores) == ["z/kernel", "a/kernel"]
 
 
 @pytest.mark.backends("Reports: sparsity, effective sparsity, FLOPs")

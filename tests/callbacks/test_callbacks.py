@@ -416,7 +416,7 @@ def test_installed_masks_say_what_is_pruned(make_model, regression_data):
         (lambda: DissipatingGradients(-0.1), "`sparsity` is the fraction"),
         (lambda: DissipatingGradients(fraction=1.5), r"`fraction` .* \(0, 1\]"),
         (lambda: DissipatingGradients(0.5, criterion="m"), "'gradient', 'movement'"),
-        (lambda: DissipatingGradients(0.5, epochs=1.5), "`epochs` must be an integer"),
+        (lambda: DissipatingGradients(0.5, epochs=1.5), "share of the epochs of"),
         (
             lambda: DissipatingGradients(fraction=0.5, distribution="erk"),
             "every weight is judged by itself",
@@ -572,6 +572,7 @@ VALID = {
     "distribution": [],
     "interval": [],
     "criterion": [None],
+    "pattern": [None],
 }
 ALSO_NONE = {
     "DissipatingGradients": ["interval", "distribution", "fraction"],

@@ -69,6 +69,7 @@ def test_a_model_without_masks_logs_nothing(make_model, regression_data):
     assert list(history) == ["loss"]
 
 
+@pytest.mark.tf_only("Keras' `TensorBoard`")
 def test_csv_and_tensorboard(make_model, regression_data, tmp_path):
     pytest.importorskip("tensorboard")
     board = keras.callbacks.TensorBoard(tmp_path / "board")

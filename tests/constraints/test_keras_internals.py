@@ -121,6 +121,7 @@ def test_weights_and_masks_are_set_together(make_model, rng):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.tf_only("TensorFlow's checkpoints")
 def test_a_checkpoint_brings_weights_and_masks_together(make_model, tmp_path):
     first, second = make_model(), make_model()
     prune(first, "random", 0.5, seed=1)

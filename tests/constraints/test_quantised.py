@@ -96,6 +96,7 @@ def test_embeddings(mode):
     assert report(model, layers=Layers(embeddings=True)).kept == 40
 
 
+@pytest.mark.tf_only
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_quantised_layers_do_not_become_sparse(model, rng, capsys):
     remove_masks(model).quantize("int8")
@@ -105,6 +106,7 @@ def test_quantised_layers_do_not_become_sparse(model, rng, capsys):
     assert "a: stays as it is, it is quantised" in capsys.readouterr().out
 
 
+@pytest.mark.tf_only
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_float8_comes_after_what_copies_a_model(model, tmp_path):
     remove_masks(model).quantize("float8")

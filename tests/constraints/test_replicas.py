@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.tf_only("`tf.distribute`")]
 
 SCRIPT = """
 import keras, numpy as np, tensorflow as tf

@@ -96,6 +96,7 @@ def test_its_parts_choose_together(model):
         chosen(model, Layers("head", skip_output=True))
 
 
+@pytest.mark.tf_only
 def test_every_function_counts_and_masks_the_same(model):
     layers = Layers("block_*", dense="first")
     expected = chosen(model, layers)

@@ -17,6 +17,8 @@ from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_spars
 from keras_initprune.files import replacing, size_of
 from keras_initprune.lab import models
 
+pytestmark = pytest.mark.tf_only("Files for LiteRT and TensorFlow Serving")
+
 
 def masked(model, rng, density=0.2):
     """Random weights, masks and statistics."""

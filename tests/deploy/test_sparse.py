@@ -15,6 +15,8 @@ from keras_initprune.deploy.sparse.conversion import to_dense
 from keras_initprune.deploy.sparse.conversion import to_sparse as convert
 from keras_initprune.deploy.sparse.layer import SparseDense
 
+pytestmark = pytest.mark.tf_only("Sparse layers: `to_sparse`, `to_dense`, `fit_sparse`")
+
 
 def to_sparse(model, **arguments):
     """Convert whatever can be converted, however small."""

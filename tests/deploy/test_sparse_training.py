@@ -292,6 +292,49 @@ def test_the_share_falls_along_a_cosine(make_model, regression_data):
         assert 0 < (before & ~after[path]).sum() <= dropped
 
 
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ("constant", [0.4, 0.4, 0.4, 0.4]),
+        ("linear", [0.4, 0.3, 0.2, 0.1]),
+        ("cubic", [0.4 * (1 - epoch / 4) ** 3 for epoch in range(4)]),
+        (lambda fraction, progress: fraction / 2, [0.2, 0.2, 0.2, 0.2]),
+    ],
+)
+def test_the_share_that_is_rewired_follows_the_schedule(
+    schedule, shares, make_model, regression_data
+):
+    seen = []
+
+    class Counting(SET):
+        def select(self, progress):
+            before = self.masks()
+            after = super().select(progress)
+            path = "hidden_1/kernel"
+            seen.append(int((before[path] & ~after.get(path, before[path])).sum()))
+            return after
+
+    model = make_model(keras.optimizers.SGD(0.0), run_eagerly=True)
+    callback = Counting(
+        0.5, epochs=4, fraction=0.4, distribution="uniform", seed=0, schedule=schedule
+    )
+    fit(model, regression_data, [callback], epochs=4)
+    for dropped, share in zip(seen, shares, strict=True):
+        # What is drawn at once again does not count.
+        assert 0.6 * int(share * 96) <= dropped <= int(share * 96)
+
+
+@pytest.mark.parametrize("method", [RigL, SET])
+def test_other_schedules_are_refused(method, make_model, regression_data):
+    with pytest.raises(ValueError, match=r"`schedule` must be one of .*'cosine'"):
+        method(0.5, schedule="exponential")
+    callback = method(
+        0.5, epochs=1, interval=2, schedule=lambda fraction, progress: 2.0
+    )
+    with pytest.raises(ValueError, match=r"the result of `schedule`.*=2\.0"):
+        fit(make_model(run_eagerly=True), regression_data, [callback], epochs=1)
+
+
 def test_rigl_grows_where_the_dense_gradient_is_largest(make_model, regression_data):
     x, y = regression_data
     watch = Watch()
@@ -453,7 +496,7 @@ def test_a_share_of_the_epochs_is_rounded_down(make_model, regression_data, caps
         (lambda: RigL(0.5, distribution="global"), "ranks all weights"),
         (lambda: SET(0.5, interval=0), "`interval` must be an integer"),
         (lambda: SET(0.5, seed=-1), "`seed` must be None or"),
-        (lambda: GradualMagnitude(0.5, epochs=0.5), "`epochs` must be an integer"),
+        (lambda: GradualMagnitude(0.5, epochs=1.5), "share of the epochs of"),
         (lambda: GradualMagnitude(0.5, interval="often"), "`interval` must be an int"),
         (
             lambda: DissipatingGradients(fraction=0.2, interval=5),

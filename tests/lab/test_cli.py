@@ -15,7 +15,10 @@ from typer.testing import CliRunner
 
 from keras_initprune.lab.cli import app
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.tf_only("The laboratory and the command `initprune`"),
+]
 
 COMMAND = shutil.which("initprune", path=str(Path(sys.executable).parent))
 TINY = ["--seeds", "1", "--sparsities", "0.9", "--epochs", "2", "--prune-epochs", "2"]

@@ -204,6 +204,7 @@ def test_bad_requests_are_refused(arguments, message, model, make_fit):
         lottery_ticket(model, verbose=0, **arguments)
 
 
+@pytest.mark.tf_only  # PyTorch takes one step at a time.
 def test_models_that_cannot_begin_are_refused(make_model, make_fit):
     with pytest.raises(ValueError, match="`model` must be compiled"):
         lottery_ticket(make_model(compiled=False), make_fit(), 0.5, 1)

@@ -54,7 +54,7 @@ EVERY_METHOD = PruningSpace(
     ("choices", "active"),
     [
         ({"method": "combination"}, OF_COMBINATION),
-        ({"method": "k_starts"}, OF_K_STARTS),
+        ({"method": "k_starts", "distribution": "erk"}, OF_K_STARTS),
         ({"method": "k_starts", "distribution": "global"}, OF_K_STARTS - {"selection"}),
         ({"method": "dissipating_gradients"}, OF_DISSIPATION),
         ({"method": "random"}, {"random_distribution", "draw"}),

@@ -5,7 +5,9 @@ it import it, and only after their arguments have been read.
 """
 
 from keras_initprune.extras import needs
+from keras_initprune.lab import check_backend
 
+check_backend()
 with needs("lab"):
     from keras_initprune.lab.cli import compare, files, search, study, train
     from keras_initprune.lab.cli.app import app

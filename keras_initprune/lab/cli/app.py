@@ -21,7 +21,7 @@ class _Group(TyperGroup):
         """Run a command and end with its exit code."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A letter that a terminal does not have is no reason to stop.
+                # A letter that the terminal lacks must not end the command.
                 stream.reconfigure(errors=PLAIN)
         try:
             with needs("lab"):

@@ -47,7 +47,7 @@ def compare(
         typer.Option(help="Folder of the results. Defaults to results/DATASET-MODEL."),
     ] = None,
 ) -> None:
-    """Compare pruning methods; `HELP` says more, where no line is broken."""
+    """Compare pruning methods. `HELP` is what `--help` shows."""
     from keras_initprune.lab.runs.configuration import configure
     from keras_initprune.validation import check_positive_integer
 

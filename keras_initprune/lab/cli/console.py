@@ -34,7 +34,7 @@ class Console(RichConsole):
     """Rich's console, with plain letters where needed, and without cut tables.
 
     A table that is too wide is shown row by row, a line for each cell. Square brackets
-    are no markup: they stand in paths and names.
+    are not markup: they stand in paths and names.
     """
 
     def __init__(self, **arguments: Any) -> None:

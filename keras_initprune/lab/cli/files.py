@@ -35,7 +35,7 @@ def export(
         bool, typer.Option("--overwrite", help="Replace what was written earlier.")
     ] = False,
 ) -> None:
-    """Export a model; the long help is above, where no line is broken."""
+    """Export a model. `HELP` is what `--help` shows."""
     if not model.is_file():
         raise FileNotFoundError(f"There is no model file {model}.")
     from keras_initprune.lab.cli.console import Console

@@ -71,9 +71,9 @@ def read(path: Path, stem: str, md5: str) -> bytes:
         The whole file, header included.
 
     Raises:
-        ValueError: It cannot be decompressed, is no IDX file, is longer than the one
-            published, has another length than its header says, or another content than
-            the one published.
+        ValueError: It cannot be decompressed, is not an IDX file, is longer than the
+            one published, has another length than its header says, or another content
+            than the one published.
     """
     content = _decompress(path, _PUBLISHED_BYTES[stem])
     _check_length(path, content, _DIMENSIONS[stem])

@@ -1,4 +1,4 @@
-"""What a run adds to Keras' training: measures, and methods that are no callbacks."""
+"""What a run adds to Keras' training: measures, and methods that are not callbacks."""
 
 import time
 from collections.abc import Callable

@@ -84,7 +84,7 @@ def _read(path: Path) -> dict[Configuration, dict[str, Any]]:
     advice = "Move it away, or choose another --out."
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # Broken JSON, and bytes that are no text.
+    except ValueError as error:  # Broken JSON, and bytes that are not text.
         raise ValueError(f"{path} is damaged: {error}. {advice}") from error
     if not isinstance(runs, list) or not all(_is_run(run) for run in runs):
         raise ValueError(f"{path} is not a list of runs of a comparison. {advice}")

@@ -32,7 +32,7 @@ def shuffle_preserving_degrees(
     - Dense and recurrent kernels: every row and every column keeps its count.
     - Convolutions: units are channels. Every input channel and every output channel
       keeps its number of weights; where in the window these lie is shuffled too, as
-      the window's positions are no units of their own.
+      the window's positions are not units of their own.
     - Depthwise convolutions: an output channel reads one input channel, so there is
       nothing to deal out, and only the places in the window are shuffled.
     - `EinsumDense`: output units are the axes of the kernel that only the output has;

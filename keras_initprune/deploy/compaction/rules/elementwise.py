@@ -50,7 +50,7 @@ def apply(function: Function | None, constants: Constants) -> Constants:
     if function is not None and known.any():
         values = keras.ops.convert_to_tensor(constants[known][None], "float32")
         results[known] = keras.ops.convert_to_numpy(function(values))[0]
-    # What overflows is no constant to compute with.
+    # A constant that overflows cannot be computed with.
     return np.where(np.isfinite(results), results, np.nan)
 
 

@@ -25,8 +25,8 @@ class Kernel(Rule):
     """A dense layer or a convolution.
 
     Where zeros are padded, a constant that is not zero adds less at the borders than in
-    the middle. No bias can stand in for it, but one such unit can for all of them, with
-    its part of the kernel in proportion: it stays.
+    the middle, which a bias cannot do. One such unit therefore stays, and takes over
+    the parts of the others in the kernel, each in proportion to its constant.
 
     Args:
         layer: The layer.

@@ -38,7 +38,7 @@ class Reshaping(Rule):
         """Keep what is the same constant in all units that come and go together."""
         period = math.gcd(constants_in[0].size, units_out[0])
         rows = constants_in[0].reshape(-1, period)
-        # NaN differs from itself, so what varies anywhere is no constant.
+        # NaN differs from itself, so what varies anywhere is not constant.
         merged = np.where((rows == rows[0]).all(axis=0), rows[0], np.nan)
         return [np.tile(merged, units_out[0] // period)]
 

@@ -1,0 +1,52 @@
+"""What masks add to a training step on each backend: `python -m benchmarks.backends`.
+
+It needs the library and the backend of `KERAS_BACKEND` alone. Both sides take turns,
+and the processor's time counts, which other programs on the machine lengthen least.
+"""
+
+import statistics
+import time
+
+import keras
+import numpy as np
+
+from keras_initprune import prune
+
+_PAIRS, _STEPS, _BATCH = 21, 60, 100
+
+
+def perceptron() -> keras.Model:
+    """Return a perceptron 784-300-100-10, compiled as Keras does by default."""
+    sizes = [keras.layers.Dense(n, "relu") for n in (300, 100)]
+    model = keras.Sequential([keras.Input((784,)), *sizes, keras.layers.Dense(10)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def ratios() -> list[float]:
+    """Return the time of a step with masks over that of a dense one, pair by pair."""
+    generator = np.random.default_rng(0)
+    x = generator.random((_STEPS * _BATCH, 784), np.float32)
+    y = generator.integers(0, 10, len(x))
+    dense, masked = perceptron(), prune(perceptron(), "magnitude", 0.95)
+
+    def seconds(model: keras.Model) -> float:
+        begin = time.process_time()
+        model.fit(x, y, batch_size=_BATCH, shuffle=False, verbose=0)
+        return time.process_time() - begin
+
+    found = []
+    for pair in range(_PAIRS + 1):
+        order = (masked, dense) if pair % 2 else (dense, masked)
+        taken = {id(model): seconds(model) for model in order}
+        found.append(taken[id(masked)] / taken[id(dense)])
+    return found[1:]  # The first pair compiles.
+
+
+if __name__ == "__main__":
+    found = ratios()
+    print(
+        f"{keras.config.backend()}: a step with masks takes "
+        f"{statistics.median(found):.3f} of a dense one "
+        f"({min(found):.3f} to {max(found):.3f}, {len(found)} pairs)"
+    )
