@@ -173,13 +173,14 @@ def machine() -> str:
     devices = "".join(f", {one.get('device_name', 'a GPU')}" for one in named)
     threads = tf.config.threading.get_intra_op_parallelism_threads() or "all"
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {threads} used per operation"
+        f"{processor()}, {os.cpu_count()} cores, {threads} used per operation"
         f"{devices}, TensorFlow {tf.__version__}, "
         f"Keras {keras.__version__}, NumPy {np.__version__}"
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

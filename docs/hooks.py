@@ -16,7 +16,7 @@ PACKAGE = ROOT / "keras_initprune"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STUDIES = sorted(DOCS.glob("study/**/*.md"))
 # What the README shows or links to, and the site has too.
-BENCHMARK = ["benchmarks/benchmark.md", "benchmarks/benchmark.png"]
+BENCHMARK = [f"benchmarks/{n}" for n in ("benchmark.md", "peers.md", "benchmark.png")]
 README_FILES = [*sorted(ROOT.glob("images/*.png")), *map(ROOT.joinpath, BENCHMARK)]
 README = (ROOT / "README.md").read_text()
 
@@ -26,7 +26,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     sections = {title: pages for entry in config.nav for title, pages in entry.items()}
     sections["Notebooks"] += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
     studies = [str(path.relative_to(DOCS)) for path in STUDIES]
-    sections["What it reaches"] += [*studies, BENCHMARK[0]]
+    sections["What it reaches"] += [*studies, *BENCHMARK[:2]]
     return config
 
 

@@ -1,5 +1,6 @@
 """Lets `python -m benchmarks.peers` compare this package with its peers."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import typer
 
 from benchmarks.peers import driving
-from benchmarks.peers.comparison import Comparison, chosen
+from benchmarks.peers.comparison import SPARSITIES, Comparison, chosen
 from benchmarks.peers.records import NETWORKS
 from keras_initprune.quiet import quiet_tensorflow
 from keras_initprune.validation import check_sparsity
@@ -37,7 +38,7 @@ def compare(
     ),
     sparsities: Annotated[
         str, typer.Option(help="Fractions of the weights to remove.")
-    ] = "0.9,0.95,0.98",
+    ] = ",".join(map(str, SPARSITIES)),
     images: Annotated[
         int, typer.Option(min=3000, help="Training images, the first of the split.")
     ] = 10_000,
@@ -48,7 +49,7 @@ def compare(
 ) -> None:
     """Train the same networks with this package and its peers, one after the other."""
     with quiet_tensorflow():
-        from benchmarks.running import machine
+        from benchmarks.running import processor
         from keras_initprune.lab.datasets import load
     try:
         names = chosen(peers, driving.PEERS, "peers")
@@ -65,7 +66,8 @@ def compare(
         "batch_size": 100,
         "seed": 0,
     }
-    found.machines = list(dict.fromkeys([*found.machines, machine()]))
+    machine = f"{processor()}, {os.cpu_count()} cores, one thread"
+    found.machines = list(dict.fromkeys([*found.machines, machine]))
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder) / "data.npz"
         np.savez(

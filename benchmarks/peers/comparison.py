@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.peers import driving, page
-from benchmarks.peers.records import Record, Task
+from benchmarks.peers.records import DENSE, NETWORKS, Record, Task
 from keras_initprune.files import check_free, check_replaceable, write_atomically
 
+SPARSITIES = (0.9, 0.95, 0.98)
 COMMAND = "python -m benchmarks.peers --data-dir DATA --out benchmarks/peers.json"
 
 
@@ -29,6 +30,13 @@ def chosen(text: str, valid: Collection[str], name: str) -> list[str]:
             f"Received: {', '.join(map(repr, unknown))}"
         )
     return names
+
+
+def _place(record: Record) -> tuple[int, int, float]:
+    """Return where a record stands: by peer, method and sparsity, dense ones first."""
+    names, task = list(driving.PEERS), record.task
+    methods = [DENSE, *driving.PEERS[task.peer].methods]
+    return names.index(task.peer), methods.index(task.method), task.sparsity
 
 
 @dataclass
@@ -75,11 +83,8 @@ class Comparison:
 
     def add(self, record: Record) -> None:
         """Add what a training found, in the place of what it found before."""
-        order = list(driving.PEERS)
         others = [other for other in self.records if other.task != record.task]
-        self.records = sorted(
-            [*others, record], key=lambda one: order.index(one.task.peer)
-        )
+        self.records = sorted([*others, record], key=_place)
 
     def write(self, path: Path) -> None:
         """Write the figures, and the page beside them."""
@@ -104,8 +109,31 @@ class Comparison:
         return (
             f"    {COMMAND}\n\n{'; '.join([*self.machines, *trainings])}.\nAll begin "
             "with the same weights, but for SparseLab, whose layers draw their own. "
-            "With one\nthread, seconds are of processor time. So short a training "
+            "Seconds\nare of processor time. So short a training "
             "does not rank methods: it says\nwhat each of them costs and keeps. "
             "**Bold** is the smallest error at a sparsity, among those\nthat have as "
-            "many zeros as was asked for."
+            f"many zeros as was asked for.{self._open()}"
+        )
+
+    def _open(self) -> str:
+        """Return how much of the command is still to be done, as a sentence."""
+        if not self.records:
+            return ""
+        first = self.records[0].task
+        settings = {
+            key: value
+            for key, value in asdict(first).items()
+            if key not in ("peer", "method", "network", "sparsity")
+        }
+        wanted = [
+            task
+            for peer in driving.PEERS
+            for task in driving.tasks(peer, NETWORKS, SPARSITIES, **settings)
+        ]
+        left = sum(not self.has(task) for task in wanted)
+        if not left:
+            return ""
+        return (
+            f"\n\nOf the {len(wanted)} trainings of the command {left} are not on this "
+            "page, for they take\ntime; the command goes on where it was stopped."
         )

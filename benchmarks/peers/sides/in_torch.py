@@ -1,7 +1,7 @@
 """What peers on PyTorch do alike."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,12 @@ class InTorch(Side):
         torch.set_num_threads(1)
         torch.manual_seed(task.seed)
 
-    def network(self) -> Any:
-        """Return a network, as PyTorch begins it."""
+    def network(self, linear: Callable[[int, int], Any] = nn.Linear) -> Any:
+        """Return a network, as PyTorch begins it.
+
+        Args:
+            linear: Makes a layer of so many inputs and outputs.
+        """
         layers: list[Any] = []
         *hidden, last = SHAPES[self.task.network]
         for shape in hidden:
@@ -40,16 +44,12 @@ class InTorch(Side):
                 continue
             if not any(isinstance(layer, Channels) for layer in layers):
                 layers += [Channels()]
-            layers += [self.linear(*shape), nn.ReLU()]
-        return nn.Sequential(*layers, self.linear(*last))
-
-    def linear(self, inputs: int, outputs: int) -> Any:
-        """Return a layer of the network."""
-        return nn.Linear(inputs, outputs)
+            layers += [linear(*shape), nn.ReLU()]
+        return nn.Sequential(*layers, linear(*last))
 
     def dense(self, kernels: Sequence[np.ndarray]) -> Any:
         """Return a module with an optimizer, as `model.optimizer`."""
-        model = InTorch.network(self)
+        model = self.network()
         places = [m for m in model if isinstance(m, (nn.Linear, nn.Conv2d))]
         for place, kernel in zip(places, kernels, strict=True):
             order = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
@@ -110,8 +110,12 @@ class InTorch(Side):
         torch.save(model.state_dict(), path)
         return path
 
+    def empty(self) -> Any:
+        """Return the network that a file is loaded into."""
+        return self.network()
+
     def load(self, path: Path) -> Any:
         """Load into a new module."""
-        model = self.network()
+        model = self.empty()
         model.load_state_dict(torch.load(path))
         return self.with_optimizer(model)

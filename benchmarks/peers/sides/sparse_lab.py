@@ -1,12 +1,14 @@
 """SparseLab, which trains what is stored sparse from the start."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import sparselab
 import torch
 
+from benchmarks.peers.records import DENSE
 from benchmarks.peers.sides.in_torch import InTorch
 
 
@@ -18,9 +20,13 @@ class Peer(InTorch):
         """Of the package and PyTorch."""
         return f"sparselab {sparselab.__version__}, PyTorch {torch.__version__}"
 
-    def linear(self, inputs: int, outputs: int) -> Any:
-        """Return a sparse layer."""
-        return sparselab.SparseLinear(inputs, outputs, sparsity=self.task.sparsity)
+    def empty(self) -> Any:
+        """Return a sparse network, its positions drawn anew."""
+        if self.task.method == DENSE:
+            return self.network()
+        return self.network(
+            partial(sparselab.SparseLinear, sparsity=self.task.sparsity)
+        )
 
     def train_pruned(
         self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
@@ -29,7 +35,7 @@ class Peer(InTorch):
         options: dict[str, Any] = {"sparsity": self.task.sparsity}
         if self.task.method != "Static":
             options["seed"] = self.task.seed
-        model = self.with_optimizer(self.network())
+        model = self.with_optimizer(self.empty())
         model.algorithm = getattr(sparselab, self.task.method)(**options)
         model.apply(model.algorithm)
         self.fit(model, x, y, self.task.epochs)

@@ -49,8 +49,7 @@ class Peer(InKeras):
 
     def callbacks(self, model: Any) -> list[Any]:
         """Return the callback that wrapped layers cannot do without."""
-        wrapper = self.tfmot.sparsity.keras.PruneLowMagnitude
-        if not any(isinstance(layer, wrapper) for layer in model.layers):
+        if not any(hasattr(layer, "pruning_step") for layer in model.layers):
             return []
         return [self.tfmot.sparsity.keras.UpdatePruningStep()]
 
