@@ -80,6 +80,7 @@ LEGITIMATE = {
     "loss": {"None"},
     "masks": {"{}"},
     "measure": FLAG,
+    "memory": FRACTION | COUNT | {"0"},
     "method": set(),
     "model": {"model"},
     "nonzeros": COUNT,
@@ -90,6 +91,7 @@ LEGITIMATE = {
     "rewind_to": {"0"} | COUNT,
     "rewind_unit": set(),
     "rounds": COUNT | {"None"},
+    "schedule": {"layer", "model"},  # Functions of one's own.
     "seed": COUNT | {"0", "None"},
     "select": SELECTOR,
     "selection": set(),
@@ -105,9 +107,19 @@ LEGITIMATE = {
     "verbose": COUNT | {"0", "True"},
     "DissipatingGradients.fraction": {"None"},
     "DissipatingGradients.distribution": {"{}", "None"},
-    "RigL.epochs": COUNT | FRACTION,
     "RigL.interval": COUNT,
-    "SET.epochs": COUNT | FRACTION,
+    **{
+        f"{name}.epochs": COUNT | FRACTION
+        for name in (
+            "Combination",
+            "DissipatingGradients",
+            "GraNet",
+            "GradualMagnitude",
+            "OneShotMagnitude",
+            "RigL",
+            "SET",
+        )
+    },
     "prune.distribution": {"{}", "None"},
     "pruning_masks.distribution": {"{}", "None"},
     "remove_masks.model": set(),

@@ -123,7 +123,7 @@ class Combination(PruningCallback):
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.epochs = check_phase(self.epochs)
         self.k = validation.check_positive_integer(self.k, "k")
-        if self.restarts != "auto":
+        if not isinstance(self.restarts, str) or self.restarts != "auto":
             self.restarts = validation.check_share(self.restarts, "restarts")
         self.age = validation.check_share(self.age, "age")
         self.curve = validation.check_fraction(self.curve, "curve")

@@ -134,7 +134,7 @@ def test_no_file_of_another_making_is_replaced_unasked(command, name, tmp_path):
         (["compare", "--seeds", "0"], "`seeds`"),
         (["compare", "--k", "0"], "`k`"),
         (["compare", "--epochs", "few"], "--epochs"),
-        (["compare", "--epochs", "1"], "`prune_epochs`"),
+        (["compare", "--epochs", "1", "--methods", "hand_over"], "`prune_epochs`"),
         (["compare", "--nonsense"], "--nonsense"),
         (["compare", "--distribution", "magic"], "`distribution`"),
         (["train", "--sparsity", "95"], "`sparsity`"),

@@ -122,6 +122,7 @@ class SearchSettings:
             sparsities=self._sparsities(),
             k_starts_epochs=first,
             dissipating_epochs=then,
+            combination_epochs=[e for e in (2, 3, 4, 6) if e <= most] or [1],
         )
 
     def _sparsities(self) -> list[float]:
