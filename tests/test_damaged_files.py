@@ -104,7 +104,7 @@ class TestNumpyFiles:
             indptr[-1] += 1
         else:
             indptr[2] += 2**32
-        with pytest.raises(ValueError, match="no exported model"):
+        with pytest.raises(ValueError, match="not an exported model"):
             numpy_runtime.load(write(path, arrays, indptr=indptr))
 
     @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ class TestNumpyFiles:
     )
     def test_values_are_numbers_one_for_each_column(self, changes, exported):
         arrays, path = exported
-        with pytest.raises(ValueError, match="no exported model"):
+        with pytest.raises(ValueError, match="not an exported model"):
             numpy_runtime.load(write(path, arrays, **changes))
 
     @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ class TestNumpyFiles:
     )
     def test_steps_read_what_is_there(self, changes, exported):
         arrays, path = exported
-        with pytest.raises(ValueError, match="no exported model"):
+        with pytest.raises(ValueError, match="not an exported model"):
             numpy_runtime.load(write(path, with_step(arrays, **changes)))
 
     @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ class TestNumpyFiles:
     )
     def test_an_architecture_of_another_form(self, changes, exported):
         arrays, path = exported
-        with pytest.raises(ValueError, match="no exported model"):
+        with pytest.raises(ValueError, match="not an exported model"):
             numpy_runtime.load(write(path, with_architecture(arrays, **changes)))
 
     @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ class TestNumpyFiles:
     )
     def test_a_text_that_is_no_architecture(self, text, exported):
         arrays, path = exported
-        with pytest.raises(ValueError, match="no exported model"):
+        with pytest.raises(ValueError, match="not an exported model"):
             numpy_runtime.load(write(path, {**arrays, "architecture": np.array(text)}))
 
     @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ class TestNumpyFiles:
     )
     def test_an_archive_that_says_something_else(self, changes, exported):
         assert (numpy_runtime.load(packed(exported[1])).predict([[1] * 6]) == 1).all()
-        with pytest.raises(ValueError, match="no exported model"):
+        with pytest.raises(ValueError, match="not an exported model"):
             numpy_runtime.load(packed(exported[1], **changes))
 
     @pytest.mark.parametrize("shape", [(2**40,), (-1,), (-2, -1), (3,), "text"])
@@ -223,7 +223,7 @@ class TestNumpyFiles:
         write(path, {name: arrays[name] for name in arrays if name != "1/bias"})
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("1/bias.npy", content.getvalue())
-        with pytest.raises(ValueError, match="no exported model"):
+        with pytest.raises(ValueError, match="not an exported model"):
             numpy_runtime.load(path)
 
     def test_what_unpacks_to_too_much_is_not_unpacked(self, exported):
@@ -242,7 +242,7 @@ class TestNumpyFiles:
             pytest.warns(UserWarning, match="Duplicate name"),
         ):
             archive.writestr("1/bias.npy", b"")
-        with pytest.raises(ValueError, match="no exported model"):
+        with pytest.raises(ValueError, match="not an exported model"):
             numpy_runtime.load(path)
 
     def test_no_file(self, tmp_path):

@@ -379,7 +379,7 @@ class TestNumpy:
         np.savez(tmp_path / "other.npz", x=np.ones(3))
         (tmp_path / "text.npz").write_text("no archive")
         for name in ("other.npz", "text.npz"):
-            with pytest.raises(ValueError, match="no exported model"):
+            with pytest.raises(ValueError, match="not an exported model"):
                 numpy_runtime.load(tmp_path / name)
 
     def test_a_newer_file(self):
