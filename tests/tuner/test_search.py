@@ -96,7 +96,7 @@ def test_a_search_ends_in_a_sparse_network_that_stays_sparse(tmp_path):
     for path, mask in get_masks(again).items():
         np.testing.assert_array_equal(mask, masks[path])
     names = [each["callback"] for each in results.describe_callbacks()]
-    assert names == ["KStarts", "DissipatingGradients"]
+    assert names == ["Combination"]
 
     # Made again, the tuner knows all of it and has nothing left to do.
     other = make_tuner(tmp_path, algorithm="grid", space=space)
