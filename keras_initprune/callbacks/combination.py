@@ -230,14 +230,15 @@ class Combination(PruningCallback):
         """Take in the gradients since the last change; return the share of restarts."""
         gathered = check_finite(self._sums.totals(), "gradient")
         self._sums.reset()
-        removed = {path: ~mask for path, mask in alive.items()}
-        lasts = agreement(self._pull, gathered, removed) > _LASTING
+        share = self.restarts
+        if share == "auto":
+            removed = {path: ~mask for path, mask in alive.items()}
+            lasts = agreement(self._pull, gathered, removed) > _LASTING
+            share = _RESTARTS_WHERE_IT_LASTS if lasts else _RESTARTS_ELSE
         for path, pull in self._pull.items():
             pull *= self.memory
             pull += gathered[path]
-        if self.restarts == "auto":
-            return _RESTARTS_WHERE_IT_LASTS if lasts else _RESTARTS_ELSE
-        return self.restarts
+        return share
 
     def _movement(self) -> dict[str, np.ndarray]:
         """Return how far weights moved, for their age."""

@@ -116,27 +116,14 @@ class KStarts(PruningCallback):
         """Select once the last epoch of the phase has ended."""
         if progress < 1:
             return None
+        fitness, keys = self._gathered_fitness(), self.keys()
+        how = (self.k, self.sparsity, self.selection, self.distribution, self._seed)
         if self.pattern is None:
-            masks = k_starts_masks(
-                self._gathered_fitness(),
-                self.k,
-                self.sparsity,
-                self.selection,
-                self.distribution,
-                self._seed,
-                keys=self.keys(),
-                unit_axes={p: weight.unit_axes for p, weight in self._weights.items()},
-            )
+            axes = {path: weight.unit_axes for path, weight in self._weights.items()}
+            masks = k_starts_masks(fitness, *how, keys=keys, unit_axes=axes)
         else:
-            masks = k_starts_units(
-                self.tensors(self._gathered_fitness(), self.masks()),
-                self.k,
-                self.sparsity,
-                self.selection,
-                self.distribution,
-                self._seed,
-                keys=self.keys(),
-            )
+            tensors = self.tensors(fitness, self.masks())
+            masks = k_starts_units(tensors, *how, keys=keys)
         for path, value in self._initial.items():
             self._weights[path].variable.assign(value)
         return masks
