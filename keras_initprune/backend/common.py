@@ -66,13 +66,7 @@ def mask_in_step(mask: keras.Variable) -> Any:
     return ops.convert_to_tensor(mask)
 
 
-def masked(mask: Any, value: Any) -> Any:
-    """Return a value with zeros where a mask removes it."""
-    # Not a product: zero times infinity would be NaN.
-    return ops.where(mask, value, ops.zeros_like(value))
-
-
-def is_masked(mask: Any, value: Any) -> bool:
+def is_masked(mask: keras.Variable, value: Any) -> bool:
     """Return whether a value is known to come from `masked`, with the same mask."""
     return False
 

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import keras
 from keras import ops
 
@@ -23,6 +24,7 @@ __all__ = [
     "enable_float64",
     "make_train_function",
     "mask_in_step",
+    "masked",
     "settle",
     "value_and_gradients",
     "without_carried",
@@ -83,6 +85,11 @@ def mask_in_step(mask: keras.Variable) -> Any:
     """Return the value of a mask, within a training step or outside."""
     value = _STEP.get().get(id(mask))
     return mask.value if value is None else value
+
+
+def masked(mask: keras.Variable, value: Any) -> Any:
+    """Return a value with zeros where a mask removes it."""
+    return jnp.where(mask_in_step(mask), value, jnp.zeros_like(value))
 
 
 def settle(model: keras.Model) -> None:

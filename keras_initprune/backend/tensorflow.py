@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.python.ops import nn_impl
 
@@ -12,11 +13,14 @@ __all__ = [
     "across_replicas",
     "compiled",
     "functions_run_eagerly",
+    "is_masked",
     "linear",
+    "masked",
     "own_moments",
     "value_and_gradients",
 ]
 
+_MASKED = "_initprune_masked"
 _TF_MOMENTS = nn_impl.moments
 _lock = threading.Lock()
 _users = 0
@@ -48,6 +52,25 @@ def value_and_gradients(
     # Those of a look-up are sparse.
     dense = {name: tf.convert_to_tensor(g) for name, g in gradients.items()}
     return total, rest, dense
+
+
+def masked(mask: keras.Variable, value: Any) -> Any:
+    """Return a value with zeros where a mask removes it, and remember by which."""
+    condition, value = tf.convert_to_tensor(mask), tf.convert_to_tensor(value)
+    # Not a product: zero times infinity would be NaN. `tf.where` also broadcasts, for
+    # which it takes twice as long.
+    result = tf.raw_ops.Select(condition=condition, x=value, y=tf.zeros_like(value))
+    if not tf.executing_eagerly():
+        setattr(result, _MASKED, (id(mask), mask.times_written))
+    return result
+
+
+def is_masked(mask: keras.Variable, value: Any) -> bool:
+    """Return whether a value is known to come from `masked`, with the same mask.
+
+    A traced step runs as it is, so that masking twice would take twice as long.
+    """
+    return getattr(value, _MASKED, None) == (id(mask), mask.times_written)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import torch
 
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 _MASKED = "_initprune_masked"
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _OPTIMIZERS = "keras.src.backend.torch.optimizers"
 
 
@@ -71,15 +73,21 @@ def set_random_state(state: Any) -> None:
     torch.set_rng_state(torch.from_numpy(np.array(state, np.uint8)))
 
 
-def masked(mask: Any, value: Any) -> Any:
+def masked(mask: keras.Variable, value: Any) -> Any:
     """Return a value with zeros where a mask removes it, and remember by which."""
-    result = torch.where(mask, value, 0)
+    if torch.is_grad_enabled() and value.requires_grad:
+        result = torch.where(mask.value, value, 0)
+    else:
+        # In a third of the time: all bits are kept where the mask is -1, none where 0.
+        kept = mask.value.view(torch.int8).neg()
+        bits = value.view(_INTEGERS[value.dtype.itemsize])
+        result = (bits & kept).view(value.dtype)
     if not torch.compiler.is_compiling():
         setattr(result, _MASKED, _versions(mask, result))
     return result
 
 
-def is_masked(mask: Any, value: Any) -> bool:
+def is_masked(mask: keras.Variable, value: Any) -> bool:
     """Return whether a value is known to come from `masked`, with the same mask.
 
     The step is not compiled, so that masking twice would take twice as long.
@@ -88,9 +96,9 @@ def is_masked(mask: Any, value: Any) -> bool:
     return known is not None and known == _versions(mask, value)
 
 
-def _versions(mask: Any, value: Any) -> tuple[int, int, int]:
+def _versions(mask: keras.Variable, value: Any) -> tuple[int, int, int]:
     """Return what changes if a mask, or a value, is changed in place."""
-    return id(mask), mask._version, value._version
+    return id(mask.value), mask.value._version, value._version
 
 
 def optimizer_class(optimizer: Any) -> type:

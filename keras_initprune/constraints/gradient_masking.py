@@ -67,7 +67,7 @@ def _mask_of(variable: Any) -> Any:
     constraint = getattr(variable, "constraint", None)
     if not isinstance(constraint, MaskConstraint):
         return None
-    return backend.mask_in_step(constraint.mask)
+    return constraint.mask
 
 
 def _masked_gradient(gradient: Any, variable: Any) -> Any:
@@ -75,10 +75,10 @@ def _masked_gradient(gradient: Any, variable: Any) -> Any:
     if gradient is None or mask is None:
         return gradient
     if hasattr(gradient, "dense_shape"):  # Rows of an embedding.
-        rows = ops.take(mask, gradient.indices, axis=0)
+        rows = ops.take(backend.mask_in_step(mask), gradient.indices, axis=0)
         values = ops.where(rows, gradient.values, ops.zeros_like(gradient.values))
         return type(gradient)(values, gradient.indices, gradient.dense_shape)
-    return ops.where(mask, gradient, ops.zeros_like(gradient))
+    return backend.masked(mask, gradient)
 
 
 def _mask_averages(optimizer: Any) -> None:
@@ -91,5 +91,4 @@ def _mask_averages(optimizer: Any) -> None:
     for variable, average in pairs:
         mask = _mask_of(variable)
         if mask is not None and average is not None:
-            value = ops.convert_to_tensor(average)
-            average.assign(ops.where(mask, value, ops.zeros_like(value)))
+            average.assign(backend.masked(mask, ops.convert_to_tensor(average)))

@@ -44,6 +44,8 @@ class GuardedWeight:
 class GuardedMask:
     """The mask of a guarded weight; mixed into the variable's class."""
 
+    times_written = 0
+
     def assign(self: Any, value: Any) -> Any:
         """Set the mask and zero what it removes.
 
@@ -54,6 +56,7 @@ class GuardedMask:
 
     def _direct_assign(self: Any, value: Any) -> None:
         super()._direct_assign(value)  # type: ignore[misc]
+        self.times_written += 1
         weight = self._weight()
         if weight is not None and not _WRITING.get():
             weight.assign(ops.convert_to_tensor(weight))
@@ -87,7 +90,7 @@ def guard_mask(variable: keras.Variable) -> None:
 
 def zero_pruned(variable: Any, value: Any) -> Any:
     """Return a value for a guarded weight with its pruned entries set to zero."""
-    mask = backend.mask_in_step(variable.constraint.mask)
+    mask = variable.constraint.mask
     return value if backend.is_masked(mask, value) else backend.masked(mask, value)
 
 

@@ -53,11 +53,10 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
 
     def __call__(self, weight: Any) -> Any:
         """Return the weight with its pruned entries set to zero."""
-        weight, mask = ops.convert_to_tensor(weight), backend.mask_in_step(self.mask)
-        kept = backend.masked(mask, weight)
+        kept = backend.masked(self.mask, ops.convert_to_tensor(weight))
         if self.inner is None:
             return kept
-        return backend.masked(mask, self.inner(kept))
+        return backend.masked(self.mask, self.inner(kept))
 
     def guard(self, variable: keras.Variable) -> None:
         """Guard a weight, so that whatever is written to it is masked."""
