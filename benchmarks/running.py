@@ -21,7 +21,6 @@ from benchmarks import (
     selection,
     showing,
     sparse_execution,
-    tfmot,
     units,
 )
 from benchmarks.sizes import QUICK, Sizes
@@ -46,10 +45,7 @@ MEASURES: Mapping[str, Measure] = {
     "sparse": sparse_execution.measure,
     "break_even": break_even.measure,
     "end_to_end": end_to_end.measure,
-    "tfmot": tfmot.measure,
 }
-# What needs nothing but this package.
-DEFAULT = tuple(name for name in MEASURES if name != "tfmot")
 
 
 def run(
@@ -58,7 +54,7 @@ def run(
     """Run measures, one figure after the other.
 
     Args:
-        names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
+        names: Names of measures, from `MEASURES`. Defaults to all.
         sizes: How much to measure. Defaults to `Sizes()`.
 
     Yields:
@@ -67,7 +63,7 @@ def run(
     Raises:
         ValueError: If a name is unknown.
     """
-    names = list(DEFAULT) if names is None else list(names)
+    names = list(MEASURES if names is None else names)
     check_names(names)
     for name in names:
         for measurement in MEASURES[name](sizes or Sizes()):
@@ -102,7 +98,7 @@ def run_and_show(
         quick: Whether a few pairs and small networks do.
         out: A JSON file for the figures, or None. A page and a picture come beside it.
             Other measures that the file already holds stay in it.
-        names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
+        names: Names of measures, from `MEASURES`. Defaults to all.
         pairs: Interleaved pairs of every timing. Defaults to what `Sizes` says.
 
     Raises:
@@ -110,7 +106,7 @@ def run_and_show(
             beside it.
         ValueError: If a name is unknown, or `out` is no file of this benchmark.
     """
-    names = list(DEFAULT) if names is None else names
+    names = list(MEASURES if names is None else names)
     check_names(names)
     parts: dict[str, Part] = {}
     if out is not None:

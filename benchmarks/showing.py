@@ -25,10 +25,6 @@ TITLES = {
     "sparse": ("Dense against sparse execution, batch 64: higher is better", True),
     "break_even": ("Where sparse kernels begin to pay: higher is better", True),
     "end_to_end": ("Whole trainings, dense against sparse: higher is better", True),
-    "tfmot": (
-        "TensorFlow Model Optimization, against dense Keras 2: lower is better",
-        False,
-    ),
 }
 _HEADERS = ("what", "against", "median", "from", "to", "goal")
 _TEXTS = ("what", "against", "goal")
