@@ -16,11 +16,7 @@ from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.interrupts import Interrupted, Interrupts
 from keras_initprune.lab.search import reference
 from keras_initprune.lab.search.outcome import Outcome, conclude, show
-from keras_initprune.lab.search.progress import (
-    SearchProgress,
-    WorkerProgress,
-    make_progress,
-)
+from keras_initprune.lab.search.progress import SearchProgress, WorkerProgress
 from keras_initprune.lab.search.settings import SearchSettings
 from keras_initprune.tuner import roles, strategies
 from keras_initprune.tuner.hypermodel import PruningHyperModel
@@ -102,10 +98,10 @@ class Search:
         data = runner.load_data(self.settings.run, self.data_dir)
         with Interrupts() as interrupts:
             run, trials = self.settings.run, self.settings.trials
-            watched = make_progress(
+            progress = SearchProgress(
                 objective, trials, run.epochs, self.console, interrupts
             )
-            with watched as progress:
+            with progress.bar or contextlib.nullcontext():
                 tuner = self._make_tuner(objective, data, progress)
                 self._store_settings()
                 tuner.prepare = lambda: self._prepare(tuner, data, progress)
