@@ -299,14 +299,10 @@ def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
             if isinstance(variable, keras.Variable):
                 seen.add(id(variable))
                 named = variable.name
-            path = _unique(f"{name}/{named}", found)
+            path, key = _unique(f"{name}/{named}", found), f"{len(found)}/{attribute}"
+            axes = _unit_axes(layer, attribute)
             found[path] = PrunableWeight(
-                path=path,
-                key=f"{len(found)}/{attribute}",
-                layer=layer,
-                attribute=attribute,
-                constraint_attribute=constraint_attribute,
-                unit_axes=_unit_axes(layer, attribute),
+                path, key, layer, attribute, constraint_attribute, axes
             )
     return found
 
@@ -342,13 +338,9 @@ def weights_of_layer(layer: keras.Layer) -> Iterator[PrunableWeight]:
     Their paths begin with the layer's name: a model around it is not known.
     """
     for attribute, constraint_attribute in _weight_attributes(layer):
+        path, axes = f"{layer.name}/{attribute}", _unit_axes(layer, attribute)
         weight = PrunableWeight(
-            path=f"{layer.name}/{attribute}",
-            key=attribute,
-            layer=layer,
-            attribute=attribute,
-            constraint_attribute=constraint_attribute,
-            unit_axes=_unit_axes(layer, attribute),
+            path, attribute, layer, attribute, constraint_attribute, axes
         )
         if not weight.is_computed:
             yield weight
