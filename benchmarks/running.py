@@ -24,12 +24,7 @@ from benchmarks import (
     units,
 )
 from benchmarks.sizes import QUICK, Sizes
-from keras_initprune.files import (
-    check_free,
-    check_replaceable,
-    check_writable,
-    write_atomically,
-)
+from keras_initprune import files
 from keras_initprune.lab.measurement import Measurement, Part
 from keras_initprune.lab.terminal import say_written
 
@@ -112,8 +107,8 @@ def run_and_show(
     if out is not None:
         if out.suffix != ".json":
             raise ValueError(f"`out` must end in '.json'. Received: out={str(out)!r}")
-        check_replaceable(out)
-        check_writable(out.parent)
+        files.check_replaceable(out)
+        files.check_writable(out.parent)
         parts = _earlier(out)
     sizes = QUICK if quick else Sizes()
     options = " --quick" if quick else ""
@@ -140,7 +135,7 @@ def run_and_show(
 def _earlier(out: Path) -> dict[str, Part]:
     if not out.exists():
         # The page and the picture come after the figures.
-        check_free([out.with_suffix(".md"), out.with_suffix(".png")])
+        files.check_free([out.with_suffix(".md"), out.with_suffix(".png")])
         return {}
     try:
         return {
@@ -155,8 +150,8 @@ def _earlier(out: Path) -> dict[str, Part]:
 
 def _write(out: Path, parts: dict[str, Part]) -> None:
     content = {name: part.as_dict() for name, part in parts.items()}
-    write_atomically(out, json.dumps(content, indent=1) + "\n")
-    write_atomically(out.with_suffix(".md"), showing.markdown(parts))
+    files.write_atomically(out, json.dumps(content, indent=1) + "\n")
+    files.write_atomically(out.with_suffix(".md"), showing.markdown(parts))
     showing.save_figure(parts, out.with_suffix(".png"))
 
 

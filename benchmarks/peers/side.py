@@ -9,6 +9,8 @@ import numpy as np
 
 from benchmarks.peers.records import Task
 
+Kernels = Sequence[np.ndarray]
+
 # Kernels as (inputs, outputs) and (height, width, channels, filters).
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "perceptron": ((784, 300), (300, 100), (100, 10)),
@@ -52,13 +54,11 @@ class Side(ABC):
         """The versions that figures depend on."""
 
     @abstractmethod
-    def dense(self, kernels: Sequence[np.ndarray]) -> Any:
+    def dense(self, kernels: Kernels) -> Any:
         """Return a dense network that is ready to train, beginning with `kernels`."""
 
     @abstractmethod
-    def train_pruned(
-        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
-    ) -> Any:
+    def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Return a network that `task.method` has pruned and trained."""
 
     @abstractmethod
