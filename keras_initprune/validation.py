@@ -151,6 +151,11 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
     return value
 
 
+def one_of(choices: Collection[str]) -> Callable[[Any, str], str]:
+    """Return `check_choice` for some choices, as a function of value and name."""
+    return lambda value, name: check_choice(value, name, choices)
+
+
 def check_function(value: Any, name: str, known: Mapping[str, Callable]) -> Callable:
     """Return the function that `value` names in `known`, or `value` if it is one.
 

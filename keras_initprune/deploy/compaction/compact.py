@@ -7,13 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune import validation
-from keras_initprune.constraints import (
-    install_mask,
-    mask_variable,
-    masked_weights,
-    remove_masks,
-)
+from keras_initprune import constraints, validation
 from keras_initprune.constraints.weights import (
     check_built,
     weights_of_layer,
@@ -213,8 +207,8 @@ def compact(
     compacted, successors = build(plan)
     if keep_masks:
         _carry_masks(plan, successors)
-    elif is_masked and masked_weights(compacted):
-        remove_masks(compacted)
+    elif is_masked and constraints.masked_weights(compacted):
+        constraints.remove_masks(compacted)
     if model.compiled:
         compacted.compile_from_config(model.get_compile_config())
     return compacted
@@ -255,8 +249,8 @@ def _carry_masks(plan: Plan, successors: dict[int, keras.Layer]) -> None:
         old = step.call.operation
         new = {w.attribute: w for w in weights_of_layer(successors[id(old)])}
         for weight in weights_of_layer(old):
-            mask = mask_variable(weight)
+            mask = constraints.mask_variable(weight)
             if mask is not None:
                 part = step.change.slices[weight.attribute](ops.convert_to_numpy(mask))
-                install_mask(new[weight.attribute])
-                mask_variable(new[weight.attribute]).assign(part)
+                constraints.install_mask(new[weight.attribute])
+                constraints.mask_variable(new[weight.attribute]).assign(part)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune import backend
+from keras_initprune import backend, validation
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint, get_masks
 from keras_initprune.constraints.layers import Layers, LayerSelector
@@ -22,12 +22,6 @@ from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.deploy.sparse.optimizer_state import Successors, successor
 from keras_initprune.graphs.copying import copy
 from keras_initprune.graphs.graph import is_graph
-from keras_initprune.validation import (
-    check_boolean,
-    check_positive_integer,
-    check_sparsity,
-    check_verbose,
-)
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
 
@@ -100,12 +94,12 @@ def to_sparse(
     backend.check_tensorflow(
         "Sparse layers are", "`compact` makes a model smaller on every backend"
     )
-    check_sparsity(threshold, "threshold")
-    check_boolean(measure, "measure")
-    check_verbose(verbose)
+    validation.check_sparsity(threshold, "threshold")
+    validation.check_boolean(measure, "measure")
+    validation.check_verbose(verbose)
     if smallest is not None:
-        check_positive_integer(smallest, "smallest")
-    check_positive_integer(batch_size, "batch_size")
+        validation.check_positive_integer(smallest, "smallest")
+    validation.check_positive_integer(batch_size, "batch_size")
     patterns = _patterns(model, layers)
     swapped: set[keras.Layer] = set()
     on_slow_device: list[str] = []

@@ -1,20 +1,13 @@
 """What one training run is: data, model, method and every setting that matters."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from keras_initprune import validation
 from keras_initprune.lab.runs import methods
-from keras_initprune.validation import (
-    check_choice,
-    check_fraction,
-    check_positive,
-    check_positive_integer,
-    check_seed,
-    check_share,
-    check_sparsity,
-)
+from keras_initprune.validation import one_of
 
 CLASSIFICATION = "classification"
 RECONSTRUCTION = "reconstruction"
@@ -104,7 +97,7 @@ VARIED = ("method", "sparsity", "seed")
 
 
 def _check_own_seed(value: Any, name: str) -> int:
-    seed = check_seed(value, name)
+    seed = validation.check_seed(value, name)
     if seed is None:
         raise ValueError(f"A run needs a `{name}`. Received: {name}=None")
     return seed
@@ -117,15 +110,11 @@ def _check_truth(value: Any, name: str) -> bool:
 
 
 def _check_share(value: Any, name: str) -> float:
-    return check_positive(value, name, below=1.0)
+    return validation.check_positive(value, name, below=1.0)
 
 
 def _check_weight_decay(value: Any, name: str) -> float:
     return 0.0 if value == 0 and value is not False else _check_share(value, name)
-
-
-def _one_of(choices: Collection[str]) -> Check:
-    return lambda value, name: check_choice(value, name, choices)
 
 
 def _or_none(check: Check) -> Check:
@@ -183,31 +172,31 @@ class Configuration:
             one network meets several masks.
     """
 
-    dataset: str = _setting(_one_of(DEFAULTS))
-    model: str = _setting(_one_of(TASKS))
-    method: str = _setting(_one_of(methods.METHODS))
-    sparsity: float = _setting(check_sparsity)
+    dataset: str = _setting(one_of(DEFAULTS))
+    model: str = _setting(one_of(TASKS))
+    method: str = _setting(one_of(methods.METHODS))
+    sparsity: float = _setting(validation.check_sparsity)
     seed: int = _setting(_check_own_seed, default=0)
-    epochs: int = _setting(check_positive_integer)
-    batch_size: int = _setting(check_positive_integer)
-    optimizer: str = _setting(_one_of(OPTIMIZERS), default="adam")
-    learning_rate: float = _setting(check_positive)
+    epochs: int = _setting(validation.check_positive_integer)
+    batch_size: int = _setting(validation.check_positive_integer)
+    optimizer: str = _setting(one_of(OPTIMIZERS), default="adam")
+    learning_rate: float = _setting(validation.check_positive)
     weight_decay: float = _setting(_check_weight_decay, default=0.0)
     validation_fraction: float = _setting(_check_share, default=0.1)
     jit_compile: bool = _setting(_check_truth, default=False)
-    prune_epochs: int = _setting(check_positive_integer)
-    k: int = _setting(check_positive_integer, default=16)
-    fitness: str = _setting(_one_of(FITNESS), default="magnitude")
-    selection: str = _setting(_one_of(SELECTIONS), default="recombine")
-    criterion: str | None = _setting(_or_none(_one_of(CRITERIA)), default=None)
-    restarts: float | None = _setting(_or_none(check_share), default=None)
-    age: float | None = _setting(_or_none(check_share), default=None)
-    curve: float | None = _setting(_or_none(check_fraction), default=None)
-    memory: float | None = _setting(_or_none(check_share), default=None)
-    growth: str = _setting(_one_of(GROWTHS), default="accumulated")
-    distribution: str | None = _setting(_or_none(_one_of(DISTRIBUTIONS)), default=None)
-    control: str | None = _setting(_or_none(_one_of(CONTROLS)), default=None)
-    mask_seed: int | None = _setting(check_seed, default=None)
+    prune_epochs: int = _setting(validation.check_positive_integer)
+    k: int = _setting(validation.check_positive_integer, default=16)
+    fitness: str = _setting(one_of(FITNESS), default="magnitude")
+    selection: str = _setting(one_of(SELECTIONS), default="recombine")
+    criterion: str | None = _setting(_or_none(one_of(CRITERIA)), default=None)
+    restarts: float | None = _setting(_or_none(validation.check_share), default=None)
+    age: float | None = _setting(_or_none(validation.check_share), default=None)
+    curve: float | None = _setting(_or_none(validation.check_fraction), default=None)
+    memory: float | None = _setting(_or_none(validation.check_share), default=None)
+    growth: str = _setting(one_of(GROWTHS), default="accumulated")
+    distribution: str | None = _setting(_or_none(one_of(DISTRIBUTIONS)), default=None)
+    control: str | None = _setting(_or_none(one_of(CONTROLS)), default=None)
+    mask_seed: int | None = _setting(validation.check_seed, default=None)
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
@@ -314,8 +303,8 @@ def configure(
         >>> run.epochs, run.batch_size
         (12, 100)
     """
-    check_choice(dataset, "dataset", DEFAULTS)
-    check_choice(model, "model", TASKS)
+    validation.check_choice(dataset, "dataset", DEFAULTS)
+    validation.check_choice(model, "model", TASKS)
     of_dataset, of_model = DEFAULTS[dataset]
     values: dict[str, Any] = {
         "sparsity": 0.0 if method == "dense" else 0.9,
@@ -332,7 +321,7 @@ def configure(
 def _shorten(prune_epochs: int, epochs: Any) -> int:
     """Return the pruning epochs of a training that may be shorter than the default."""
     # A third leaves time to settle; the hand-over needs two.
-    epochs = check_positive_integer(epochs, "epochs")
+    epochs = validation.check_positive_integer(epochs, "epochs")
     return min(prune_epochs, max(2, epochs // 3), epochs)
 
 
