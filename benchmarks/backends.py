@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_initprune import prune
 
-_PAIRS, _STEPS, _BATCH = 21, 60, 100
+# Epochs are long, so that what happens once in each counts as little as in training.
+_PAIRS, _STEPS, _BATCH = 11, 300, 100
 
 
 def perceptron() -> keras.Model:
