@@ -21,10 +21,7 @@ from keras_initprune.constraints.weights import (
 )
 
 
-def install_masks(
-    model: keras.Model,
-    layers: LayerSelector = None,
-) -> keras.Model:
+def install_masks(model: keras.Model, layers: LayerSelector = None) -> keras.Model:
     """Install masks that keep every weight on a built model, in place.
 
     Weights that carry a mask already keep it. A constraint of the user's on the same
@@ -99,10 +96,7 @@ def remove_masks(model: keras.Model) -> keras.Model:
     return model
 
 
-def restore_masks(
-    model: keras.Model,
-    layers: LayerSelector = None,
-) -> keras.Model:
+def restore_masks(model: keras.Model, layers: LayerSelector = None) -> keras.Model:
     """Put masks back on a model whose weights carry the zeros.
 
     For models whose constraints are gone: rebuilt from code with loaded weights, saved

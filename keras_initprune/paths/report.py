@@ -82,11 +82,7 @@ class Row(_Shares):
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings and lists."""
-        return {
-            "path": self.path,
-            "shape": list(self.shape),
-            **_counts(self),
-        }
+        return {"path": self.path, "shape": list(self.shape), **_counts(self)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -246,10 +242,7 @@ def report(
     return Report(rows, _total_parameters(model) + more)
 
 
-def sparsity(
-    model: keras.Model,
-    layers: LayerSelector = None,
-) -> float:
+def sparsity(model: keras.Model, layers: LayerSelector = None) -> float:
     """Return the fraction of a model's prunable weights that are exactly zero.
 
     Args:

@@ -54,9 +54,7 @@ def cached_matrix(
         tf.int64,
     )
     found = tf.raw_ops.LookupTableFindV2(
-        table_handle=table,
-        keys=fingerprint,
-        default_value=tf.raw_ops.OptionalNone(),
+        table_handle=table, keys=fingerprint, default_value=tf.raw_ops.OptionalNone()
     )
     kept = tf.reshape(found, [])
 

@@ -107,10 +107,7 @@ def multiply(
 
 
 def sampled_product(
-    inputs: tf.Tensor,
-    upstream: tf.Tensor,
-    indices: tf.Tensor,
-    shape: tuple[int, int],
+    inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor, shape: tuple[int, int]
 ) -> tf.Tensor:
     """Return the entries of `upstream @ transpose(inputs)` at the kernel's non-zeros.
 
@@ -149,10 +146,7 @@ def _gathered(inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor) -> tf.
 
 
 def _sampled_from_blocks(
-    inputs: tf.Tensor,
-    upstream: tf.Tensor,
-    indices: tf.Tensor,
-    shape: tuple[int, int],
+    inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor, shape: tuple[int, int]
 ) -> tf.Tensor:
     blocks = _steps(shape[0], _BLOCK_ROWS)
     bounds = tf.constant([begin for begin, _ in blocks] + [shape[0]], tf.int64)

@@ -28,11 +28,7 @@ _REPEATS = 15
 _STEPS = 16
 
 # They look at one weight at a time, so that a vector of the kept ones does as well.
-_REGULARIZERS = (
-    keras.regularizers.L1,
-    keras.regularizers.L2,
-    keras.regularizers.L1L2,
-)
+_REGULARIZERS = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 _CONSTRAINTS = (keras.constraints.NonNeg,)
 
 

@@ -161,9 +161,7 @@ def train(
 
 
 def attempt(
-    run: Configuration,
-    data: Any,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    run: Configuration, data: Any, callbacks: Sequence[keras.callbacks.Callback] = ()
 ) -> dict[str, Any]:
     """Train one configuration and return its record, whatever comes of it.
 
