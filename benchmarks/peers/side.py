@@ -21,10 +21,6 @@ SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
 def initial_kernels(network: str, seed: int) -> list[np.ndarray]:
     """Return Glorot-uniform kernels, the same for every peer; biases are 0.
 
-    Args:
-        network: A name of `SHAPES`.
-        seed: Seed of the values.
-
     Example:
         >>> [kernel.shape for kernel in initial_kernels("perceptron", 0)]
         [(784, 300), (300, 100), (100, 10)]

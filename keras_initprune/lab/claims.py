@@ -111,9 +111,6 @@ class Claim:
     def replacing(self, path: Path) -> Iterator[Path]:
         """Give a path to write to, as the function of this name does.
 
-        Args:
-            path: One of the claimed paths.
-
         Raises:
             OSError: If `path` has come to exist and may not be replaced.
         """

@@ -130,10 +130,6 @@ def space_by_density(axis: Axes, sparsities: Collection[float]) -> None:
     """Space sparsities by the logarithm of what is left, from dense to sparse.
 
     The axis is one of densities: draw a sparsity at `1 - sparsity`.
-
-    Args:
-        axis: The axis.
-        sparsities: Which to label.
     """
     axis.set_xscale("log")
     densities = sorted(1 - sparsity for sparsity in sparsities)

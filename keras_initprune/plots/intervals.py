@@ -75,11 +75,7 @@ def needs_logarithm(means: Sequence[float]) -> bool:
 
 
 def label_logarithms(axis: Axis) -> None:
-    """Label an axis that is logarithmic with plain numbers.
-
-    Args:
-        axis: The horizontal or vertical axis of a figure.
-    """
+    """Label an axis that is logarithmic with plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

@@ -164,11 +164,7 @@ def to_dense(model: keras.Model) -> keras.Model:
 
 
 def has_sparse_layers(model: keras.Model) -> bool:
-    """Tell whether any layer of a model is a `SparseDense`.
-
-    Args:
-        model: A Keras model.
-    """
+    """Tell whether any layer of a model is a `SparseDense`."""
     return any(isinstance(layer, SparseDense) for layer in model._flatten_layers())
 
 

@@ -96,13 +96,7 @@ def sparse_matrix(
 def multiply(
     matrix: tf.Tensor, dense: tf.Tensor, transpose_a: bool = False
 ) -> tf.Tensor:
-    """Multiply a CSR matrix, or its transpose, with a dense one; without a gradient.
-
-    Args:
-        matrix: What `sparse_matrix` returns.
-        dense: The other factor.
-        transpose_a: Whether to transpose the sparse one.
-    """
+    """Multiply a CSR matrix, or its transpose, with a dense one; without a gradient."""
     return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense, transpose_a=transpose_a)
 
 

@@ -33,12 +33,7 @@ _CONSTRAINTS = (keras.constraints.NonNeg,)
 
 
 def obstacle(layer: keras.layers.Dense, pattern: Mask) -> str | None:
-    """Say what keeps a layer from being sparse at all, or return None.
-
-    Args:
-        layer: A `Dense` layer.
-        pattern: Its kept weights.
-    """
+    """Say what keeps a layer from being sparse at all, or return None."""
     regularizer, constraint = layer.kernel_regularizer, layer.kernel_constraint
     if isinstance(constraint, MaskConstraint):
         constraint = constraint.inner
@@ -83,11 +78,6 @@ def pays(
 ) -> str | None:
     """Say why a layer would not be faster sparse, or return None.
 
-    Args:
-        pattern: Its kept weights.
-        threshold: Least sparsity.
-        smallest: Least number of weights, kept or not.
-
     Example:
         >>> pays(np.ones((512, 512), bool), 0.9)
         'its sparsity of 0.000 is below 0.9'
@@ -104,13 +94,7 @@ def pays(
 def measured_obstacle(
     dense: keras.Layer, sparse: keras.Layer, batch_size: int
 ) -> str | None:
-    """Time a prediction of a layer both ways; say if dense is faster, or return None.
-
-    Args:
-        dense: The layer as it is.
-        sparse: The same, sparse.
-        batch_size: Examples of a prediction.
-    """
+    """Time a prediction of a layer both ways; say if dense is faster, or return None."""
     inputs = np.random.default_rng(0).random((batch_size, sparse.input_size), "float32")
     sides = [_prediction(layer, inputs) for layer in (sparse, dense)]
     for side in sides:
