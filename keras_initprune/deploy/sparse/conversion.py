@@ -114,10 +114,13 @@ def to_sparse(
                 layer, _sparse(layer, pattern), batch_size
             )
         elif reason is None:
-            least = smallest or worthwhile.smallest_kernel(_reads_only(layer, swapped))
-            reason = worthwhile.pays(pattern, threshold, least)
+            usual = worthwhile.SMALLEST_KERNEL
+            if _reads_only(layer, swapped):
+                usual = worthwhile.SMALLEST_AFTER_SPARSE
+            reason = worthwhile.pays(pattern, threshold, smallest or usual)
             if reason is None and smallest is None:
-                reason = worthwhile.device_obstacle(_device(layer.kernel))
+                device = getattr(layer.kernel.value, "device", "")
+                reason = worthwhile.device_obstacle(device)
                 on_slow_device.extend([layer.name] * (reason is not None))
         if reason is not None:
             return _stays(layer, reason, verbose)
@@ -189,10 +192,6 @@ def _reads_only(layer: keras.Layer, sources: set[keras.Layer]) -> bool:
     """Tell whether a layer gets its inputs from some layers and no others."""
     nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
     return bool(nodes) and all(node.operation in sources for node in nodes)
-
-
-def _device(variable: keras.Variable) -> str:
-    return getattr(variable.value, "device", "")
 
 
 def _not_taken(layer: keras.Layer) -> str:

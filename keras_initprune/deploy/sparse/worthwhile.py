@@ -46,15 +46,6 @@ def obstacle(layer: keras.layers.Dense, pattern: Mask) -> str | None:
     return None
 
 
-def smallest_kernel(after_sparse: bool) -> int:
-    """Return the number of weights from which on a sparse kernel pays.
-
-    Args:
-        after_sparse: Whether it reads what a sparse layer has computed.
-    """
-    return SMALLEST_AFTER_SPARSE if after_sparse else SMALLEST_KERNEL
-
-
 def device_obstacle(device: str) -> str | None:
     """Say why sparse products do not pay on a device, or return None.
 
@@ -94,7 +85,7 @@ def pays(
 def measured_obstacle(
     dense: keras.Layer, sparse: keras.Layer, batch_size: int
 ) -> str | None:
-    """Time a prediction of a layer both ways; say if dense is faster, or return None."""
+    """Time a layer's prediction both ways; say if dense is faster, or return None."""
     inputs = np.random.default_rng(0).random((batch_size, sparse.input_size), "float32")
     sides = [_prediction(layer, inputs) for layer in (sparse, dense)]
     for side in sides:
