@@ -161,11 +161,7 @@ def forget_compiled_functions(model: keras.Model) -> None:
 
 
 def _set_constraint(weight: PrunableWeight, constraint: Any) -> None:
-    _set_attribute(weight.layer, weight.constraint_attribute, constraint)
-    weight.variable.constraint = constraint
-
-
-def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
+    layer, name = weight.layer, weight.constraint_attribute
     # A built layer's tracker is locked against new state; Keras' own `enable_lora`
     # opens it in the same way.
     layer._tracker.unlock()
@@ -175,7 +171,8 @@ def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
             layer._tracker.untrack(previous)
             # PyTorch would not have anything but a layer in a layer's place.
             delattr(layer, name)
-        setattr(layer, name, value)
+        setattr(layer, name, constraint)
     finally:
         layer._tracker.lock()
     masks_changed()
+    weight.variable.constraint = constraint

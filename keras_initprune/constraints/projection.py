@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_initprune.arrays.masks import Mask
-from keras_initprune.constraints.mask_constraint import MaskConstraint
+from keras_initprune.constraints.mask_constraint import mask_of
 from keras_initprune.constraints.optimizers import optimizer_slots
 from keras_initprune.constraints.weights import PrunableWeight, maskable_weights
 
@@ -23,8 +23,7 @@ def masked_weights(model: keras.Model) -> dict[str, PrunableWeight]:
 
 def mask_variable(weight: PrunableWeight) -> Any:
     """Return the variable that holds a weight's mask, or None if it has none."""
-    constraint = weight.variable.constraint
-    return constraint.mask if isinstance(constraint, MaskConstraint) else None
+    return mask_of(weight.variable)
 
 
 def get_masks(model: keras.Model) -> Masks:

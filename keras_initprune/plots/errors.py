@@ -286,17 +286,14 @@ def error_against_sparsity(
     if dense:
         draw_dense(axis, [value for group in dense.values() for value in group])
     every = [value for of in (*values.values(), dense) for value in of.values()]
-    _scale_errors(axis, [float(np.mean(group)) for group in every])
-    axis.set_ylabel(measure.title)
-    tidy(axis, grid=True)
-    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
-    add_legend(axis, **beside)
-    return axis
-
-
-def _scale_errors(axis: Axes, means: Sequence[float]) -> None:
+    means = [float(np.mean(group)) for group in every]
     if needs_logarithm(means):
         axis.set_yscale("log", nonpositive="clip")
         low, high = min(means) / 1.6, max(max(means) * 1.3, axis.get_ylim()[1])
         axis.set_ylim(low, high)
         label_logarithms(axis.yaxis)
+    axis.set_ylabel(measure.title)
+    tidy(axis, grid=True)
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
+    add_legend(axis, **beside)
+    return axis

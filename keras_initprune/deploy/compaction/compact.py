@@ -91,28 +91,6 @@ class CompactionReport:
         return [*rows, _line("all", ("", ""), self, "")]
 
 
-def report_of(plan: Plan) -> CompactionReport:
-    """Return the report of a plan."""
-    rows: dict[int, CompactionRow] = {}
-    for step in plan.all_steps():
-        before, after = _parameters(step)
-        if before or step.rule.why:
-            rows.setdefault(id(step.call.operation), _row(step, before, after))
-    return CompactionReport(tuple(rows.values()))
-
-
-def _row(step: Step, before: int, after: int) -> CompactionRow:
-    units = step.facts.present_out[0]
-    return CompactionRow(
-        path=step.path,
-        units_before=units.size,
-        units_after=int(units.sum()),
-        parameters_before=before,
-        parameters_after=after,
-        note=_note(step),
-    )
-
-
 def _note(step: Step) -> str:
     if step.rule.why:
         return step.rule.why
@@ -226,7 +204,14 @@ def compaction_report(model: keras.Model, gather: float = 0.5) -> CompactionRepo
         >>> compaction_report(model).parameters_after
         9
     """
-    return report_of(plan_of(model, gather))
+    rows: dict[int, CompactionRow] = {}
+    for step in plan_of(model, gather).all_steps():
+        parameters, units = _parameters(step), step.facts.present_out[0]
+        if parameters[0] or step.rule.why:
+            counts = (units.size, int(units.sum()), *parameters)
+            row = CompactionRow(step.path, *counts, _note(step))
+            rows.setdefault(id(step.call.operation), row)
+    return CompactionReport(tuple(rows.values()))
 
 
 def plan_of(model: keras.Model, gather: float) -> Plan:
