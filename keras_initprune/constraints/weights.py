@@ -152,17 +152,15 @@ def register_prunable(
         ['scale/w']
     """
     is_layer = isinstance(layer_class, type) and issubclass(layer_class, keras.Layer)
-    if not is_layer or issubclass(layer_class, keras.Model):
-        raise ValueError(
-            "`layer_class` must be a subclass of `keras.Layer` and none of "
-            f"`keras.Model`. Received: layer_class={layer_class!r}"
-        )
+    validation.require(
+        is_layer and not issubclass(layer_class, keras.Model),
+        layer_class,
+        "layer_class",
+        "a subclass of `keras.Layer` and none of `keras.Model`",
+    )
     are_names = all(isinstance(name, str) and name.isidentifier() for name in weights)
-    if not weights or not are_names:
-        raise ValueError(
-            "`weights` must be one or more names of attributes. "
-            f"Received: weights={weights!r}"
-        )
+    rule = "one or more names of attributes"
+    validation.require(bool(weights) and are_names, weights, "weights", rule)
     axes = validation.check_integers(unit_axes, "unit_axes")
     _REGISTERED.setdefault(layer_class, {}).update(dict.fromkeys(weights, axes))
 

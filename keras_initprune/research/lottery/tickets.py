@@ -158,16 +158,12 @@ def lottery_ticket(
     validation.check_choice(rewind_unit, "rewind_unit", ("step", "epoch"))
     distribution = check_distribution(distribution, ranked=True)
     validation.check_verbose(verbose)
-    if not callable(fit) or isinstance(fit, type | keras.Layer):
-        raise ValueError(
-            "`fit` must be a function that takes a model and a list of callbacks. "
-            f"Received: fit={fit!r}"
-        )
-    if folder is not None and (not isinstance(folder, str | Path) or folder == ""):
-        raise ValueError(
-            "`folder` must be None, a string or a `pathlib.Path`. "
-            f"Received: folder={folder!r}"
-        )
+    is_function = callable(fit) and not isinstance(fit, type | keras.Layer)
+    rule = "a function that takes a model and a list of callbacks"
+    validation.require(is_function, fit, "fit", rule)
+    is_folder = folder is None or (isinstance(folder, str | Path) and folder != "")
+    rule = "None, a string or a `pathlib.Path`"
+    validation.require(is_folder, folder, "folder", rule)
     weights = _prepare(model, layers)
     size = sum(weight.size for weight in weights.values())
     if rounds > size:
