@@ -1,6 +1,7 @@
 """Shows how far a search is: a bar where one can move, else a line per trial."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -13,12 +14,12 @@ from keras_initprune.tuner.results import describe
 from keras_initprune.tuner.watching import Watcher
 
 
+@dataclass(eq=False)
 class WorkerProgress(Watcher):
     """What a worker says: which trials it was given."""
 
-    def __init__(self, console: Console, interrupts: Interrupts):
-        self.console = console
-        self.interrupts = interrupts
+    console: Console
+    interrupts: Interrupts
 
     def batch_end(self) -> None:
         """Stop here if Ctrl-C was pressed."""
@@ -33,29 +34,22 @@ class WorkerProgress(Watcher):
         say(self.console, line)
 
 
+@dataclass(eq=False)
 class SearchProgress(WorkerProgress):
     """Shows a bar with the time left, in a terminal or a notebook, or else lines."""
 
-    def __init__(
-        self,
-        objective: SearchObjective,
-        trials: int,
-        epochs: int,
-        console: Console,
-        interrupts: Interrupts,
-    ):
-        super().__init__(console, interrupts)
-        self.objective = objective
-        self.trials = trials
-        self.epochs = epochs
-        self.done = 0
-        self.done_before = 0
+    objective: SearchObjective
+    trials: int
+    epochs: int
+
+    def __post_init__(self) -> None:
+        self.done = self.done_before = 0
         self.started = time.monotonic()
         self.bar = None
-        if has_bars(console):
+        if has_bars(self.console):
             # Trials differ in speed, so the estimate looks far back.
-            self.bar = make_bar(console, speed_estimate_period=1200)
-            self.task = self.bar.add_task("", total=trials, counted="")
+            self.bar = make_bar(self.console, speed_estimate_period=1200)
+            self.task = self.bar.add_task("", total=self.trials, counted="")
 
     def begin(self, done: int) -> None:
         """Note how many trials were finished before."""

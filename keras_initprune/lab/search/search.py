@@ -95,7 +95,7 @@ class Search:
         with Interrupts() as interrupts:
             run, trials = self.settings.run, self.settings.trials
             progress = SearchProgress(
-                objective, trials, run.epochs, self.console, interrupts
+                self.console, interrupts, objective, trials, run.epochs
             )
             with progress.bar or contextlib.nullcontext():
                 tuner = self._make_tuner(objective, data, progress)

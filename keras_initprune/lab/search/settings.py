@@ -111,18 +111,13 @@ class SearchSettings:
         most = max(2, epochs // 2) - hyperband
         first = [1, 2] if most >= 4 else [1]
         then = [e for e in (2, 3, 4) if e <= most - first[-1]] or [1]
+        # A sparser network than what is asked for is hardly ever more accurate.
+        is_fixed = self.objective == "accuracy_at_sparsity"
+        suggested = (self.sparsity,) if is_fixed else _SPARSITIES
         return PruningSpace(
             methods=list(self.methods),
-            sparsities=self._sparsities(),
+            sparsities=list(self.sparsities or suggested),
             k_starts_epochs=first,
             dissipating_epochs=then,
             combination_epochs=[e for e in (2, 3, 4, 6) if e <= most] or [1],
         )
-
-    def _sparsities(self) -> list[float]:
-        if self.sparsities:
-            return list(self.sparsities)
-        if self.objective != "accuracy_at_sparsity":
-            return list(_SPARSITIES)
-        # A sparser network than what is asked for is hardly ever more accurate.
-        return [self.sparsity]
