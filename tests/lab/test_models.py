@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initprune.lab.models import autoencoder, convnet, get, perceptron
+from keras_initprune.lab.models import autoencoder, convnet, get, lenet5, perceptron
 
 BUILDERS = [perceptron, autoencoder, convnet]
 
@@ -145,8 +145,17 @@ def test_saving(builder, tmp_path):
 def test_get():
     assert [get(builder.__name__) for builder in BUILDERS] == BUILDERS
     assert get(perceptron) is perceptron
-    with pytest.raises(ValueError, match="'autoencoder', 'convnet', 'perceptron'"):
+    names = "'autoencoder', 'convnet', 'lenet5', 'perceptron'"
+    with pytest.raises(ValueError, match=names):
         get("transformer")
+
+
+def test_lenet5_is_that_of_the_literature():
+    model = get("lenet5")(seed=0)
+    shapes = [kernel.shape for kernel in kernels(model)]
+    assert shapes == [(5, 5, 1, 20), (5, 5, 20, 50), (800, 500), (500, 10)]
+    assert model(np.zeros((2, 28, 28, 1), np.float32)).shape == (2, 10)
+    assert lenet5((16, 16, 1)).output_shape == (None, 10)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +173,11 @@ def test_get():
         (autoencoder, {"bottleneck_units": -1}, "`bottleneck_units`"),
         (convnet, {"filters": (0,)}, r"`filters\[0\]`"),
         (convnet, {"num_classes": True}, "`num_classes`"),
-        (convnet, {"input_shape": (3, 28, 1)}, "each halves them"),
+        (convnet, {"input_shape": (3, 28, 1)}, "at least 4"),
+        (convnet, {"kernel_size": 0}, "`kernel_size`"),
+        (convnet, {"padding": "causal"}, "`padding`"),
+        (convnet, {"hidden_units": (0,)}, r"`hidden_units\[0\]`"),
+        (lenet5, {"input_shape": (8, 8, 1)}, "at least 16"),
     ],
 )
 def test_wrong_arguments(builder, arguments, message):

@@ -17,7 +17,7 @@ DataDir = Annotated[
         "Defaults to $KERAS_INITPRUNE_DATA, then to what TFDS has or can download."
     ),
 ]
-Model = Annotated[str, typer.Option(help="perceptron, autoencoder or convnet.")]
+Model = Annotated[str, typer.Option(help="perceptron, autoencoder, convnet or lenet5.")]
 Epochs = Annotated[
     int | None, typer.Option(help="Epochs of training. Defaults to the data set's.")
 ]

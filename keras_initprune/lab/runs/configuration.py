@@ -17,6 +17,7 @@ TASKS = {
     "perceptron": CLASSIFICATION,
     "autoencoder": RECONSTRUCTION,
     "convnet": CLASSIFICATION,
+    "lenet5": CLASSIFICATION,
 }
 
 # `prune_epochs` is the number of epochs after which the mask is final.
@@ -24,6 +25,7 @@ _SMALL_IMAGES: dict[str, dict[str, Any]] = {
     "perceptron": {"epochs": 15, "prune_epochs": 5},
     "autoencoder": {"epochs": 30, "prune_epochs": 6},
     "convnet": {"epochs": 15, "prune_epochs": 5},
+    "lenet5": {"epochs": 15, "prune_epochs": 5},
 }
 _MNIST_LIKE: dict[str, dict[str, Any]] = {
     "perceptron": {
@@ -41,6 +43,7 @@ _MNIST_LIKE: dict[str, dict[str, Any]] = {
         "jit_compile": True,
     },
     "convnet": {"epochs": 12, "prune_epochs": 4},
+    "lenet5": {"epochs": 12, "prune_epochs": 6},
 }
 # 5,000 of the 60,000 training images are the usual validation split. How the networks
 # are trained was chosen on 10,000; `docs/study/study.toml` says among what.
@@ -287,7 +290,7 @@ def configure(
 
     Args:
         dataset: `"digits"`, `"mnist"` or `"fashion_mnist"`.
-        model: `"perceptron"`, `"autoencoder"` or `"convnet"`.
+        model: `"perceptron"`, `"autoencoder"`, `"convnet"` or `"lenet5"`.
         method: Name of the pruning method.
         **settings: Any other attribute of `Configuration`. None stands for the
             default.
