@@ -277,14 +277,7 @@ def as_tensors(
 def fitness_of_candidates(
     tensor: Tensor, k: int, seed: int, by_unit: bool = False
 ) -> list[float]:
-    """Return the fitness of each of a tensor's k candidate masks.
-
-    Args:
-        tensor: The tensor.
-        k: Number of candidates.
-        seed: Their seed.
-        by_unit: Whether they give every unit the same fan-in. Defaults to False.
-    """
+    """Return the fitness of each of a tensor's k candidate masks."""
     draw = tensor.unit_candidate if by_unit else tensor.candidate
     return [fitness_of(tensor.fitness, draw(seed, index)) for index in range(k)]
 

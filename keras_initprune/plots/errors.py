@@ -98,14 +98,7 @@ def draw_line(
     values: Sequence[Sequence[float]],
     style: MethodStyle,
 ) -> None:
-    """Draw means with their 95 % t-intervals, from three values on.
-
-    Args:
-        axis: The axis.
-        places: Where the points are, along the axis.
-        values: The values of each point, one per seed.
-        style: How to draw them.
-    """
+    """Draw means with their 95 % t-intervals, from three values on."""
     means, half_widths = zip(*map(drawn_interval, values), strict=True)
     solid = style.line == "-"
     axis.errorbar(

@@ -53,9 +53,6 @@ def mean_and_half_width(
 def drawn_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean and the half-width to draw: 0 where there are too few values.
 
-    Args:
-        values: The measurements, one per seed.
-
     Example:
         >>> drawn_interval([1.0, 2.0])
         (1.5, 0.0)

@@ -121,12 +121,7 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
 
 
 def tidy(axis: Axes, grid: bool = False) -> None:
-    """Take off what frames an axis, and put a faint grid behind the values.
-
-    Args:
-        axis: The axis.
-        grid: Whether to draw horizontal lines. Defaults to False.
-    """
+    """Take off what frames an axis, and put a faint grid behind the values."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_axisbelow(True)
     if grid:

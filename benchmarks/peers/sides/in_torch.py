@@ -30,11 +30,7 @@ class InTorch(Side):
         torch.manual_seed(task.seed)
 
     def network(self, linear: Callable[[int, int], Any] = nn.Linear) -> Any:
-        """Return a network, as PyTorch begins it.
-
-        Args:
-            linear: Makes a layer of so many inputs and outputs.
-        """
+        """Return a network, as PyTorch begins it."""
         layers: list[Any] = []
         *hidden, last = SHAPES[self.task.network]
         for shape in hidden:

@@ -32,11 +32,7 @@ class Peer(InKeras):
         )
 
     def configuration(self, steps: int) -> Any:
-        """Return its defaults for the method, fitted into the epochs that there are.
-
-        Args:
-            steps: Batches in an epoch.
-        """
+        """Return its defaults for the method, fitted into the epochs that there are."""
         method, sparsity = self.task.method, self.task.sparsity
         epochs = self.task.pruning_epochs
         config = getattr(self.pquant, f"{method}_config")()

@@ -52,9 +52,6 @@ def device_obstacle(device: str) -> str | None:
     On an H100 kernels of 4,096 x 4,096 with 90 to 99 % zeros take two to five times as
     long as dense ones for a batch of 512, and training with them five times.
 
-    Args:
-        device: TensorFlow's name of the device that holds the kernel.
-
     Example:
         >>> device_obstacle("/job:localhost/replica:0/task:0/device:GPU:0")
         'a sparse product is slower than a dense one on a GPU'

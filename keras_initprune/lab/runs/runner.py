@@ -252,15 +252,7 @@ def _targets(run: Configuration, x: Any, y: Any) -> Any:
 def evaluate(
     model: keras.Model, split: str, x: np.ndarray, y: np.ndarray, run: Configuration
 ) -> dict[str, float]:
-    """Return the share of wrong answers, or the mean squared error of the images.
-
-    Args:
-        model: The trained model.
-        split: What the images are for; the result's name begins with it.
-        x: Images.
-        y: Their classes.
-        run: The configuration.
-    """
+    """Return the share of wrong answers, or the images' mean squared error, by name."""
     # Called directly: tracing `model.evaluate` takes longer than these few batches.
     batches = range(0, len(x), EVALUATION_BATCH_SIZE)
     found = [model(x[begin : begin + EVALUATION_BATCH_SIZE]) for begin in batches]

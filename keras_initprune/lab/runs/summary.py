@@ -102,9 +102,6 @@ def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
 
     It fits 80 columns.
 
-    Args:
-        runs: Records of one comparison; those that failed are left out.
-
     Raises:
         ValueError: If no run was completed.
     """
