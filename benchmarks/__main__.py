@@ -24,8 +24,8 @@ def benchmark(
         str | None,
         typer.Option(
             help="Some of masks, removing, selection, compaction, units, exports, "
-            "sparse, break_even, end_to_end and tfmot, with commas between them. "
-            "Defaults to all but tfmot, which needs its extra."
+            "sparse, break_even and end_to_end, with commas between them. Defaults "
+            "to all."
         ),
     ] = None,
     pairs: Annotated[

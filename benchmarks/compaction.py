@@ -57,13 +57,13 @@ def _compare(
     )
 
 
-def predicts(model: keras.Model, images: Any) -> Callable[[], Any]:
-    """Return what predicts a batch twenty times."""
+def predicts(model: keras.Model, images: Any, count: int = 20) -> Callable[[], Any]:
+    """Return what predicts a batch so many times."""
     function = tf.function(lambda x: model(x, training=False), jit_compile=False)
     compiled = function.get_concrete_function(images)
 
     def predict() -> None:
-        for _ in range(20):
+        for _ in range(count):
             compiled(images)
 
     return predict

@@ -63,52 +63,36 @@ def _compare(
 ) -> Iterator[Measurement]:
     runs = []
     for seed in range(sizes.trainings):
-        sides = (_dense, _sparse) if seed % 2 else (_sparse, _dense)
-        runs.append({side: side(units, data, sizes, seed) for side in sides})
-    totals = [run[_dense].seconds[-1] / run[_sparse].seconds[-1] for run in runs]
+        kinds = ("dense", "sparse") if seed % 2 else ("sparse", "dense")
+        runs.append({kind: _trained(kind, units, data, sizes, seed) for kind in kinds})
+    totals = [run["dense"].seconds[-1] / run["sparse"].seconds[-1] for run in runs]
     sooner = []
     for run in runs:
-        goal = min(max(run[side].accuracy) for side in (_dense, _sparse))
-        sooner.append(run[_dense].reached(goal) / run[_sparse].reached(goal))
+        goal = min(max(clock.accuracy) for clock in run.values())
+        sooner.append(run["dense"].reached(goal) / run["sparse"].reached(goal))
     name = (
         f"{sizes.epochs} epochs of {'-'.join(map(str, units))} on {sizes.images:,} "
         f"images of {sizes.dataset}"
     )
     unit = f"{100 * SPARSITY:g} % sparse after {SELECTION_EPOCHS}"
     details = {
-        kind: [[clock.seconds, clock.accuracy] for clock in (run[side] for run in runs)]
-        for kind, side in (("dense", _dense), ("sparse", _sparse))
+        kind: [[run[kind].seconds, run[kind].accuracy] for run in runs]
+        for kind in ("dense", "sparse")
     }
     yield _summary(f"dense, {name}", unit, totals, details)
     yield _summary(f"dense to the same accuracy, {name}", unit, sooner, None)
 
 
-def _dense(units: tuple[int, ...], data: Dataset, sizes: Sizes, seed: int) -> _Clock:
+def _trained(
+    kind: str, units: tuple[int, ...], data: Dataset, sizes: Sizes, seed: int
+) -> _Clock:
     clock = _Clock()
-    model = _compiled(units, data, seed)
-    model.fit(**_arguments(data, sizes), callbacks=[clock])
-    return clock
-
-
-def _sparse(units: tuple[int, ...], data: Dataset, sizes: Sizes, seed: int) -> _Clock:
-    clock = _Clock()
-    model = _compiled(units, data, seed)
-    pruning = DissipatingGradients(sparsity=SPARSITY, epochs=SELECTION_EPOCHS)
-    fit_sparse(model, **_arguments(data, sizes), callbacks=[pruning, clock])
-    return clock
-
-
-def _compiled(units: tuple[int, ...], data: Dataset, seed: int) -> keras.Model:
     keras.utils.set_random_seed(seed)
     model = perceptron(input_shape=data.image_shape, hidden_units=units, seed=seed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # XLA would take seconds to compile what trains for seconds.
     model.compile("adam", loss, metrics=["accuracy"], jit_compile=False)
-    return model
-
-
-def _arguments(data: Dataset, sizes: Sizes) -> dict[str, Any]:
-    return {
+    arguments: dict[str, Any] = {
         "x": data.x_train[: sizes.images],
         "y": data.y_train[: sizes.images],
         "validation_data": (data.x_validation, data.y_validation),
@@ -116,6 +100,12 @@ def _arguments(data: Dataset, sizes: Sizes) -> dict[str, Any]:
         "batch_size": BATCH_SIZE,
         "verbose": 0,
     }
+    if kind == "dense":
+        model.fit(**arguments, callbacks=[clock])
+    else:
+        pruning = DissipatingGradients(sparsity=SPARSITY, epochs=SELECTION_EPOCHS)
+        fit_sparse(model, **arguments, callbacks=[pruning, clock])
+    return clock
 
 
 def _summary(

@@ -83,7 +83,14 @@ def _predicts(name: str, path: Path) -> Callable[[], Any]:
         return lambda: [model.predict(image) for _ in range(CALLS)]
     # XNNPACK refuses sparse weights of 8 bits, and is the default for dense ones.
     plain = name == "litert_int8" and "dense" not in path.name
-    interpreter = litert.interpreter(path, plain_kernels=plain)
+    return invokes(path, image, CALLS, plain)
+
+
+def invokes(
+    path: Path, inputs: np.ndarray, calls: int, plain_kernels: bool = False
+) -> Callable[[], Any]:
+    """Return what runs a LiteRT file so many times."""
+    interpreter = litert.interpreter(path, plain_kernels)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    return lambda: [interpreter.invoke() for _ in range(CALLS)]
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], inputs)
+    return lambda: [interpreter.invoke() for _ in range(calls)]

@@ -33,18 +33,10 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
     def trains(model: keras.Model) -> Callable[[], Any]:
         return lambda: model.fit(data, verbose=0, shuffle=False)
 
-    yield paired(
-        "a step after selection, masks at 95 %",
-        "a dense step",
-        (trains(masked), trains(dense)),
-        sizes.pairs,
-        at_most=1.03,
-    )
-    yield paired(
-        "a step that gathers gradients",
-        "a dense step",
-        (trains(gathering), trains(dense)),
-        sizes.pairs,
-        at_most=1.25,
-    )
+    for name, model, at_most in (
+        ("a step after selection, masks at 95 %", masked, 1.03),
+        ("a step that gathers gradients", gathering, 1.25),
+    ):
+        sides = trains(model), trains(dense)
+        yield paired(name, "a dense step", sides, sizes.pairs, at_most=at_most)
     recorder.stop()

@@ -21,16 +21,10 @@ from benchmarks import (
     selection,
     showing,
     sparse_execution,
-    tfmot,
     units,
 )
 from benchmarks.sizes import QUICK, Sizes
-from keras_initprune.files import (
-    check_free,
-    check_replaceable,
-    check_writable,
-    write_atomically,
-)
+from keras_initprune import files
 from keras_initprune.lab.measurement import Measurement, Part
 from keras_initprune.lab.terminal import say_written
 
@@ -46,10 +40,7 @@ MEASURES: Mapping[str, Measure] = {
     "sparse": sparse_execution.measure,
     "break_even": break_even.measure,
     "end_to_end": end_to_end.measure,
-    "tfmot": tfmot.measure,
 }
-# What needs nothing but this package.
-DEFAULT = tuple(name for name in MEASURES if name != "tfmot")
 
 
 def run(
@@ -58,7 +49,7 @@ def run(
     """Run measures, one figure after the other.
 
     Args:
-        names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
+        names: Names of measures, from `MEASURES`. Defaults to all.
         sizes: How much to measure. Defaults to `Sizes()`.
 
     Yields:
@@ -67,7 +58,7 @@ def run(
     Raises:
         ValueError: If a name is unknown.
     """
-    names = list(DEFAULT) if names is None else list(names)
+    names = list(MEASURES if names is None else names)
     check_names(names)
     for name in names:
         for measurement in MEASURES[name](sizes or Sizes()):
@@ -102,7 +93,7 @@ def run_and_show(
         quick: Whether a few pairs and small networks do.
         out: A JSON file for the figures, or None. A page and a picture come beside it.
             Other measures that the file already holds stay in it.
-        names: Names of measures, from `MEASURES`. Defaults to `DEFAULT`.
+        names: Names of measures, from `MEASURES`. Defaults to all.
         pairs: Interleaved pairs of every timing. Defaults to what `Sizes` says.
 
     Raises:
@@ -110,14 +101,14 @@ def run_and_show(
             beside it.
         ValueError: If a name is unknown, or `out` is no file of this benchmark.
     """
-    names = list(DEFAULT) if names is None else names
+    names = list(MEASURES if names is None else names)
     check_names(names)
     parts: dict[str, Part] = {}
     if out is not None:
         if out.suffix != ".json":
             raise ValueError(f"`out` must end in '.json'. Received: out={str(out)!r}")
-        check_replaceable(out)
-        check_writable(out.parent)
+        files.check_replaceable(out)
+        files.check_writable(out.parent)
         parts = _earlier(out)
     sizes = QUICK if quick else Sizes()
     options = " --quick" if quick else ""
@@ -144,7 +135,7 @@ def run_and_show(
 def _earlier(out: Path) -> dict[str, Part]:
     if not out.exists():
         # The page and the picture come after the figures.
-        check_free([out.with_suffix(".md"), out.with_suffix(".png")])
+        files.check_free([out.with_suffix(".md"), out.with_suffix(".png")])
         return {}
     try:
         return {
@@ -159,8 +150,8 @@ def _earlier(out: Path) -> dict[str, Part]:
 
 def _write(out: Path, parts: dict[str, Part]) -> None:
     content = {name: part.as_dict() for name, part in parts.items()}
-    write_atomically(out, json.dumps(content, indent=1) + "\n")
-    write_atomically(out.with_suffix(".md"), showing.markdown(parts))
+    files.write_atomically(out, json.dumps(content, indent=1) + "\n")
+    files.write_atomically(out.with_suffix(".md"), showing.markdown(parts))
     showing.save_figure(parts, out.with_suffix(".png"))
 
 

@@ -25,10 +25,6 @@ TITLES = {
     "sparse": ("Dense against sparse execution, batch 64: higher is better", True),
     "break_even": ("Where sparse kernels begin to pay: higher is better", True),
     "end_to_end": ("Whole trainings, dense against sparse: higher is better", True),
-    "tfmot": (
-        "TensorFlow Model Optimization, against dense Keras 2: lower is better",
-        False,
-    ),
 }
 _HEADERS = ("what", "against", "median", "from", "to", "goal")
 _TEXTS = ("what", "against", "goal")
@@ -99,7 +95,8 @@ def _draw(axes: Axes, part: Part, title: str, higher_is_better: bool) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yticks(range(len(part.figures)), [_label(made) for made in part.figures])
+    labels = [f"{made.name} / {made.unit}" for made in part.figures]
+    axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(part.figures) - 0.4, -0.6)
     axes.tick_params(labelsize=7)
     axes.tick_params(axis="y", length=0)
@@ -108,10 +105,6 @@ def _draw(axes: Axes, part: Part, title: str, higher_is_better: bool) -> None:
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-
-
-def _label(made: Measurement) -> str:
-    return f"{made.name} / {made.unit}"
 
 
 def _machines(parts: Parts) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from benchmarks.compaction import predicts
 from benchmarks.networks import random_images, wide_perceptron
 from benchmarks.sizes import Sizes
 from keras_initprune.deploy.sparse import cache, products
@@ -59,7 +60,7 @@ def _compare(width: int, sparsity: float, sizes: Sizes) -> Iterator[Measurement]
     for what, unit, of_dense, of_sparse, goals, more in (
         ("prediction", "sparse", _predicts, _predicts, _PREDICTION_GOALS, steps),
         ("prediction", bare, _predicts, _predicts_barely, {}, {}),
-        ("tf.function", "sparse", _calls, _calls, {}, {}),
+        ("tf.function", "sparse", _serves, _serves, {}, {}),
         ("training step", "sparse", _trains, _trains, _TRAINING_GOALS, {}),
     ):
         yield paired(
@@ -111,9 +112,6 @@ def bare_operations(
 
     Neither Keras nor a look whether the kernels are still the same: a layer that
     multiplies with TensorFlow's matrices cannot be much faster.
-
-    Args:
-        model: A perceptron of `Dense` and `SparseDense` layers.
     """
     layers = [layer for layer in model.layers if layer.weights]
     matrices = [_matrix(layer) for layer in layers]
@@ -156,15 +154,8 @@ def _multiply(
     return tf.matmul(matrix, columns, transpose_a=True)
 
 
-def _calls(model: keras.Model, count: int) -> Callable[[], Any]:
-    batch = tf.constant(random_images(1)[0])
-    function = tf.function(lambda x: model(x, training=False), jit_compile=False)
-
-    def call() -> None:
-        for _ in range(count):
-            function(batch)
-
-    return call
+def _serves(model: keras.Model, count: int) -> Callable[[], Any]:
+    return predicts(model, tf.constant(random_images(1)[0]), count)
 
 
 def _trains(model: keras.Model, count: int) -> Callable[[], Any]:

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 
 from benchmarks.compaction import predicts
+from benchmarks.exports import invokes
 from benchmarks.sizes import Sizes
 from keras_initprune import DissipatingGradients, compact
-from keras_initprune.deploy.export import export, litert
+from keras_initprune.deploy.export import export
 from keras_initprune.lab.datasets import load
 from keras_initprune.lab.measurement import Measurement, paired, single
 
@@ -46,8 +47,7 @@ def convnet(image_shape: tuple[int, ...]) -> keras.Model:
 def residual_network(image_shape: tuple[int, ...]) -> keras.Model:
     """Return a network of residual blocks of 32, 64 and 128 filters."""
     inputs = keras.Input(image_shape)
-    x = layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False)(inputs)
-    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.ReLU()(_convolution(inputs, 32, 3, 2))
     for filters, strides in ((32, 1), (64, 2), (128, 2)):
         x = _block(x, filters, strides)
     x = layers.GlobalAveragePooling2D()(x)
@@ -128,19 +128,18 @@ def _compare(
 
 def _invokes(model: keras.Model, folder: Path) -> Callable[[], Any]:
     path = export(model, folder / "model.tflite", "litert_dense")
-    interpreter = litert.interpreter(path)
-    interpreter.allocate_tensors()
     image = np.random.default_rng(0).random((1, *model.input_shape[1:]), np.float32)
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    return lambda: [interpreter.invoke() for _ in range(CALLS)]
+    return invokes(path, image, CALLS)
 
 
 def _block(x: Any, filters: int, strides: int) -> Any:
-    y = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
-    y = layers.ReLU()(layers.BatchNormalization()(y))
-    y = layers.Conv2D(filters, 3, padding="same", use_bias=False)(y)
-    y = layers.BatchNormalization()(y)
+    y = layers.ReLU()(_convolution(x, filters, 3, strides))
+    y = _convolution(y, filters, 3, 1)
     if strides > 1:
-        x = layers.Conv2D(filters, 1, strides=strides, use_bias=False)(x)
-        x = layers.BatchNormalization()(x)
+        x = _convolution(x, filters, 1, strides)
     return layers.ReLU()(layers.Add()([x, y]))
+
+
+def _convolution(x: Any, filters: int, size: int, strides: int) -> Any:
+    options = {"strides": strides, "padding": "same", "use_bias": False}
+    return layers.BatchNormalization()(layers.Conv2D(filters, size, **options)(x))

@@ -73,10 +73,6 @@ def replacing(
 def write_atomically(path: str | Path, text: str) -> None:
     """Write a text file so that it is either the old one or the new one, never half.
 
-    Args:
-        path: The file.
-        text: Its new content.
-
     Raises:
         OSError: If it cannot be written, or something else than a file is there.
     """
@@ -88,9 +84,6 @@ def write_atomically(path: str | Path, text: str) -> None:
 
 def check_writable(folder: str | Path) -> None:
     """Make a folder if it is missing, and raise unless files can be written there.
-
-    Args:
-        folder: The folder.
 
     Raises:
         OSError: If it cannot be made or written.
@@ -129,9 +122,6 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool] = no_folder) -
 
 def check_free(paths: Iterable[Path]) -> None:
     """Raise if something is at a path where nothing of ours can be.
-
-    Args:
-        paths: The paths.
 
     Raises:
         OSError: If something is there.

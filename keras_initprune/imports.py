@@ -14,10 +14,6 @@ from typing import Any
 def after_import(name: str, act: Callable[[], object]) -> None:
     """Call a function once a module is there: now, or when it is first imported.
 
-    Args:
-        name: Name of the module, without dots.
-        act: The function, which may import the module.
-
     Example:
         >>> after_import("sys", lambda: print("there"))
         there

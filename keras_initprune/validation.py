@@ -11,6 +11,18 @@ import numpy as np
 _TOO_LARGE = 2**31
 
 
+def require(is_met: bool, value: Any, name: str, rule: str) -> None:
+    """Raise unless the rule of an argument is met.
+
+    Example:
+        >>> require(False, "fast", "batches", "a list")
+        Traceback (most recent call last):
+        ValueError: `batches` must be a list. Received: batches='fast'
+    """
+    if not is_met:
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+
+
 def check_sparsity(sparsity: Any, name: str = "sparsity") -> float:
     """Return `sparsity` as a float, or raise unless it lies in [0, 1).
 
@@ -33,7 +45,7 @@ def check_fraction(fraction: Any, name: str = "fraction") -> float:
         >>> check_fraction(0.2)
         0.2
     """
-    _require(
+    require(
         _is_real(fraction) and 0 < fraction <= 1, fraction, name, "a number in (0, 1]"
     )
     return float(fraction)
@@ -46,7 +58,7 @@ def check_share(share: Any, name: str) -> float:
         >>> check_share(0, "gather")
         0.0
     """
-    _require(_is_real(share) and 0 <= share <= 1, share, name, "a number in [0, 1]")
+    require(_is_real(share) and 0 <= share <= 1, share, name, "a number in [0, 1]")
     return float(share)
 
 
@@ -59,7 +71,7 @@ def check_positive(value: Any, name: str, below: float = math.inf) -> float:
     """
     bound = "" if below == math.inf else f" and below {below:g}"
     rule = f"a finite number above 0{bound}"
-    _require(_is_real(value) and 0 < value < below, value, name, rule)
+    require(_is_real(value) and 0 < value < below, value, name, rule)
     return float(value)
 
 
@@ -71,7 +83,7 @@ def check_natural_number(value: Any, name: str) -> int:
         0
     """
     is_natural = _is_integer(value) and 0 <= value < _TOO_LARGE
-    _require(is_natural, value, name, "an integer from 0 to 2**31 - 1")
+    require(is_natural, value, name, "an integer from 0 to 2**31 - 1")
     return int(value)
 
 
@@ -83,8 +95,8 @@ def check_positive_integer(value: Any, name: str) -> int:
         16
     """
     is_positive = _is_integer(value) and value >= 1
-    _require(is_positive, value, name, "an integer of at least 1")
-    _require(value < _TOO_LARGE, value, name, "below 2**31")
+    require(is_positive, value, name, "an integer of at least 1")
+    require(value < _TOO_LARGE, value, name, "below 2**31")
     return int(value)
 
 
@@ -95,7 +107,7 @@ def check_boolean(value: Any, name: str) -> bool:
         >>> check_boolean(True, "rewind")
         True
     """
-    _require(isinstance(value, bool | np.bool_), value, name, "True or False")
+    require(isinstance(value, bool | np.bool_), value, name, "True or False")
     return bool(value)
 
 
@@ -108,7 +120,7 @@ def check_integers(values: Any, name: str) -> tuple[int, ...]:
     """
     is_sequence = isinstance(values, list | tuple) and len(values) > 0
     are_integers = is_sequence and all(map(_is_integer, values))
-    _require(are_integers, values, name, "one or more integers")
+    require(are_integers, values, name, "one or more integers")
     return tuple(map(int, values))
 
 
@@ -120,7 +132,7 @@ def check_verbose(verbose: Any) -> int:
         1
     """
     is_known = isinstance(verbose, Integral) and verbose in (0, 1)
-    _require(is_known, verbose, "verbose", "0 or 1")
+    require(is_known, verbose, "verbose", "0 or 1")
     return int(verbose)
 
 
@@ -134,7 +146,7 @@ def check_seed(seed: Any, name: str = "seed") -> int | None:
     if seed is None:
         return None
     is_seed = _is_integer(seed) and 0 <= seed < 2**32
-    _require(is_seed, seed, name, "None or an integer from 0 to 2**32 - 1")
+    require(is_seed, seed, name, "None or an integer from 0 to 2**32 - 1")
     return int(seed)
 
 
@@ -147,8 +159,13 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
     """
     listed = ", ".join(map(repr, sorted(choices)))
     is_choice = isinstance(value, str) and value in choices
-    _require(is_choice, value, name, f"one of {listed}")
+    require(is_choice, value, name, f"one of {listed}")
     return value
+
+
+def one_of(choices: Collection[str]) -> Callable[[Any, str], str]:
+    """Return `check_choice` for some choices, as a function of value and name."""
+    return lambda value, name: check_choice(value, name, choices)
 
 
 def check_function(value: Any, name: str, known: Mapping[str, Callable]) -> Callable:
@@ -177,11 +194,6 @@ def call_text(made: Any, arguments: Mapping[str, Any]) -> str:
 def text(value: Any) -> str:
     """Return a value as it is written in a call: functions by their names."""
     return getattr(value, "__qualname__", repr(value))
-
-
-def _require(is_met: bool, value: Any, name: str, rule: str) -> None:
-    if not is_met:
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
 
 
 def _is_integer(value: Any) -> bool:

@@ -125,14 +125,7 @@ def interpreter(peer: str, folder: Path) -> Path:
 
 
 def train(task: Task, python: Path, data: Path, timeout: float) -> Record:
-    """Run a training in an environment and return what it found.
-
-    Args:
-        task: What to do.
-        python: The environment's interpreter.
-        data: The file that `measuring.main` reads.
-        timeout: Seconds after which it is given up.
-    """
+    """Run a training in an environment and return what it found."""
     module = PEERS[task.peer].module
     text = json.dumps(asdict(task))
     command = [str(python), "-m", "benchmarks.peers.measuring", module, text, str(data)]

@@ -43,12 +43,7 @@ def main(module: str, task: Task, data: Path) -> Record:
 
 
 def measure(side: Side, data: dict[str, np.ndarray]) -> Record:
-    """Train, save, load, train on, and count at every turn.
-
-    Args:
-        side: The peer.
-        data: `x_train`, `y_train`, `x_test` and `y_test`.
-    """
+    """Train, save, load, train on, and count at every turn."""
     task, notes = side.task, {}
     x, y = data["x_train"], data["y_train"]
 

@@ -12,18 +12,8 @@ TITLES = {
 }
 _ERRORS = ("peer", "method", "asked", "sparsity", "error, %", "loaded, %")
 _ZEROS = ("peer", "method", "asked", "trained on", "loaded", "loaded, trained on")
-_COSTS = (
-    "peer",
-    "method",
-    "asked",
-    "step, ms",
-    "dense, ms",
-    "ratio",
-    "training, s",
-    "memory, MB",
-    "file, kB",
-    "zipped, kB",
-)
+_COSTS = ("peer", "method", "asked", "step, ms", "dense, ms", "ratio", "training, s",
+          "memory, MB", "file, kB", "zipped, kB")  # fmt: skip
 _TEXTS = ("peer", "method")
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from benchmarks.peers.records import Task
 
+Kernels = Sequence[np.ndarray]
+
 # Kernels as (inputs, outputs) and (height, width, channels, filters).
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "perceptron": ((784, 300), (300, 100), (100, 10)),
@@ -18,10 +20,6 @@ SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
 
 def initial_kernels(network: str, seed: int) -> list[np.ndarray]:
     """Return Glorot-uniform kernels, the same for every peer; biases are 0.
-
-    Args:
-        network: A name of `SHAPES`.
-        seed: Seed of the values.
 
     Example:
         >>> [kernel.shape for kernel in initial_kernels("perceptron", 0)]
@@ -52,13 +50,11 @@ class Side(ABC):
         """The versions that figures depend on."""
 
     @abstractmethod
-    def dense(self, kernels: Sequence[np.ndarray]) -> Any:
+    def dense(self, kernels: Kernels) -> Any:
         """Return a dense network that is ready to train, beginning with `kernels`."""
 
     @abstractmethod
-    def train_pruned(
-        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
-    ) -> Any:
+    def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Return a network that `task.method` has pruned and trained."""
 
     @abstractmethod

@@ -5,7 +5,7 @@ says what competes with what. Candidates are drawn again whenever they are neede
 never held, so memory does not depend on k.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,7 +65,11 @@ def fittest_network(tensors: Tensors, k: int, seed: int) -> dict[str, Mask]:
 
 def fittest_layers(tensors: Tensors, k: int, seed: int) -> dict[str, Mask]:
     """Return the fittest of k masks for every tensor."""
-    return {path: _fittest(t, k, seed) for path, t in tensors.items()}
+    best = {
+        path: int(np.argmax(fitness_of_candidates(tensor, k, seed)))
+        for path, tensor in tensors.items()
+    }
+    return {path: t.candidate(seed, best[path]) for path, t in tensors.items()}
 
 
 def fittest_units(tensors: Tensors, k: int, seed: int) -> dict[str, Mask]:
@@ -273,14 +277,7 @@ def as_tensors(
 def fitness_of_candidates(
     tensor: Tensor, k: int, seed: int, by_unit: bool = False
 ) -> list[float]:
-    """Return the fitness of each of a tensor's k candidate masks.
-
-    Args:
-        tensor: The tensor.
-        k: Number of candidates.
-        seed: Their seed.
-        by_unit: Whether they give every unit the same fan-in. Defaults to False.
-    """
+    """Return the fitness of each of a tensor's k candidate masks."""
     draw = tensor.unit_candidate if by_unit else tensor.candidate
     return [fitness_of(tensor.fitness, draw(seed, index)) for index in range(k)]
 
@@ -293,19 +290,10 @@ def fitness_of(fitness: NDArray, mask: Mask) -> float:
     return sum(float(fitness[b][kept[b]].sum(dtype=np.float64)) for b in blocks)
 
 
-def _fittest(tensor: Tensor, k: int, seed: int) -> Mask:
-    best = int(np.argmax(fitness_of_candidates(tensor, k, seed)))
-    return tensor.candidate(seed, best)
-
-
-def _candidates(tensor: Tensor, k: int, seed: int) -> Iterator[Mask]:
-    return (tensor.candidate(seed, index) for index in range(k))
-
-
 def _union(tensor: Tensor, k: int, seed: int) -> Mask:
     union = np.zeros(tensor.fitness.shape, bool)
-    for mask in _candidates(tensor, k, seed):
-        np.logical_or(union, mask, out=union)
+    for index in range(k):
+        np.logical_or(union, tensor.candidate(seed, index), out=union)
         if union.all():
             break
     return union

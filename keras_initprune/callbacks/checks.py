@@ -81,11 +81,8 @@ def check_epochs(epochs: Any) -> int:
 def check_phase(epochs: Any) -> int | float:
     """Return `epochs`, or raise unless it is a number of epochs or a share of them."""
     if isinstance(epochs, float | np.floating):
-        if not 0 < epochs < 1:
-            raise ValueError(
-                "`epochs` must be a number of epochs or a share of the epochs of "
-                f"`fit`, in (0, 1). Received: epochs={epochs!r}"
-            )
+        rule = "a number of epochs or a share of the epochs of `fit`, in (0, 1)"
+        validation.require(bool(0 < epochs < 1), epochs, "epochs", rule)
         return float(epochs)
     return check_epochs(epochs)
 

@@ -146,12 +146,7 @@ class Combination(PruningCallback):
             born = {path: np.zeros(w.shape, np.int32) for path, w in initial.items()}
             pull = {path: np.zeros(w.shape, np.float32) for path, w in initial.items()}
             seed = resolve_seed(self.seed)
-            state = {
-                "drawn": (seed, 0),
-                "initial": initial,
-                "born": born,
-                "pull": pull,
-            }
+            state = {"drawn": (seed, 0), "initial": initial, "born": born, "pull": pull}
         self._seed, self._restarted = map(int, state["drawn"])
         self._initial: dict[str, np.ndarray] = state["initial"]
         self._born: dict[str, np.ndarray] = state["born"]

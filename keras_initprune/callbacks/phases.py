@@ -27,15 +27,8 @@ from keras_initprune.callbacks.checks import (
     check_pattern,
 )
 from keras_initprune.callbacks.saved_state import Clock, Schedule, State
-from keras_initprune.constraints.layers import (
-    Layers,
-    LayerSelector,
-    check_none_dense,
-)
-from keras_initprune.constraints.weights import (
-    PrunableWeight,
-    prunable_weights,
-)
+from keras_initprune.constraints.layers import Layers, LayerSelector, check_none_dense
+from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
 from keras_initprune.gradients import sums
 from keras_initprune.graphs.units import unit_ties
 from keras_initprune.paths.check import check_masks

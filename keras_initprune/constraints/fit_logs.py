@@ -43,7 +43,8 @@ def set_model(inner: Callable[..., Any], container: Any, model: Any) -> None:
     `BackupAndRestore` comes earlier: it must bring back the weights first.
     """
     # Keras keeps a history of `fit` alone.
-    if container._history is not None and not _logs_sparsity(container.callbacks):
+    is_there = any(isinstance(each, SparsityLogs) for each in container.callbacks)
+    if container._history is not None and not is_there:
         container.callbacks.append(SparsityLogs())
     container.callbacks.sort(key=_rank)
     inner(container, model)
@@ -63,10 +64,6 @@ def _rank(callback: Any) -> int:
     if getattr(callback, "changes_masks", False):
         return 1
     return 2 if isinstance(callback, SparsityLogs) else 3
-
-
-def _logs_sparsity(callbacks: list[Any]) -> bool:
-    return any(isinstance(callback, SparsityLogs) for callback in callbacks)
 
 
 def _sparsity(masks: list[np.ndarray]) -> float:

@@ -15,7 +15,7 @@ import keras
 from keras import ops
 
 from keras_initprune import backend
-from keras_initprune.constraints.mask_constraint import MaskConstraint
+from keras_initprune.constraints.mask_constraint import mask_of
 
 # Their update of an entry depends on no other entry, norms and averages aside.
 _ELEMENTWISE = (
@@ -63,15 +63,8 @@ def _reaches_others(optimizer: Any) -> bool:
     return any(options) or backend.optimizer_class(optimizer) not in _ELEMENTWISE
 
 
-def _mask_of(variable: Any) -> Any:
-    constraint = getattr(variable, "constraint", None)
-    if not isinstance(constraint, MaskConstraint):
-        return None
-    return constraint.mask
-
-
 def _masked_gradient(gradient: Any, variable: Any) -> Any:
-    mask = _mask_of(variable)
+    mask = mask_of(variable)
     if gradient is None or mask is None:
         return gradient
     if hasattr(gradient, "dense_shape"):  # Rows of an embedding.
@@ -89,6 +82,6 @@ def _mask_averages(optimizer: Any) -> None:
         strict=True,
     )
     for variable, average in pairs:
-        mask = _mask_of(variable)
+        mask = mask_of(variable)
         if mask is not None and average is not None:
             average.assign(backend.masked(mask, average))

@@ -28,8 +28,8 @@ class GuardedWeight:
 
     def _direct_assign(self: Any, value: Any) -> None:
         vars(self).pop("_restored", None)
-        if not _WRITING.get():
-            value = zero_pruned(self, value)
+        if not _WRITING.get() and not backend.is_masked(self.constraint.mask, value):
+            value = backend.masked(self.constraint.mask, value)
         super()._direct_assign(value)  # type: ignore[misc]
 
     def _restore_from_tensors(self: Any, tensors: Any) -> Any:
@@ -86,12 +86,6 @@ def guard_mask(variable: keras.Variable) -> None:
     """Let a boolean variable hold only what a mask may hold."""
     setattr(variable, "_weight", lambda: None)  # noqa: B010
     _mix_in(variable, GuardedMask)
-
-
-def zero_pruned(variable: Any, value: Any) -> Any:
-    """Return a value for a guarded weight with its pruned entries set to zero."""
-    mask = variable.constraint.mask
-    return value if backend.is_masked(mask, value) else backend.masked(mask, value)
 
 
 def checked_mask(value: Any, name: str) -> Any:

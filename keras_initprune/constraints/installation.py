@@ -21,10 +21,7 @@ from keras_initprune.constraints.weights import (
 )
 
 
-def install_masks(
-    model: keras.Model,
-    layers: LayerSelector = None,
-) -> keras.Model:
+def install_masks(model: keras.Model, layers: LayerSelector = None) -> keras.Model:
     """Install masks that keep every weight on a built model, in place.
 
     Weights that carry a mask already keep it. A constraint of the user's on the same
@@ -99,10 +96,7 @@ def remove_masks(model: keras.Model) -> keras.Model:
     return model
 
 
-def restore_masks(
-    model: keras.Model,
-    layers: LayerSelector = None,
-) -> keras.Model:
+def restore_masks(model: keras.Model, layers: LayerSelector = None) -> keras.Model:
     """Put masks back on a model whose weights carry the zeros.
 
     For models whose constraints are gone: rebuilt from code with loaded weights, saved
@@ -167,11 +161,7 @@ def forget_compiled_functions(model: keras.Model) -> None:
 
 
 def _set_constraint(weight: PrunableWeight, constraint: Any) -> None:
-    _set_attribute(weight.layer, weight.constraint_attribute, constraint)
-    weight.variable.constraint = constraint
-
-
-def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
+    layer, name = weight.layer, weight.constraint_attribute
     # A built layer's tracker is locked against new state; Keras' own `enable_lora`
     # opens it in the same way.
     layer._tracker.unlock()
@@ -181,7 +171,8 @@ def _set_attribute(layer: keras.Layer, name: str, value: Any) -> None:
             layer._tracker.untrack(previous)
             # PyTorch would not have anything but a layer in a layer's place.
             delattr(layer, name)
-        setattr(layer, name, value)
+        setattr(layer, name, constraint)
     finally:
         layer._tracker.lock()
     masks_changed()
+    weight.variable.constraint = constraint

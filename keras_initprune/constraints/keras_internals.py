@@ -13,13 +13,7 @@ import keras
 
 from keras_initprune import backend
 from keras_initprune.backend.keras_internals import saving_lib
-from keras_initprune.constraints import (
-    fit_logs,
-    guard,
-    loading,
-    retracing,
-    unsupported,
-)
+from keras_initprune.constraints import fit_logs, guard, loading, retracing, unsupported
 from keras_initprune.constraints.gradient_masking import apply_masked
 from keras_initprune.constraints.guard import release_weight
 from keras_initprune.constraints.mask_constraint import MaskConstraint

@@ -142,11 +142,8 @@ def _check_selector(value: Any, name: str) -> Any:
 
 def _check_ends(dense: Any) -> tuple[str, ...]:
     ends = () if dense is None else [dense] if isinstance(dense, str) else dense
-    if not isinstance(ends, list | tuple | set):
-        raise ValueError(
-            "`dense` must be None, 'first', 'last' or a list of these. "
-            f"Received: dense={dense!r}"
-        )
+    rule = "None, 'first', 'last' or a list of these"
+    validation.require(isinstance(ends, list | tuple | set), dense, "dense", rule)
     return tuple(validation.check_choice(end, "dense", _ENDS) for end in ends)
 
 

@@ -93,3 +93,9 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
 
     def _checksum(self) -> int:
         return zlib.crc32(ops.convert_to_numpy(self.mask).tobytes())
+
+
+def mask_of(variable: Any) -> Any:
+    """Return the variable that holds a variable's mask, or None if it has none."""
+    constraint = getattr(variable, "constraint", None)
+    return constraint.mask if isinstance(constraint, MaskConstraint) else None

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune import validation
 from keras_initprune.arrays.masks import Mask
-from keras_initprune.constraints.mask_constraint import MaskConstraint
+from keras_initprune.constraints.mask_constraint import mask_of
 from keras_initprune.constraints.optimizers import optimizer_slots
 from keras_initprune.constraints.weights import PrunableWeight, maskable_weights
 
@@ -23,8 +24,7 @@ def masked_weights(model: keras.Model) -> dict[str, PrunableWeight]:
 
 def mask_variable(weight: PrunableWeight) -> Any:
     """Return the variable that holds a weight's mask, or None if it has none."""
-    constraint = weight.variable.constraint
-    return constraint.mask if isinstance(constraint, MaskConstraint) else None
+    return mask_of(weight.variable)
 
 
 def get_masks(model: keras.Model) -> Masks:
@@ -75,11 +75,8 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
         2
     """
     weights = masked_weights(model)
-    if not isinstance(masks, Mapping):
-        raise ValueError(
-            "`masks` must be a dictionary from tensor path to array, as `get_masks` "
-            f"returns. Received: masks={masks!r}"
-        )
+    rule = "a dictionary from tensor path to array, as `get_masks` returns"
+    validation.require(isinstance(masks, Mapping), masks, "masks", rule)
     checked = {path: _check_mask(path, mask, weights) for path, mask in masks.items()}
     change_masks(model, weights, checked)
 

@@ -152,17 +152,15 @@ def register_prunable(
         ['scale/w']
     """
     is_layer = isinstance(layer_class, type) and issubclass(layer_class, keras.Layer)
-    if not is_layer or issubclass(layer_class, keras.Model):
-        raise ValueError(
-            "`layer_class` must be a subclass of `keras.Layer` and none of "
-            f"`keras.Model`. Received: layer_class={layer_class!r}"
-        )
+    validation.require(
+        is_layer and not issubclass(layer_class, keras.Model),
+        layer_class,
+        "layer_class",
+        "a subclass of `keras.Layer` and none of `keras.Model`",
+    )
     are_names = all(isinstance(name, str) and name.isidentifier() for name in weights)
-    if not weights or not are_names:
-        raise ValueError(
-            "`weights` must be one or more names of attributes. "
-            f"Received: weights={weights!r}"
-        )
+    rule = "one or more names of attributes"
+    validation.require(bool(weights) and are_names, weights, "weights", rule)
     axes = validation.check_integers(unit_axes, "unit_axes")
     _REGISTERED.setdefault(layer_class, {}).update(dict.fromkeys(weights, axes))
 
@@ -299,14 +297,10 @@ def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
             if isinstance(variable, keras.Variable):
                 seen.add(id(variable))
                 named = variable.name
-            path = _unique(f"{name}/{named}", found)
+            path, key = _unique(f"{name}/{named}", found), f"{len(found)}/{attribute}"
+            axes = _unit_axes(layer, attribute)
             found[path] = PrunableWeight(
-                path=path,
-                key=f"{len(found)}/{attribute}",
-                layer=layer,
-                attribute=attribute,
-                constraint_attribute=constraint_attribute,
-                unit_axes=_unit_axes(layer, attribute),
+                path, key, layer, attribute, constraint_attribute, axes
             )
     return found
 
@@ -342,13 +336,9 @@ def weights_of_layer(layer: keras.Layer) -> Iterator[PrunableWeight]:
     Their paths begin with the layer's name: a model around it is not known.
     """
     for attribute, constraint_attribute in _weight_attributes(layer):
+        path, axes = f"{layer.name}/{attribute}", _unit_axes(layer, attribute)
         weight = PrunableWeight(
-            path=f"{layer.name}/{attribute}",
-            key=attribute,
-            layer=layer,
-            attribute=attribute,
-            constraint_attribute=constraint_attribute,
-            unit_axes=_unit_axes(layer, attribute),
+            path, attribute, layer, attribute, constraint_attribute, axes
         )
         if not weight.is_computed:
             yield weight

@@ -60,16 +60,11 @@ def fit_sparse(
     """
     validation.check_positive_integer(epochs, "epochs")
     validation.check_natural_number(initial_epoch, "initial_epoch")
-    if not callable(convert) or isinstance(convert, type | keras.Layer):
-        raise ValueError(
-            "`convert` must be a function that takes and returns a model. "
-            f"Received: convert={convert!r}"
-        )
-    if not isinstance(callbacks, list | tuple):
-        raise ValueError(
-            "`callbacks` must be a list of callbacks. "
-            f"Received: callbacks={callbacks!r}"
-        )
+    is_function = callable(convert) and not isinstance(convert, type | keras.Layer)
+    rule = "a function that takes and returns a model"
+    validation.require(is_function, convert, "convert", rule)
+    are_listed = isinstance(callbacks, list | tuple)
+    validation.require(are_listed, callbacks, "callbacks", "a list of callbacks")
     pruning = [item for item in callbacks if isinstance(item, PruningCallback)]
     others = [item for item in callbacks if not isinstance(item, PruningCallback)]
     selected = initial_epoch + sum(callback.epochs for callback in pruning)

@@ -7,14 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune import backend
-from keras_initprune.constraints import (
-    forget_compiled_functions,
-    innermost_optimizer,
-    strategy_scope,
-)
+from keras_initprune import backend, constraints
 from keras_initprune.constraints.weights import PrunableWeight
-from keras_initprune.gradients.sums import attach, check_seen, detach
+from keras_initprune.gradients.sums import attach, by_path, check_seen, detach
 
 
 class DenseGradients:
@@ -48,7 +43,7 @@ class DenseGradients:
             latest: What `latest` returned, to take for the gradient of the last step.
                 Defaults to none.
         """
-        with strategy_scope(self._model):
+        with constraints.strategy_scope(self._model):
             for path, weight in self._weights.items():
                 self._gradients[path] = _share(weight.shape)
             self._recorded = _share(())
@@ -58,13 +53,14 @@ class DenseGradients:
         for path, gradient in (latest or {}).items():
             self._gradients[path].assign(gradient)
             self._recorded.assign(1.0)
-        attach(innermost_optimizer(self._model), self, self._variables())
-        forget_compiled_functions(self._model)
+        attach(constraints.innermost_optimizer(self._model), self, self._variables())
+        constraints.forget_compiled_functions(self._model)
 
     def stop(self) -> None:
         """Detach from the optimizer and free the gradients, if it was started."""
-        if detach(innermost_optimizer(self._model), self, self._variables()):
-            forget_compiled_functions(self._model)
+        optimizer = constraints.innermost_optimizer(self._model)
+        if detach(optimizer, self, self._variables()):
+            constraints.forget_compiled_functions(self._model)
         self._gradients = {}
 
     def arm(self) -> None:
@@ -100,16 +96,9 @@ class DenseGradients:
 
     def record(self, gradients: Any, variables: Any) -> None:
         """Keep a step's gradients if armed; runs inside the compiled step."""
-        by_variable = {
-            id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
-        }
-        found = {
-            path: by_variable[id(weight.variable)]
-            for path, weight in self._weights.items()
-            if id(weight.variable) in by_variable
-        }
+        found = by_path(self._weights, gradients, variables)
         self._seen.update(found)  # While the step is traced.
-        scale = innermost_optimizer(self._model).loss_scale_factor or 1.0
+        scale = constraints.innermost_optimizer(self._model).loss_scale_factor or 1.0
 
         def unscaled() -> list[Any]:
             dense = [_dense(g, self._weights[path].shape) for path, g in found.items()]

@@ -12,14 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune import backend
-from keras_initprune.constraints import (
-    forget_compiled_functions,
-    innermost_optimizer,
-    strategy_scope,
-    updating_optimizer,
-    updating_optimizers,
-)
+from keras_initprune import backend, constraints
 from keras_initprune.constraints.weights import PrunableWeight
 
 _RECORDERS = "_initprune_recorders"
@@ -55,9 +48,8 @@ class GradientRecorder:
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to follow."""
-        return self._gathers or any(
-            optimizer.weight_decay for optimizer in updating_optimizers(self._model)
-        )
+        optimizers = constraints.updating_optimizers(self._model)
+        return self._gathers or any(optimizer.weight_decay for optimizer in optimizers)
 
     def start(
         self, state: Mapping[str, Mapping[str, np.ndarray]] | None = None
@@ -69,7 +61,7 @@ class GradientRecorder:
         """
         if not self.is_needed:
             return
-        with strategy_scope(self._model):
+        with constraints.strategy_scope(self._model):
             for path, weight in self._weights.items():
                 if self._gathers:
                     self._totals[path] = _accumulator(weight.shape, "zeros")
@@ -78,13 +70,14 @@ class GradientRecorder:
         for name, variables in (("gradients", self._totals), ("decays", self._decays)):
             for path, value in (state or {}).get(name, {}).items():
                 variables[path].assign(value)
-        attach(innermost_optimizer(self._model), self, self._variables())
-        forget_compiled_functions(self._model)
+        attach(constraints.innermost_optimizer(self._model), self, self._variables())
+        constraints.forget_compiled_functions(self._model)
 
     def stop(self) -> None:
         """Stop following and free what was gathered, if anything was started."""
-        if detach(innermost_optimizer(self._model), self, self._variables()):
-            forget_compiled_functions(self._model)
+        optimizer = constraints.innermost_optimizer(self._model)
+        if detach(optimizer, self, self._variables()):
+            constraints.forget_compiled_functions(self._model)
         self._totals, self._decays = {}, {}
 
     def totals(self) -> dict[str, np.ndarray]:
@@ -120,14 +113,11 @@ class GradientRecorder:
 
     def record(self, gradients: Any, variables: Any) -> None:
         """Take in the gradients of one global batch; runs inside the compiled step."""
-        by_variable = {
-            id(v): g for g, v in zip(gradients, variables, strict=True) if g is not None
-        }
-        for path, total in self._totals.items():
-            gradient = by_variable.get(id(self._weights[path].variable))
-            if gradient is not None:
-                self._seen.add(path)  # While the step is traced.
-                total.assign_add(ops.abs(gradient) if self._magnitudes else gradient)
+        found = by_path(self._weights, gradients, variables) if self._totals else {}
+        self._seen.update(found)  # While the step is traced.
+        for path, gradient in found.items():
+            total = self._totals[path]
+            total.assign_add(ops.abs(gradient) if self._magnitudes else gradient)
         for path, decay in self._decays.items():
             decaying = self._decaying(self._weights[path])
             decay.assign(decay * _decay_factor(decaying))
@@ -137,14 +127,14 @@ class GradientRecorder:
 
     def _decaying(self, weight: PrunableWeight) -> Any:
         """Return the optimizer that lets a weight decay, or None."""
-        optimizer = updating_optimizer(self._model, weight.variable)
+        optimizer = constraints.updating_optimizer(self._model, weight.variable)
         decays = optimizer.weight_decay and optimizer._use_weight_decay(weight.variable)
         return optimizer if decays else None
 
 
 def stop_all(model: keras.Model) -> None:
     """Stop every recorder of a model, also those whose `fit` was interrupted."""
-    optimizer = innermost_optimizer(model)
+    optimizer = constraints.innermost_optimizer(model)
     for recorder in list(vars(optimizer).get(_RECORDERS, ())) if optimizer else ():
         recorder.stop()
 
@@ -163,6 +153,19 @@ def check_seen(paths: Iterable[str], seen: Collection[str]) -> None:
                 "does not update this weight. Train it with `model.optimizer`, leave "
                 "it out with `layers`, or score by something else than gradients."
             )
+
+
+def by_path(
+    weights: Mapping[str, PrunableWeight], gradients: Any, variables: Any
+) -> dict[str, Any]:
+    """Return those gradients of an optimizer's variables that are of some weights."""
+    pairs = zip(gradients, variables, strict=True)
+    known = {id(variable): g for g, variable in pairs if g is not None}
+    return {
+        path: known[id(weight.variable)]
+        for path, weight in weights.items()
+        if id(weight.variable) in known
+    }
 
 
 def _accumulator(shape: tuple[int, ...], initializer: str) -> keras.Variable:

@@ -1,6 +1,6 @@
 """Which weights can lose whole units, and which lose them together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -73,8 +73,9 @@ def unit_ties(
     }
     counts = call_counts(model)
     ties: dict[str, str] = {}
-    for graph in (trace(part, counts) for part in _parts(model)):
-        ties |= _ties_of_graph(graph, paths)
+    nested = {id(one): one for one in operations(model) if is_graph(one)}
+    for part in (model, *nested.values()):
+        ties |= _ties_of_graph(trace(part, counts), paths)
     if not ties:
         raise ValueError(
             "`pattern='units'` finds no units that can be removed: those of Dense "
@@ -90,12 +91,6 @@ def _has_units(layer: Any, attribute: str) -> bool:
         and getattr(layer, "groups", 1) == 1
         and getattr(layer, "data_format", None) != "channels_first"
     )
-
-
-def _parts(model: keras.Model) -> Iterator[keras.Model]:
-    yield model
-    nested = {id(one): one for one in operations(model) if is_graph(one)}
-    yield from nested.values()
 
 
 def _ties_of_graph(graph: Graph, paths: Mapping[int, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from keras_initprune.files import check_replaceable, lock, no_folder, replacing
@@ -47,6 +48,7 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
         yield
 
 
+@dataclass
 class Claim:
     """The files that a command is going to write, held against other processes.
 
@@ -77,20 +79,15 @@ class Claim:
         ['note.txt']
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        command: str,
-        paths: Collection[Path],
-        overwrite: bool,
-        is_ours: Callable[[Path], bool] = no_folder,
-    ) -> None:
-        self.journal = folder / f".initprune-{name}"
-        self.command = command
-        self.paths = paths
-        self.overwrite = overwrite
-        self.is_ours = is_ours
+    folder: Path
+    name: str
+    command: str
+    paths: Collection[Path]
+    overwrite: bool
+    is_ours: Callable[[Path], bool] = no_folder
+
+    def __post_init__(self) -> None:
+        self.journal = self.folder / f".initprune-{self.name}"
 
     def __enter__(self) -> "Claim":
         self._descriptor = self._open()
@@ -113,9 +110,6 @@ class Claim:
     @contextlib.contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
         """Give a path to write to, as the function of this name does.
-
-        Args:
-            path: One of the claimed paths.
 
         Raises:
             OSError: If `path` has come to exist and may not be replaced.

@@ -86,12 +86,6 @@ class Part:
 def single(name: str, unit: str, ratio: float, **fields: Any) -> Measurement:
     """Return the record of a figure that is counted, or the same in every run.
 
-    Args:
-        name: What was measured.
-        unit: What the figure is a ratio of.
-        ratio: The figure.
-        **fields: Goal and details, see `Measurement`.
-
     Example:
         >>> single("weights", "the dense network's", 0.05, at_most=0.1).met
         True

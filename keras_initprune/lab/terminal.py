@@ -59,11 +59,6 @@ def markdown_table(
 ) -> str:
     """Return lines of text as a Markdown table, columns of numbers to the right.
 
-    Args:
-        lines: The cells, line by line.
-        headers: The columns' names.
-        left: Those of them whose cells stand at the left.
-
     Example:
         >>> print(markdown_table([["snip", "4.34"]], ["method", "98 %"], ["method"]))
         | method   |   98 % |

@@ -82,11 +82,7 @@ class Row(_Shares):
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings and lists."""
-        return {
-            "path": self.path,
-            "shape": list(self.shape),
-            **_counts(self),
-        }
+        return {"path": self.path, "shape": list(self.shape), **_counts(self)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -243,13 +239,11 @@ def report(
     model = _with_dense_layers(model)
     with as_floats(model) as more:
         rows = _rows(model, observe(model, inputs=inputs), layers)
-    return Report(rows, _total_parameters(model) + more)
+    total = sum(int(np.prod(weight.shape)) for weight in without_masks(model))
+    return Report(rows, total + more)
 
 
-def sparsity(
-    model: keras.Model,
-    layers: LayerSelector = None,
-) -> float:
+def sparsity(model: keras.Model, layers: LayerSelector = None) -> float:
     """Return the fraction of a model's prunable weights that are exactly zero.
 
     Args:
@@ -294,10 +288,6 @@ def _rows(
 def _with_dense_layers(model: keras.Model) -> keras.Model:
     check_built(model)
     return to_dense(model) if has_sparse_layers(model) else model
-
-
-def _total_parameters(model: keras.Model) -> int:
-    return sum(int(np.prod(weight.shape)) for weight in without_masks(model))
 
 
 def _training(flops: int | None) -> int | None:

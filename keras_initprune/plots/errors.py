@@ -98,14 +98,7 @@ def draw_line(
     values: Sequence[Sequence[float]],
     style: MethodStyle,
 ) -> None:
-    """Draw means with their 95 % t-intervals, from three values on.
-
-    Args:
-        axis: The axis.
-        places: Where the points are, along the axis.
-        values: The values of each point, one per seed.
-        style: How to draw them.
-    """
+    """Draw means with their 95 % t-intervals, from three values on."""
     means, half_widths = zip(*map(drawn_interval, values), strict=True)
     solid = style.line == "-"
     axis.errorbar(
@@ -130,10 +123,6 @@ def space_by_density(axis: Axes, sparsities: Collection[float]) -> None:
     """Space sparsities by the logarithm of what is left, from dense to sparse.
 
     The axis is one of densities: draw a sparsity at `1 - sparsity`.
-
-    Args:
-        axis: The axis.
-        sparsities: Which to label.
     """
     axis.set_xscale("log")
     densities = sorted(1 - sparsity for sparsity in sparsities)
@@ -290,17 +279,14 @@ def error_against_sparsity(
     if dense:
         draw_dense(axis, [value for group in dense.values() for value in group])
     every = [value for of in (*values.values(), dense) for value in of.values()]
-    _scale_errors(axis, [float(np.mean(group)) for group in every])
-    axis.set_ylabel(measure.title)
-    tidy(axis, grid=True)
-    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
-    add_legend(axis, **beside)
-    return axis
-
-
-def _scale_errors(axis: Axes, means: Sequence[float]) -> None:
+    means = [float(np.mean(group)) for group in every]
     if needs_logarithm(means):
         axis.set_yscale("log", nonpositive="clip")
         low, high = min(means) / 1.6, max(max(means) * 1.3, axis.get_ylim()[1])
         axis.set_ylim(low, high)
         label_logarithms(axis.yaxis)
+    axis.set_ylabel(measure.title)
+    tidy(axis, grid=True)
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
+    add_legend(axis, **beside)
+    return axis

@@ -8,17 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from keras_initprune.plots.style import (
-    BLACK,
-    BLUE,
-    DASHES,
-    GREY,
-    SMALL,
-    VERMILION,
-    legend_above,
-    new_axis,
-    tidy,
-)
+from keras_initprune.plots import style
 
 # Turns of the golden angle spread dots without a pattern, the same in every figure.
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
@@ -64,9 +54,11 @@ def candidate_fitness(
             "`records` must be at least one, and all or none with 'top'. "
             f"Received: {len(records)} records, {with_top} of them with 'top'"
         )
-    axis = new_axis(6.4, 0.9 + 0.55 * len(records)) if axis is None else axis
+    axis = style.new_axis(6.4, 0.9 + 0.55 * len(records)) if axis is None else axis
     if with_top:
-        axis.axvline(100, color=BLACK, linestyle=DASHES, label="Top weights")
+        axis.axvline(
+            100, color=style.BLACK, linestyle=style.DASHES, label="Top weights"
+        )
     for place, record in enumerate(records):
         candidates, selected = _scaled(record) if with_top else _plain(record)
         _draw_row(axis, place, candidates, selected, in_percent=bool(with_top))
@@ -77,9 +69,9 @@ def candidate_fitness(
         if with_top
         else label
     )
-    tidy(axis)
+    style.tidy(axis)
     axis.tick_params(axis="y", length=0)
-    legend_above(axis, columns=3)
+    style.legend_above(axis, columns=3)
     return axis
 
 
@@ -105,11 +97,11 @@ def _draw_row(
     spread = 0.22 * np.cos(_GOLDEN_ANGLE * np.arange(len(candidates)))
     first = place == 0
     axis.scatter(
-        candidates, place + spread, 26, facecolors="none", edgecolors=GREY,
+        candidates, place + spread, 26, facecolors="none", edgecolors=style.GREY,
         linewidths=1.0, label="Random masks" if first else None, zorder=2,
     )  # fmt: skip
     axis.scatter(
-        [selected], [place], 70, color=VERMILION, marker="D", edgecolors="white",
+        [selected], [place], 70, color=style.VERMILION, marker="D", edgecolors="white",
         linewidths=0.8, label="Selected" if first else None, zorder=3,
     )  # fmt: skip
     if in_percent:
@@ -118,7 +110,7 @@ def _draw_row(
             f"{selected:.2g} %" if selected < 10 else f"{selected:.0f} %",
             (selected, place), (9 if is_left else -9, 0), va="center",
             ha="left" if is_left else "right", textcoords="offset points",
-            fontsize=SMALL,
+            fontsize=style.SMALL,
         )  # fmt: skip
 
 
@@ -145,14 +137,14 @@ def fitness_against_error(
         >>> fitness_against_error([1.0, 2.0], [4.0, 3.0]).get_ylabel()
         'Test error (%)'
     """
-    axis = new_axis(5.0, 4.0) if axis is None else axis
-    axis.scatter(fitness, error, s=26, color=BLUE, alpha=0.75, linewidths=0)
+    axis = style.new_axis(5.0, 4.0) if axis is None else axis
+    axis.scatter(fitness, error, s=26, color=style.BLUE, alpha=0.75, linewidths=0)
     axis.set_xlabel(label)
     axis.set_ylabel("Test error (%)")
     if note:
         axis.annotate(
             note, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top",
-            fontsize=SMALL,
+            fontsize=style.SMALL,
         )  # fmt: skip
-    tidy(axis, grid=True)
+    style.tidy(axis, grid=True)
     return axis

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from numpy.typing import ArrayLike, NDArray
 
 from keras_initprune.plots.style import BLUE, VERMILION, new_axis
-from keras_initprune.validation import check_positive_integer
+from keras_initprune.validation import check_positive_integer, require
 
 
 def mosaic(images: NDArray, columns: int, frame: float) -> NDArray:
@@ -108,11 +108,8 @@ def mask_images(
     images = mask_pixels(np.asarray(mask), tuple(image_shape))
     check_positive_integer(columns, "columns")
     chosen = list(range(len(images)))[: 4 * columns] if units is None else list(units)
-    if not chosen or not all(0 <= unit < len(images) for unit in chosen):
-        raise ValueError(
-            f"`units` must be indices below {len(images)}, at least one. "
-            f"Received: units={units!r}"
-        )
+    are_units = bool(chosen) and all(0 <= unit < len(images) for unit in chosen)
+    require(are_units, units, "units", f"indices below {len(images)}, at least one")
     picture = mosaic(images[chosen].astype(int), columns, _FRAME)
     height, width = picture.shape
     axis = new_axis(6.0, 6.0 * height / width, True) if axis is None else axis

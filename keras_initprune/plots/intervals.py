@@ -9,15 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy import stats
 
-from keras_initprune.plots.style import (
-    BLACK,
-    DASHES,
-    PALE,
-    PALETTE,
-    legend_above,
-    new_axis,
-    tidy,
-)
+from keras_initprune.plots import style
 
 # Of two values the interval is more than six times as wide as they are apart to either
 # side: it would press all else on the axis flat.
@@ -61,9 +53,6 @@ def mean_and_half_width(
 def drawn_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean and the half-width to draw: 0 where there are too few values.
 
-    Args:
-        values: The measurements, one per seed.
-
     Example:
         >>> drawn_interval([1.0, 2.0])
         (1.5, 0.0)
@@ -83,11 +72,7 @@ def needs_logarithm(means: Sequence[float]) -> bool:
 
 
 def label_logarithms(axis: Axis) -> None:
-    """Label an axis that is logarithmic with plain numbers.
-
-    Args:
-        axis: The horizontal or vertical axis of a figure.
-    """
+    """Label an axis that is logarithmic with plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
@@ -134,7 +119,7 @@ def interval_dots(
         )
     series = list(dict.fromkeys(name for of in rows.values() for name in of))
     if axis is None:
-        axis = new_axis(6.0, 0.9 + len(rows) * (0.24 + 0.08 * len(series)))
+        axis = style.new_axis(6.0, 0.9 + len(rows) * (0.24 + 0.08 * len(series)))
     for index, name in enumerate(series):
         dodge = (index - (len(series) - 1) / 2) * 0.6 / len(series)
         drawn = [(row, of[name]) for row, of in enumerate(rows.values()) if name in of]
@@ -145,7 +130,7 @@ def interval_dots(
             [row + dodge for row, _ in drawn],
             xerr=half_widths,
             label=name,
-            color=PALETTE[index % len(PALETTE)],
+            color=style.PALETTE[index % len(style.PALETTE)],
             marker=_MARKERS[index % len(_MARKERS)],
             linestyle="none",
             markersize=6,
@@ -156,7 +141,9 @@ def interval_dots(
         )
     centres = [float(np.mean(values)) for values in every]
     if reference is not None:
-        axis.axvline(reference, color=BLACK, linewidth=1, linestyle=DASHES, zorder=1)
+        axis.axvline(
+            reference, color=style.BLACK, linewidth=1, linestyle=style.DASHES, zorder=1
+        )
     if reference == 0 and max(map(abs, centres)) > _FAR:
         axis.set_xscale("symlog", linthresh=1.0)
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -167,8 +154,8 @@ def interval_dots(
     axis.set_yticks(range(len(rows)), list(rows))
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlabel(label)
-    tidy(axis)
-    axis.grid(axis="x", color=PALE, linewidth=0.6)
+    style.tidy(axis)
+    axis.grid(axis="x", color=style.PALE, linewidth=0.6)
     if len(series) > 1:
-        legend_above(axis, columns=min(len(series), 4))
+        style.legend_above(axis, columns=min(len(series), 4))
     return axis

@@ -5,15 +5,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from keras_initprune.plots import style
 from keras_initprune.plots.errors import apart, draw_dense, space_by_density
-from keras_initprune.plots.style import (
-    BLACK,
-    GREY,
-    VERMILION,
-    add_legend,
-    new_axis,
-    tidy,
-)
 
 
 def pareto_front(
@@ -49,24 +42,24 @@ def pareto_front(
     """
     if not records:
         raise ValueError("`records` must not be empty. Received: records=[]")
-    axis = new_axis(6.0, 4.0) if axis is None else axis
+    axis = style.new_axis(6.0, 4.0) if axis is None else axis
     space_by_density(axis, apart({record["sparsity"] for record in records}))
     low, high = _range_of_interest(records, dense, lower_is_better)
     far = [r for r in records if not low <= r["value"] <= high]
     near = [r for r in records if low <= r["value"] <= high]
     others = [record for record in near if not record["front"]]
-    _scatter(axis, others, "o", GREY, "Trials", 28)
+    _scatter(axis, others, "o", style.GREY, "Trials", 28)
     if far:
         edge = high if lower_is_better else low
         marker = "^" if lower_is_better else "v"
         outside = [{**record, "value": edge} for record in far]
-        _scatter(axis, outside, marker, GREY, "Beyond the axis", 40)
+        _scatter(axis, outside, marker, style.GREY, "Beyond the axis", 40)
     front = sorted((r for r in near if r["front"]), key=lambda r: r["sparsity"])
     if front:
         axis.plot(
             [1 - record["sparsity"] for record in front],
             [record["value"] for record in front],
-            color=VERMILION,
+            color=style.VERMILION,
             marker="D",
             markersize=6,
             markeredgecolor="white",
@@ -76,15 +69,15 @@ def pareto_front(
         )
     best = [record for record in near if record.get("best")]
     if best:
-        _scatter(axis, best, "*", BLACK, "Best", 130, zorder=4)
+        _scatter(axis, best, "*", style.BLACK, "Best", 130, zorder=4)
     if dense is not None:
         draw_dense(axis, [dense])
     # One trial alone has no extent.
     margin = 0.06 * (high - low) or 0.01 * abs(high) or 1.0
     axis.set_ylim(low - margin, high + margin)
     axis.set_ylabel(label)
-    tidy(axis, grid=True)
-    add_legend(axis)
+    style.tidy(axis, grid=True)
+    style.add_legend(axis)
     return axis
 
 

@@ -102,9 +102,6 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
     Known methods look the same in every figure. Others take styles of their own in
     alphabetical order: black ones beside known methods, coloured ones among themselves.
 
-    Args:
-        methods: Their names.
-
     Example:
         >>> method_styles(["mine"])["mine"].label
         'Mine'
@@ -124,12 +121,7 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
 
 
 def tidy(axis: Axes, grid: bool = False) -> None:
-    """Take off what frames an axis, and put a faint grid behind the values.
-
-    Args:
-        axis: The axis.
-        grid: Whether to draw horizontal lines. Defaults to False.
-    """
+    """Take off what frames an axis, and put a faint grid behind the values."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_axisbelow(True)
     if grid:
@@ -137,22 +129,12 @@ def tidy(axis: Axes, grid: bool = False) -> None:
 
 
 def add_legend(axis: Axes, **options: Any) -> None:
-    """Add a legend without a frame.
-
-    Args:
-        axis: The axis.
-        **options: What `Axes.legend` takes.
-    """
+    """Add a legend without a frame."""
     axis.legend(frameon=False, fontsize=SMALL, **options)
 
 
 def legend_above(axis: Axes, columns: int) -> None:
-    """Add a legend in one or more rows above the axis.
-
-    Args:
-        axis: The axis.
-        columns: Entries side by side.
-    """
+    """Add a legend in one or more rows above the axis."""
     place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)}
     add_legend(axis, ncols=columns, borderaxespad=0.2, **place)
 

@@ -9,16 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from keras_initprune.plots.style import (
-    BLACK,
-    BLUE,
-    ORANGE,
-    SKY,
-    SMALL,
-    legend_above,
-    new_axis,
-    tidy,
-)
+from keras_initprune.plots import style
 from keras_initprune.validation import check_positive_integer
 
 
@@ -49,21 +40,23 @@ def density_per_layer(rows: Any, axis: Axes | None = None) -> Axes:
             "`rows` must be what `report(model)` returns, or at least one dictionary "
             f"with 'path', 'parameters' and 'kept'. Received: rows={rows!r}"
         )
-    axis = new_axis(6.0, 0.9 + 0.42 * len(rows)) if axis is None else axis
+    axis = style.new_axis(6.0, 0.9 + 0.42 * len(rows)) if axis is None else axis
     places = np.arange(len(rows))
     total = np.array([row["parameters"] for row in rows], float)
     kept = np.array([row["kept"] for row in rows], float)
     effective = np.array([row.get("effective", row["kept"]) for row in rows])
-    axis.barh(places, 100 * kept / total, 0.62, color=SKY, label="Kept")
+    axis.barh(places, 100 * kept / total, 0.62, color=style.SKY, label="Kept")
     if np.any(effective < kept):
-        axis.barh(places, 100 * effective / total, 0.3, color=BLUE, label="In effect")
-        legend_above(axis, columns=2)
+        axis.barh(
+            places, 100 * effective / total, 0.3, color=style.BLUE, label="In effect"
+        )
+        style.legend_above(axis, columns=2)
     for place, row in zip(places, rows, strict=True):
         share = 100 * row["kept"] / row["parameters"]
         text = f"{share:.3g} %  ({row['kept']:,} of {row['parameters']:,})"
         axis.annotate(
             text, (share, place), (4, 0), textcoords="offset points", va="center",
-            fontsize=SMALL,
+            fontsize=style.SMALL,
         )  # fmt: skip
     axis.set_yticks(places, [row["path"] for row in rows])
     axis.invert_yaxis()
@@ -71,7 +64,7 @@ def density_per_layer(rows: Any, axis: Axes | None = None) -> Axes:
     axis.margins(x=0.6)  # Room for the numbers beside the longest bar.
     axis.set_xlim(left=0)
     axis.set_xticks([tick for tick in axis.get_xticks() if 0 <= tick <= 100])
-    tidy(axis)
+    style.tidy(axis)
     axis.tick_params(axis="y", length=0)
     return axis
 
@@ -129,7 +122,7 @@ def weight_movement(
             f"Received: {len(records)} records of {every.size} weights"
         )
     bars = _Bars(every, bins)
-    axis = new_axis(6.4, 0.9 + 0.75 * len(records)) if axis is None else axis
+    axis = style.new_axis(6.4, 0.9 + 0.75 * len(records)) if axis is None else axis
     axis.set_xscale("log")
     for place, (stays, goes) in enumerate(zip(kept, removed, strict=True)):
         _draw_row(axis, place, stays, goes, bars)
@@ -137,10 +130,10 @@ def weight_movement(
     axis.set_yticks(range(len(records)), [f"Epoch {r['epoch']}" for r in records])
     bars.label(axis)
     axis.set_xlabel(label)
-    tidy(axis)
+    style.tidy(axis)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    legend_above(axis, columns=2)
+    style.legend_above(axis, columns=2)
     return axis
 
 
@@ -191,18 +184,18 @@ def _draw_row(
     scale = -_HEIGHT / max((stays + goes).max(), 1)
     look: dict[str, Any] = {"align": "edge", "linewidth": 0}
     axis.bar(
-        bars.left, scale * stays, bars.width, place, color=BLUE,
+        bars.left, scale * stays, bars.width, place, color=style.BLUE,
         label="Kept" if place == 0 else None, **look,
     )  # fmt: skip
     axis.bar(
-        bars.left, scale * goes, bars.width, place + scale * stays, color=ORANGE,
+        bars.left, scale * goes, bars.width, place + scale * stays, color=style.ORANGE,
         edgecolor="white",
         hatch="//////", label="Removed when the epoch ends" if place == 0 else None,
         **look,
     )  # fmt: skip
-    axis.axhline(place, color=BLACK, linewidth=0.6)
+    axis.axhline(place, color=style.BLACK, linewidth=0.6)
     axis.annotate(
         f"keeps {len(kept):,}\nof {len(kept) + len(removed):,}", (1, place), (6, 6),
         xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="left", va="bottom", fontsize=SMALL,
+        ha="left", va="bottom", fontsize=style.SMALL,
     )  # fmt: skip

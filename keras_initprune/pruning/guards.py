@@ -21,12 +21,6 @@ def check_paths(
 ) -> None:
     """Raise if nothing would pass the network, and warn of layers that collapse.
 
-    Args:
-        model: The model.
-        masks: The masks that it is to get.
-        criterion: What chose them.
-        inputs: A small batch of inputs, or None.
-
     Raises:
         ValueError: Names the tensors with the fewest weights.
     """

@@ -52,11 +52,6 @@ def undecided(
 ) -> list[Group]:
     """Return the groups of which some weights are to go, and all score the same.
 
-    Args:
-        groups: What competes with what.
-        scores: From tensor path to scores.
-        eligible: From tensor path to the weights that may be kept.
-
     Example:
         >>> groups = [Group(("a",), 2, 1), Group(("b",), 2, 1)]
         >>> scores = {"a": np.zeros(2), "b": np.arange(2.0)}
@@ -81,12 +76,6 @@ def check_choice(
     criterion: criteria.Criterion,
 ) -> None:
     """Raise if a criterion has nothing to choose by, and warn if that is so somewhere.
-
-    Args:
-        groups: What competes with what.
-        scores: From tensor path to scores of the network as it is.
-        eligible: From tensor path to the weights that may be kept.
-        criterion: What gave the scores.
 
     Raises:
         ValueError: If wherever weights are to go all of them score the same.

@@ -247,9 +247,6 @@ def get(
 def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
     """Return which points no other one beats: as good in both, and better in one.
 
-    Args:
-        points: Pairs, higher is better in both.
-
     Example:
         >>> non_dominated([(0.9, 0.5), (0.5, 0.9), (0.4, 0.9), (0.9, 0.5)])
         [True, True, False, True]

@@ -40,11 +40,7 @@ class RobustOracle(keras_tuner.Oracle):
     """
 
     def __init__(
-        self,
-        *args: Any,
-        patience: float = 60.0,
-        max_failures: int = 10,
-        **kwargs: Any,
+        self, *args: Any, patience: float = 60.0, max_failures: int = 10, **kwargs: Any
     ):
         # KerasTuner would raise where others wait for its lock; `create_trial` ends
         # the search instead.

@@ -174,10 +174,6 @@ class SearchResults:
 def describe(hyperparameters: keras_tuner.HyperParameters, *without: str) -> str:
     """Return the values that were searched in one line.
 
-    Args:
-        hyperparameters: Those of a trial.
-        *without: Names to leave out.
-
     Example:
         >>> hp = keras_tuner.HyperParameters()
         >>> hp.Choice("pruning/method", ["k_starts", "random"]), hp.Choice("units", [8])

@@ -86,9 +86,6 @@ def quiet_protocol() -> Iterator[None]:
 def impatient_client(patience: float) -> Iterator[None]:
     """Have a worker give up on a silent chief after seconds instead of an hour.
 
-    Args:
-        patience: Seconds.
-
     Raises:
         ChiefLostError: If the chief stays silent for so long.
     """

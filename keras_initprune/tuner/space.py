@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_initprune import validation
 from keras_initprune.arrays.selection import SELECTIONS
 from keras_initprune.callbacks import (
     Combination,
@@ -16,13 +17,6 @@ from keras_initprune.callbacks import (
 from keras_initprune.constraints.layers import LayerSelector, check_none_dense
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
-from keras_initprune.validation import (
-    check_choice,
-    check_positive_integer,
-    check_seed,
-    check_share,
-    check_sparsity,
-)
 
 PREFIX = "pruning/"
 """What the names of the hyperparameters begin with, to stay clear of the user's."""
@@ -93,18 +87,18 @@ class PruningSpace:
 
     def __post_init__(self) -> None:
         rules: dict[str, Any] = {
-            "methods": lambda value, name: check_choice(value, name, METHODS),
-            "sparsities": check_sparsity,
-            "k": check_positive_integer,
-            "k_starts_epochs": check_positive_integer,
-            "fitness": lambda value, name: check_choice(value, name, FITNESS),
-            "selections": lambda value, name: check_choice(value, name, SELECTIONS),
-            "combination_epochs": check_positive_integer,
-            "restarts": check_share,
-            "dissipating_epochs": check_positive_integer,
-            "criteria": lambda value, name: check_choice(value, name, DISSIPATION),
-            "distributions": lambda v, name: check_choice(v, name, _DISTRIBUTIONS),
-            "draws": check_seed,
+            "methods": validation.one_of(METHODS),
+            "sparsities": validation.check_sparsity,
+            "k": validation.check_positive_integer,
+            "k_starts_epochs": validation.check_positive_integer,
+            "fitness": validation.one_of(FITNESS),
+            "selections": validation.one_of(SELECTIONS),
+            "combination_epochs": validation.check_positive_integer,
+            "restarts": validation.check_share,
+            "dissipating_epochs": validation.check_positive_integer,
+            "criteria": validation.one_of(DISSIPATION),
+            "distributions": validation.one_of(_DISTRIBUTIONS),
+            "draws": validation.check_seed,
         }
         for name, check in rules.items():
             values = getattr(self, name)
@@ -184,41 +178,37 @@ class PruningSpace:
             >>> callback.sparsity, callback.distribution, callback.seed
             (0.9, 'erk', 3)
         """
-        method, sparsity = values["method"], values["sparsity"]
+        method = values["method"]
+        shared: dict[str, Any] = {"sparsity": values["sparsity"], "layers": self.layers}
         if method == RANDOM:
             distribution, draw = values["random_distribution"], values["draw"]
-            return [
-                RandomPruning(sparsity, distribution, seed=draw, layers=self.layers)
-            ]
+            return [RandomPruning(distribution=distribution, seed=draw, **shared)]
         if method == COMBINATION:
             combination = Combination(
-                sparsity=sparsity,
                 epochs=values["combination_epochs"],
                 k=values["k"],
                 restarts=values["restarts"],
                 distribution=values["combination_distribution"],
                 seed=seed,
-                layers=self.layers,
+                **shared,
             )
             return [combination]
         if method == K_STARTS:
             k_starts = KStarts(
                 k=values["k"],
-                sparsity=sparsity,
                 epochs=values["k_starts_epochs"],
                 fitness=values["fitness"],
                 selection=values.get("selection", "recombine"),
                 distribution=values["distribution"],
                 seed=seed,
-                layers=self.layers,
+                **shared,
             )
             return [k_starts]
         dissipating = DissipatingGradients(
-            sparsity=sparsity,
             epochs=values["dissipating_epochs"],
             criterion=values["criterion"],
             distribution=values["dissipating_distribution"],
-            layers=self.layers,
+            **shared,
         )
         return [dissipating]
 

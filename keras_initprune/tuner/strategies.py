@@ -78,9 +78,6 @@ def get(identifier: StrategyName | Any, devices: int | None = None) -> Any:
 def check_strategy(strategy: Any) -> Any:
     """Return a strategy, or raise if trials cannot train under it.
 
-    Args:
-        strategy: A `tf.distribute.Strategy`, or None.
-
     Raises:
         ValueError: If Keras 3 does not support the strategy; it names the way to go.
         TypeError: If it is not a strategy.

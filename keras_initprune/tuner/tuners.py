@@ -12,16 +12,12 @@ import keras_tuner
 from keras_tuner import errors
 from keras_tuner.engine.trial import TrialStatus
 
+from keras_initprune import validation
 from keras_initprune.files import write_atomically
 from keras_initprune.tuner import objectives, oracles, roles, serving, strategies
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import SearchObjective
 from keras_initprune.tuner.watching import Watcher
-from keras_initprune.validation import (
-    check_choice,
-    check_positive,
-    check_positive_integer,
-)
 
 ALGORITHMS = tuple(oracles.ORACLES)
 _IDLE_SECONDS = 0.5
@@ -105,17 +101,17 @@ class PruningTuner(keras_tuner.Tuner):
                 "with a seed all executions are the same. "
                 f"Received: executions_per_trial={kwargs['executions_per_trial']}"
             )
-        check_choice(algorithm, "algorithm", ALGORITHMS)
+        validation.check_choice(algorithm, "algorithm", ALGORITHMS)
         if max_minutes is not None:
-            check_positive(max_minutes, "max_minutes")
+            validation.check_positive(max_minutes, "max_minutes")
         self.max_minutes = max_minutes
-        self.patience = check_positive(patience, "patience")
+        self.patience = validation.check_positive(patience, "patience")
         self.algorithm = algorithm
         self.watcher = watcher or Watcher()
         strategy = strategies.get("none" if strategy is None else strategy)
         arguments: dict[str, Any] = {
             "objective": objectives.get(objective),
-            "max_trials": check_positive_integer(max_trials, "max_trials"),
+            "max_trials": validation.check_positive_integer(max_trials, "max_trials"),
             # KerasTuner takes 0 for no seed.
             "seed": None if seed is None else seed + 1,
             "patience": self.patience,

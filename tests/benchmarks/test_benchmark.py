@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from benchmarks import running, showing
 from benchmarks.__main__ import benchmark
 from benchmarks.networks import random_images, wide_perceptron
-from benchmarks.sizes import QUICK, Sizes
+from benchmarks.sizes import Sizes
 from benchmarks.sparse_execution import bare_operations
 from keras_initprune.deploy.sparse.conversion import to_sparse
 from keras_initprune.lab.measurement import Measurement, Part, paired
@@ -101,12 +101,6 @@ def test_no_page_or_picture_of_another_making_is_replaced(tmp_path):
         with pytest.raises((ValueError, FileExistsError), match="README"):
             running.run_and_show(Console(quiet=True), True, out, ["masks"])
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
-
-
-def test_what_is_not_installed_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setenv("INITPRUNE_TFMOT_PYTHON", "/bin/false")
-    with pytest.raises(RuntimeError, match="extra `tfmot`"):
-        list(running.run(["tfmot"], QUICK))
 
 
 @pytest.mark.parametrize(

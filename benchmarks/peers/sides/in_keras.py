@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.side import SHAPES, Side
+from benchmarks.peers.side import SHAPES, Kernels, Side
 
 
 class InKeras(Side):
@@ -30,7 +30,7 @@ class InKeras(Side):
             layers += [make.Dense(shape[-1]), make.ReLU()]
         return [*layers, make.Dense(last[-1])]
 
-    def dense(self, kernels: Sequence[np.ndarray]) -> Any:
+    def dense(self, kernels: Kernels) -> Any:
         """Return a compiled model."""
         model = self.keras.Sequential(self.layers())
         places = [layer.kernel for layer in model.layers if layer.weights]

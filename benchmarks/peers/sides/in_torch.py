@@ -1,7 +1,7 @@
 """What peers on PyTorch do alike."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.peers.records import Task
-from benchmarks.peers.side import SHAPES, Side
+from benchmarks.peers.side import SHAPES, Kernels, Side
 
 
 class Channels(nn.Module):
@@ -30,11 +30,7 @@ class InTorch(Side):
         torch.manual_seed(task.seed)
 
     def network(self, linear: Callable[[int, int], Any] = nn.Linear) -> Any:
-        """Return a network, as PyTorch begins it.
-
-        Args:
-            linear: Makes a layer of so many inputs and outputs.
-        """
+        """Return a network, as PyTorch begins it."""
         layers: list[Any] = []
         *hidden, last = SHAPES[self.task.network]
         for shape in hidden:
@@ -47,7 +43,7 @@ class InTorch(Side):
             layers += [linear(*shape), nn.ReLU()]
         return nn.Sequential(*layers, linear(*last))
 
-    def dense(self, kernels: Sequence[np.ndarray]) -> Any:
+    def dense(self, kernels: Kernels) -> Any:
         """Return a module with an optimizer, as `model.optimizer`."""
         model = self.network()
         places = [m for m in model if isinstance(m, (nn.Linear, nn.Conv2d))]

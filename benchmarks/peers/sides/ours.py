@@ -1,11 +1,11 @@
 """This package."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.peers.records import Task
+from benchmarks.peers.side import Kernels
 from benchmarks.peers.sides.in_keras import InKeras
 
 
@@ -30,9 +30,7 @@ class Peer(InKeras):
             f"{self.keras.__version__}, TensorFlow {tf.__version__}"
         )
 
-    def train_pruned(
-        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
-    ) -> Any:
+    def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Fit with a callback."""
         from keras_initprune import Combination, GradualMagnitude
 

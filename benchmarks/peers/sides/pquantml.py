@@ -1,12 +1,12 @@
 """PQuantML, without its quantisation."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.peers.records import Task
+from benchmarks.peers.side import Kernels
 from benchmarks.peers.sides.in_keras import InKeras
 
 
@@ -32,11 +32,7 @@ class Peer(InKeras):
         )
 
     def configuration(self, steps: int) -> Any:
-        """Return its defaults for the method, fitted into the epochs that there are.
-
-        Args:
-            steps: Batches in an epoch.
-        """
+        """Return its defaults for the method, fitted into the epochs that there are."""
         method, sparsity = self.task.method, self.task.sparsity
         epochs = self.task.pruning_epochs
         config = getattr(self.pquant, f"{method}_config")()
@@ -54,9 +50,7 @@ class Peer(InKeras):
         setattr(pruning, key, sparsity)
         return config
 
-    def train_pruned(
-        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
-    ) -> Any:
+    def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Replace the layers and fit with its callback; the final cut comes later."""
         from pquant.core.keras.train import PQuantCallback
 

@@ -1,6 +1,5 @@
 """SparseLab, which trains what is stored sparse from the start."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +8,7 @@ import sparselab
 import torch
 
 from benchmarks.peers.records import DENSE
+from benchmarks.peers.side import Kernels
 from benchmarks.peers.sides.in_torch import InTorch
 
 
@@ -28,9 +28,7 @@ class Peer(InTorch):
             partial(sparselab.SparseLinear, sparsity=self.task.sparsity)
         )
 
-    def train_pruned(
-        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
-    ) -> Any:
+    def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Train a network that is sparse from the first step."""
         options: dict[str, Any] = {"sparsity": self.task.sparsity}
         if self.task.method != "Static":

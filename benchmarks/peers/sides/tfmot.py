@@ -1,12 +1,12 @@
 """TensorFlow Model Optimization, which is on Keras 2."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.peers.records import Task
+from benchmarks.peers.side import Kernels
 from benchmarks.peers.sides.in_keras import InKeras
 
 
@@ -31,9 +31,7 @@ class Peer(InKeras):
             f"tf-keras {self.keras.__version__}, TensorFlow {tf.__version__}"
         )
 
-    def train_pruned(
-        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
-    ) -> Any:
+    def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Wrap the layers and fit; ten removals in an epoch, as in this package."""
         make = self.tfmot.sparsity.keras
         steps = -(-len(x) // self.task.batch_size)

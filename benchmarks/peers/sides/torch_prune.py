@@ -1,7 +1,6 @@
 """PyTorch's own `torch.nn.utils.prune`: global magnitude."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn.utils import prune
 
+from benchmarks.peers.side import Kernels
 from benchmarks.peers.sides.in_torch import InTorch
 
 
@@ -20,9 +20,7 @@ class Peer(InTorch):
         """Of PyTorch."""
         return f"PyTorch {torch.__version__}"
 
-    def train_pruned(
-        self, kernels: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
-    ) -> Any:
+    def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Prune after the last epoch of pruning, or at the end of each."""
         model = self.dense(kernels)
         rounds = self.task.pruning_epochs

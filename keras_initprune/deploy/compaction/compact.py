@@ -7,13 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune import validation
-from keras_initprune.constraints import (
-    install_mask,
-    mask_variable,
-    masked_weights,
-    remove_masks,
-)
+from keras_initprune import constraints, validation
 from keras_initprune.constraints.weights import (
     check_built,
     weights_of_layer,
@@ -95,28 +89,6 @@ class CompactionReport:
             for row in self.rows
         ]
         return [*rows, _line("all", ("", ""), self, "")]
-
-
-def report_of(plan: Plan) -> CompactionReport:
-    """Return the report of a plan."""
-    rows: dict[int, CompactionRow] = {}
-    for step in plan.all_steps():
-        before, after = _parameters(step)
-        if before or step.rule.why:
-            rows.setdefault(id(step.call.operation), _row(step, before, after))
-    return CompactionReport(tuple(rows.values()))
-
-
-def _row(step: Step, before: int, after: int) -> CompactionRow:
-    units = step.facts.present_out[0]
-    return CompactionRow(
-        path=step.path,
-        units_before=units.size,
-        units_after=int(units.sum()),
-        parameters_before=before,
-        parameters_after=after,
-        note=_note(step),
-    )
 
 
 def _note(step: Step) -> str:
@@ -213,8 +185,8 @@ def compact(
     compacted, successors = build(plan)
     if keep_masks:
         _carry_masks(plan, successors)
-    elif is_masked and masked_weights(compacted):
-        remove_masks(compacted)
+    elif is_masked and constraints.masked_weights(compacted):
+        constraints.remove_masks(compacted)
     if model.compiled:
         compacted.compile_from_config(model.get_compile_config())
     return compacted
@@ -232,7 +204,14 @@ def compaction_report(model: keras.Model, gather: float = 0.5) -> CompactionRepo
         >>> compaction_report(model).parameters_after
         9
     """
-    return report_of(plan_of(model, gather))
+    rows: dict[int, CompactionRow] = {}
+    for step in plan_of(model, gather).all_steps():
+        parameters, units = _parameters(step), step.facts.present_out[0]
+        if parameters[0] or step.rule.why:
+            counts = (units.size, int(units.sum()), *parameters)
+            row = CompactionRow(step.path, *counts, _note(step))
+            rows.setdefault(id(step.call.operation), row)
+    return CompactionReport(tuple(rows.values()))
 
 
 def plan_of(model: keras.Model, gather: float) -> Plan:
@@ -255,8 +234,8 @@ def _carry_masks(plan: Plan, successors: dict[int, keras.Layer]) -> None:
         old = step.call.operation
         new = {w.attribute: w for w in weights_of_layer(successors[id(old)])}
         for weight in weights_of_layer(old):
-            mask = mask_variable(weight)
+            mask = constraints.mask_variable(weight)
             if mask is not None:
                 part = step.change.slices[weight.attribute](ops.convert_to_numpy(mask))
-                install_mask(new[weight.attribute])
-                mask_variable(new[weight.attribute]).assign(part)
+                constraints.install_mask(new[weight.attribute])
+                constraints.mask_variable(new[weight.attribute]).assign(part)

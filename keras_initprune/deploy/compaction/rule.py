@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Constants = NDArray[np.float64]  # One number per unit, NaN where the unit varies.
+Known = Sequence[Constants]  # Those of several tensors.
+Found = list[Constants]
 Units = NDArray[np.bool_]
 Slice = Callable[[NDArray], NDArray]
 
@@ -30,8 +32,8 @@ class Facts:
         present_out: Units that the tensors that it computes still have.
     """
 
-    constants_in: Sequence[Constants]
-    constants_out: Sequence[Constants]
+    constants_in: Known
+    constants_out: Known
     present_in: Sequence[Units]
     present_out: Sequence[Units]
 
@@ -67,15 +69,15 @@ class Rule:
     """One call of a layer that is left as it is: all it reads and computes stays.
 
     Args:
+        layer: The layer, if the rule looks at it. Defaults to None.
         why: Why the layer is left alone, for the report. Defaults to "".
     """
 
-    def __init__(self, why: str = "") -> None:
+    def __init__(self, layer: Any = None, why: str = "") -> None:
+        self.layer = layer
         self.why = why
 
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Return the constants of the tensors that the call computes.
 
         Args:

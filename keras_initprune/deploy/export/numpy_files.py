@@ -102,15 +102,8 @@ class _Writer:
                 f"{', '.join(sorted(DESCRIPTIONS))}, with channels last."
             )
         weights = step.pop("weights", {})
-        number = self._new()
-        self.steps.append(
-            {
-                **step,
-                "inputs": read,
-                "output": number,
-                **self._store(operation, weights),
-            }
-        )
+        stored, number = self._store(operation, weights), self._new()
+        self.steps.append({**step, "inputs": read, "output": number, **stored})
         return number
 
     def _store(self, operation: Any, weights: dict[str, NDArray]) -> dict[str, Any]:

@@ -37,10 +37,6 @@ def _kernel(layer: Any, step: Step) -> Step | None:
     return {**step, "activation": activation, "weights": weights}
 
 
-def _dense(graph: Graph, call: Call) -> Step | None:
-    return _kernel(call.operation, {"op": "dense"})
-
-
 def _convolution(graph: Graph, call: Call) -> Step | None:
     layer = call.operation
     if layer.groups != 1:
@@ -74,14 +70,6 @@ def _relu(graph: Graph, call: Call) -> Step | None:
     }
 
 
-def _elu(graph: Graph, call: Call) -> Step | None:
-    return {"op": "elu", "alpha": float(call.operation.alpha)}
-
-
-def _prelu(graph: Graph, call: Call) -> Step | None:
-    return {"op": "prelu", "weights": {"slopes": numbers(call.operation.alpha)}}
-
-
 def _softmax(graph: Graph, call: Call) -> Step | None:
     axis = call.operation.axis
     return {"op": "softmax", "axis": axis} if isinstance(axis, int) else None
@@ -101,24 +89,12 @@ def _batch_normalization(graph: Graph, call: Call) -> Step | None:
     return _affine(scale, shift)
 
 
-def _rescaling(graph: Graph, call: Call) -> Step | None:
-    return _affine(call.operation.scale, call.operation.offset)
-
-
 def _affine(scale: Any, shift: Any) -> Step:
     weights = {"scale": np.float32(scale), "shift": np.float32(shift)}
     return {
         "op": "affine",
         "weights": {name: np.asarray(value) for name, value in weights.items()},
     }
-
-
-def _flatten(graph: Graph, call: Call) -> Step | None:
-    return {"op": "reshape", "shape": [-1]}
-
-
-def _reshape(graph: Graph, call: Call) -> Step | None:
-    return {"op": "reshape", "shape": list(call.operation.target_shape)}
 
 
 def _pooling(kind: str) -> Description:
@@ -149,10 +125,6 @@ def _padding(graph: Graph, call: Call) -> Step | None:
     return {"op": "padding", "widths": [(0, 0), *widths, (0, 0)]}
 
 
-def _concatenate(graph: Graph, call: Call) -> Step | None:
-    return {"op": "concatenate", "axis": int(call.operation.axis)}
-
-
 def _merge(name: str) -> Description:
     return lambda graph, call: {"op": name}
 
@@ -179,12 +151,15 @@ DESCRIPTIONS: dict[str, Description] = {
     "AveragePooling1D": _pooling("average"),
     "AveragePooling2D": _pooling("average"),
     "BatchNormalization": _batch_normalization,
-    "Concatenate": _concatenate,
+    "Concatenate": lambda graph, call: {
+        "op": "concatenate",
+        "axis": int(call.operation.axis),
+    },
     "Conv1D": _convolution,
     "Conv2D": _convolution,
-    "Dense": _dense,
-    "ELU": _elu,
-    "Flatten": _flatten,
+    "Dense": lambda graph, call: _kernel(call.operation, {"op": "dense"}),
+    "ELU": lambda graph, call: {"op": "elu", "alpha": float(call.operation.alpha)},
+    "Flatten": lambda graph, call: {"op": "reshape", "shape": [-1]},
     "GlobalAveragePooling1D": _global_pooling("average"),
     "GlobalAveragePooling2D": _global_pooling("average"),
     "GlobalMaxPooling1D": _global_pooling("max"),
@@ -195,11 +170,19 @@ DESCRIPTIONS: dict[str, Description] = {
     "Maximum": _merge("maximum"),
     "Minimum": _merge("minimum"),
     "Multiply": _merge("multiply"),
-    "PReLU": _prelu,
+    "PReLU": lambda graph, call: {
+        "op": "prelu",
+        "weights": {"slopes": numbers(call.operation.alpha)},
+    },
     "ReLU": _relu,
     "Relu": _named_activation("relu"),
-    "Rescaling": _rescaling,
-    "Reshape": _reshape,
+    "Rescaling": lambda graph, call: _affine(
+        call.operation.scale, call.operation.offset
+    ),
+    "Reshape": lambda graph, call: {
+        "op": "reshape",
+        "shape": list(call.operation.target_shape),
+    },
     "Sigmoid": _named_activation("sigmoid"),
     "Softmax": _softmax,
     "Subtract": _merge("subtract"),

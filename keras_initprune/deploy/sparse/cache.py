@@ -54,9 +54,7 @@ def cached_matrix(
         tf.int64,
     )
     found = tf.raw_ops.LookupTableFindV2(
-        table_handle=table,
-        keys=fingerprint,
-        default_value=tf.raw_ops.OptionalNone(),
+        table_handle=table, keys=fingerprint, default_value=tf.raw_ops.OptionalNone()
     )
     kept = tf.reshape(found, [])
 
@@ -80,11 +78,7 @@ def cached_matrix(
 
 
 def forget(name: str) -> None:
-    """Free a kept matrix, if there is one.
-
-    Args:
-        name: As given to `cached_matrix`.
-    """
+    """Free a kept matrix, if there is one."""
     # Whenever the garbage collector calls, it may be while a graph is being built: what
     # added to that graph would wait for a lock that this thread holds already.
     with context.eager_mode():

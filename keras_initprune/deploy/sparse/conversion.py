@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initprune import backend
+from keras_initprune import backend, validation
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint, get_masks
 from keras_initprune.constraints.layers import Layers, LayerSelector
@@ -22,12 +22,6 @@ from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.deploy.sparse.optimizer_state import Successors, successor
 from keras_initprune.graphs.copying import copy
 from keras_initprune.graphs.graph import is_graph
-from keras_initprune.validation import (
-    check_boolean,
-    check_positive_integer,
-    check_sparsity,
-    check_verbose,
-)
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
 
@@ -100,12 +94,12 @@ def to_sparse(
     backend.check_tensorflow(
         "Sparse layers are", "`compact` makes a model smaller on every backend"
     )
-    check_sparsity(threshold, "threshold")
-    check_boolean(measure, "measure")
-    check_verbose(verbose)
+    validation.check_sparsity(threshold, "threshold")
+    validation.check_boolean(measure, "measure")
+    validation.check_verbose(verbose)
     if smallest is not None:
-        check_positive_integer(smallest, "smallest")
-    check_positive_integer(batch_size, "batch_size")
+        validation.check_positive_integer(smallest, "smallest")
+    validation.check_positive_integer(batch_size, "batch_size")
     patterns = _patterns(model, layers)
     swapped: set[keras.Layer] = set()
     on_slow_device: list[str] = []
@@ -120,10 +114,13 @@ def to_sparse(
                 layer, _sparse(layer, pattern), batch_size
             )
         elif reason is None:
-            least = smallest or worthwhile.smallest_kernel(_reads_only(layer, swapped))
-            reason = worthwhile.pays(pattern, threshold, least)
+            usual = worthwhile.SMALLEST_KERNEL
+            if _reads_only(layer, swapped):
+                usual = worthwhile.SMALLEST_AFTER_SPARSE
+            reason = worthwhile.pays(pattern, threshold, smallest or usual)
             if reason is None and smallest is None:
-                reason = worthwhile.device_obstacle(_device(layer.kernel))
+                device = getattr(layer.kernel.value, "device", "")
+                reason = worthwhile.device_obstacle(device)
                 on_slow_device.extend([layer.name] * (reason is not None))
         if reason is not None:
             return _stays(layer, reason, verbose)
@@ -170,11 +167,7 @@ def to_dense(model: keras.Model) -> keras.Model:
 
 
 def has_sparse_layers(model: keras.Model) -> bool:
-    """Tell whether any layer of a model is a `SparseDense`.
-
-    Args:
-        model: A Keras model.
-    """
+    """Tell whether any layer of a model is a `SparseDense`."""
     return any(isinstance(layer, SparseDense) for layer in model._flatten_layers())
 
 
@@ -199,10 +192,6 @@ def _reads_only(layer: keras.Layer, sources: set[keras.Layer]) -> bool:
     """Tell whether a layer gets its inputs from some layers and no others."""
     nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
     return bool(nodes) and all(node.operation in sources for node in nodes)
-
-
-def _device(variable: keras.Variable) -> str:
-    return getattr(variable.value, "device", "")
 
 
 def _not_taken(layer: keras.Layer) -> str:

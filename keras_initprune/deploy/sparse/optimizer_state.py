@@ -20,9 +20,6 @@ _MATRIX_OPTIMIZERS = (keras.optimizers.Adafactor, keras.optimizers.Muon)
 def check_elementwise(optimizer: Any) -> None:
     """Raise unless an optimizer treats every weight by itself.
 
-    Args:
-        optimizer: A Keras optimizer.
-
     Raises:
         ValueError: If it keeps or makes matrices.
     """

@@ -96,21 +96,12 @@ def sparse_matrix(
 def multiply(
     matrix: tf.Tensor, dense: tf.Tensor, transpose_a: bool = False
 ) -> tf.Tensor:
-    """Multiply a CSR matrix, or its transpose, with a dense one; without a gradient.
-
-    Args:
-        matrix: What `sparse_matrix` returns.
-        dense: The other factor.
-        transpose_a: Whether to transpose the sparse one.
-    """
+    """Multiply a CSR matrix, or its transpose, with a dense one; without a gradient."""
     return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense, transpose_a=transpose_a)
 
 
 def sampled_product(
-    inputs: tf.Tensor,
-    upstream: tf.Tensor,
-    indices: tf.Tensor,
-    shape: tuple[int, int],
+    inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor, shape: tuple[int, int]
 ) -> tf.Tensor:
     """Return the entries of `upstream @ transpose(inputs)` at the kernel's non-zeros.
 
@@ -149,10 +140,7 @@ def _gathered(inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor) -> tf.
 
 
 def _sampled_from_blocks(
-    inputs: tf.Tensor,
-    upstream: tf.Tensor,
-    indices: tf.Tensor,
-    shape: tuple[int, int],
+    inputs: tf.Tensor, upstream: tf.Tensor, indices: tf.Tensor, shape: tuple[int, int]
 ) -> tf.Tensor:
     blocks = _steps(shape[0], _BLOCK_ROWS)
     bounds = tf.constant([begin for begin, _ in blocks] + [shape[0]], tf.int64)

@@ -28,21 +28,12 @@ _REPEATS = 15
 _STEPS = 16
 
 # They look at one weight at a time, so that a vector of the kept ones does as well.
-_REGULARIZERS = (
-    keras.regularizers.L1,
-    keras.regularizers.L2,
-    keras.regularizers.L1L2,
-)
+_REGULARIZERS = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 _CONSTRAINTS = (keras.constraints.NonNeg,)
 
 
 def obstacle(layer: keras.layers.Dense, pattern: Mask) -> str | None:
-    """Say what keeps a layer from being sparse at all, or return None.
-
-    Args:
-        layer: A `Dense` layer.
-        pattern: Its kept weights.
-    """
+    """Say what keeps a layer from being sparse at all, or return None."""
     regularizer, constraint = layer.kernel_regularizer, layer.kernel_constraint
     if isinstance(constraint, MaskConstraint):
         constraint = constraint.inner
@@ -55,23 +46,11 @@ def obstacle(layer: keras.layers.Dense, pattern: Mask) -> str | None:
     return None
 
 
-def smallest_kernel(after_sparse: bool) -> int:
-    """Return the number of weights from which on a sparse kernel pays.
-
-    Args:
-        after_sparse: Whether it reads what a sparse layer has computed.
-    """
-    return SMALLEST_AFTER_SPARSE if after_sparse else SMALLEST_KERNEL
-
-
 def device_obstacle(device: str) -> str | None:
     """Say why sparse products do not pay on a device, or return None.
 
     On an H100 kernels of 4,096 x 4,096 with 90 to 99 % zeros take two to five times as
     long as dense ones for a batch of 512, and training with them five times.
-
-    Args:
-        device: TensorFlow's name of the device that holds the kernel.
 
     Example:
         >>> device_obstacle("/job:localhost/replica:0/task:0/device:GPU:0")
@@ -86,11 +65,6 @@ def pays(
     pattern: Mask, threshold: float, smallest: int = SMALLEST_KERNEL
 ) -> str | None:
     """Say why a layer would not be faster sparse, or return None.
-
-    Args:
-        pattern: Its kept weights.
-        threshold: Least sparsity.
-        smallest: Least number of weights, kept or not.
 
     Example:
         >>> pays(np.ones((512, 512), bool), 0.9)
@@ -108,13 +82,7 @@ def pays(
 def measured_obstacle(
     dense: keras.Layer, sparse: keras.Layer, batch_size: int
 ) -> str | None:
-    """Time a prediction of a layer both ways; say if dense is faster, or return None.
-
-    Args:
-        dense: The layer as it is.
-        sparse: The same, sparse.
-        batch_size: Examples of a prediction.
-    """
+    """Time a layer's prediction both ways; say if dense is faster, or return None."""
     inputs = np.random.default_rng(0).random((batch_size, sparse.input_size), "float32")
     sides = [_prediction(layer, inputs) for layer in (sparse, dense)]
     for side in sides:

@@ -18,6 +18,7 @@ HELP = (
 
 
 def compare(
+    context: typer.Context,
     dataset: options.Dataset = "digits",
     data_dir: options.DataDir = None,
     model: options.Model = "perceptron",
@@ -51,18 +52,7 @@ def compare(
     from keras_initprune.lab.runs.configuration import configure
     from keras_initprune.validation import check_positive_integer
 
-    base = configure(
-        dataset,
-        model,
-        epochs=epochs,
-        prune_epochs=prune_epochs,
-        k=k,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        distribution=distribution,
-    )
+    base = configure(**options.settings(context))
     names = options.split(methods)
     fractions = options.numbers(sparsities, "sparsities")
     count = check_positive_integer(seeds, "seeds")

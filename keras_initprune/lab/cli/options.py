@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -45,6 +45,15 @@ INTERRUPTED = 130  # What shells expect of a program that Ctrl-C ended.
 BAD_INPUT = 2
 FOREVER = 1e9
 """More seconds, or minutes, than any search takes."""
+
+
+def settings(context: typer.Context) -> dict[str, Any]:
+    """Return those of a command's options that `configure` takes by the same name."""
+    from keras_initprune.lab.runs.configuration import CHECKS
+
+    # The sparsity of a search is that of its objective.
+    names = [name for name in context.params if name in CHECKS and name != "sparsity"]
+    return {name: context.params[name] for name in names}
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -20,6 +20,7 @@ HELP = (
 
 
 def search(
+    context: typer.Context,
     dataset: options.Dataset = "digits",
     data_dir: options.DataDir = None,
     model: options.Model = "perceptron",
@@ -106,16 +107,7 @@ def search(
     from keras_initprune.lab.runs.configuration import configure
     from keras_initprune.validation import check_positive
 
-    run = configure(
-        dataset,
-        model,
-        seed=seed,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-    )
+    run = configure(**options.settings(context))
     fractions = options.numbers(sparsities, "sparsities")
     check_positive(patience, "patience", below=options.FOREVER)
     if minutes is not None:
@@ -145,11 +137,9 @@ def search(
     # A collection before every trial need not look at TensorFlow's modules again.
     gc.freeze()
     console = Console()
+    at: Any = {"address": address, "port": port}
+    given = {option: value for option, value in at.items() if value is not None}
     try:
-        at = {"address": address, "port": port}
-        given: Any = {
-            option: value for option, value in at.items() if value is not None
-        }
         with roles.playing(role, name=name, **given):
             outcome = searching.Search(
                 settings, folder, data_dir, strategy, devices, patience, console

@@ -11,6 +11,7 @@ from keras_initprune.quiet import quiet_tensorflow
 
 
 def train(
+    context: typer.Context,
     method: Annotated[
         str, typer.Option(help=f"One of {', '.join(METHODS)}.")
     ] = "combination",
@@ -40,21 +41,7 @@ def train(
     """Train one network; write its model, history, report and record."""
     from keras_initprune.lab.runs.configuration import configure
 
-    run = configure(
-        dataset,
-        model,
-        method,
-        sparsity=sparsity,
-        seed=seed,
-        epochs=epochs,
-        prune_epochs=prune_epochs,
-        k=k,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        distribution=distribution,
-    )
+    run = configure(**options.settings(context), sparsity=sparsity)
     folder = out or Path("trained") / f"{dataset}-{model}-{method}"
     with quiet_tensorflow():
         from keras_initprune.lab.runs import training

@@ -5,10 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_initprune.validation import (
-    check_positive_integer,
-    check_seed,
-)
+from keras_initprune.validation import check_positive_integer, check_seed
 
 Split = tuple[np.ndarray, np.ndarray]
 

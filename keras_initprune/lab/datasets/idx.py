@@ -15,21 +15,12 @@ from pathlib import Path
 
 _UNSIGNED_BYTE = 8
 
-# File stem -> number of dimensions.
-_DIMENSIONS = {
-    "train-images": 3,
-    "train-labels": 1,
-    "t10k-images": 3,
-    "t10k-labels": 1,
-}
-
-# File stem -> bytes of the uncompressed file, the same for all data sets: no file that
-# unpacks to more is read to its end.
-_PUBLISHED_BYTES = {
-    "train-images": 16 + 60_000 * 28 * 28,
-    "train-labels": 8 + 60_000,
-    "t10k-images": 16 + 10_000 * 28 * 28,
-    "t10k-labels": 8 + 10_000,
+# File stem -> shape of what was published, the same for all data sets.
+_SHAPES = {
+    "train-images": (60_000, 28, 28),
+    "train-labels": (60_000,),
+    "t10k-images": (10_000, 28, 28),
+    "t10k-labels": (10_000,),
 }
 
 
@@ -56,7 +47,7 @@ def locate(directory: str | PathLike[str], name: str) -> dict[str, Path]:
             f"Received: data_dir={str(directory)!r}"
         )
     folder = parent / name if (parent / name).is_dir() else parent
-    return {stem: _find(folder, stem, name) for stem in _DIMENSIONS}
+    return {stem: _find(folder, stem, name) for stem in _SHAPES}
 
 
 def read(path: Path, stem: str, md5: str) -> bytes:
@@ -75,8 +66,10 @@ def read(path: Path, stem: str, md5: str) -> bytes:
             one published, has another length than its header says, or another content
             than the one published.
     """
-    content = _decompress(path, _PUBLISHED_BYTES[stem])
-    _check_length(path, content, _DIMENSIONS[stem])
+    shape = _SHAPES[stem]
+    # No file that unpacks to more than the published one is read to its end.
+    content = _decompress(path, 4 + 4 * len(shape) + math.prod(shape))
+    _check_length(path, content, len(shape))
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise ValueError(
@@ -95,7 +88,7 @@ def read_all(
 
 
 def _find(folder: Path, stem: str, name: str) -> Path:
-    suffix = f"idx{_DIMENSIONS[stem]}-ubyte"
+    suffix = f"idx{len(_SHAPES[stem])}-ubyte"
     names = [f"{stem}{dot}{suffix}{gz}" for gz in ("", ".gz") for dot in "-."]
     for candidate in names:
         if (folder / candidate).is_file():

@@ -119,7 +119,9 @@ def _prepared_builder(
     if contents is None:
         _prepare_by_download(builder)
     else:
-        _prepare_from_contents(builder, contents)
+        with tempfile.TemporaryDirectory() as downloads:
+            _stage(builder, contents, Path(downloads))
+            _generate(builder, downloads)
     if not _is_prepared(builder):
         raise RuntimeError(
             f"{str(builder.data_path)!r} exists but holds no prepared data set, and "
@@ -131,12 +133,6 @@ def _prepared_builder(
 def _is_prepared(builder: Any) -> bool:
     # Asked about a directory that does not exist, TFDS logs a warning.
     return builder.data_path.exists() and builder.is_prepared()
-
-
-def _prepare_from_contents(builder: Any, contents: dict[str, bytes]) -> None:
-    with tempfile.TemporaryDirectory() as downloads:
-        _stage(builder, contents, Path(downloads))
-        _generate(builder, downloads)
 
 
 def _prepare_by_download(builder: Any) -> None:

@@ -101,7 +101,4 @@ def _read_digits() -> tuple[Split, Split]:
         random_state=_TEST_SEED,
         stratify=digits.target,
     )
-    return (
-        (images[train], digits.target[train]),
-        (images[test], digits.target[test]),
-    )
+    return ((images[train], digits.target[train]), (images[test], digits.target[test]))

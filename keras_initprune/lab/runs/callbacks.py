@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -99,6 +100,7 @@ class MagnitudeStarts(Combination):
         return GradientRecorder(self.model, self._weights, magnitudes=True)
 
 
+@dataclass(eq=False, repr=False)
 class InitialPruning(keras.callbacks.Callback):
     """Prunes the model with a criterion before its first step.
 
@@ -113,43 +115,30 @@ class InitialPruning(keras.callbacks.Callback):
         data: The training data `(x, y)`, to be set before training.
     """
 
-    def __init__(
-        self,
-        method: str,
-        sparsity: float,
-        distribution: str | None = None,
-        seed: int | None = None,
-    ) -> None:
+    method: str
+    sparsity: float
+    distribution: str | None = None
+    seed: int | None = None
+    data: Any = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.method = method
-        self.sparsity = sparsity
-        self.distribution = distribution
-        self.seed = seed
-        self.data: Any = None
 
     def set_model(self, model: keras.Model) -> None:
         """Prune, before Keras compiles the training step."""
         super().set_model(model)
-        prune(
-            model,
-            self.method,
-            self.sparsity,
-            self.data,
-            distribution=self.distribution,
-            seed=self.seed,
-        )
+        what, how = (self.method, self.sparsity, self.data), self.distribution
+        prune(model, *what, distribution=how, seed=self.seed)
 
 
+@dataclass
 class LotteryRounds:
     """Trains a model round by round and leaves it as the trained ticket."""
 
-    def __init__(
-        self, sparsity: float, rounds: int, rewind_to: int, distribution: Distribution
-    ) -> None:
-        self.sparsity = sparsity
-        self.rounds = rounds
-        self.rewind_to = rewind_to
-        self.distribution = distribution
+    sparsity: float
+    rounds: int
+    rewind_to: int
+    distribution: Distribution
 
     def train(
         self,
@@ -161,13 +150,8 @@ class LotteryRounds:
         Returns:
             What `fit` returned in the last round.
         """
+        where = (self.sparsity, self.rounds, self.rewind_to)
         tickets = lottery_ticket(
-            model,
-            fit,
-            self.sparsity,
-            self.rounds,
-            self.rewind_to,
-            distribution=self.distribution,
-            verbose=0,
+            model, fit, *where, distribution=self.distribution, verbose=0
         )
         return tickets.rounds[-1].result

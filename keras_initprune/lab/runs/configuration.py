@@ -1,20 +1,13 @@
 """What one training run is: data, model, method and every setting that matters."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from keras_initprune import validation
 from keras_initprune.lab.runs import methods
-from keras_initprune.validation import (
-    check_choice,
-    check_fraction,
-    check_positive,
-    check_positive_integer,
-    check_seed,
-    check_share,
-    check_sparsity,
-)
+from keras_initprune.validation import one_of
 
 CLASSIFICATION = "classification"
 RECONSTRUCTION = "reconstruction"
@@ -99,8 +92,41 @@ SELECTIONS = ("network", "layer", "unit", "recombine")
 CRITERIA = ("movement", "relative", "standardised", "gradient")
 DISTRIBUTIONS = ("uniform", "erk", "global")
 
+# A setting's rule: it takes the value and its name, and returns the value.
+Check = Callable[[Any, str], Any]
+
 # What tells the runs of one comparison apart. Everything else is shared by them.
 VARIED = ("method", "sparsity", "seed")
+
+
+def _check_own_seed(value: Any, name: str) -> int:
+    seed = validation.check_seed(value, name)
+    if seed is None:
+        raise ValueError(f"A run needs a `{name}`. Received: {name}=None")
+    return seed
+
+
+def _check_truth(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be true or false. Received: {name}={value!r}")
+    return value
+
+
+def _check_share(value: Any, name: str) -> float:
+    return validation.check_positive(value, name, below=1.0)
+
+
+def _check_weight_decay(value: Any, name: str) -> float:
+    return 0.0 if value == 0 and value is not False else _check_share(value, name)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value, name: None if value is None else check(value, name)
+
+
+def _setting(check: Check, **default: Any) -> Any:
+    """Return a field with its rule, and with a default if one is given."""
+    return dataclasses.field(metadata={"check": check}, **default)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,31 +175,31 @@ class Configuration:
             one network meets several masks.
     """
 
-    dataset: str
-    model: str
-    method: str
-    sparsity: float
-    seed: int
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    validation_fraction: float
-    jit_compile: bool
-    prune_epochs: int
-    k: int
-    fitness: str
-    selection: str
-    criterion: str | None
-    restarts: float | None
-    age: float | None
-    curve: float | None
-    memory: float | None
-    growth: str
-    distribution: str | None
-    control: str | None
-    mask_seed: int | None
+    dataset: str = _setting(one_of(DEFAULTS))
+    model: str = _setting(one_of(TASKS))
+    method: str = _setting(one_of(methods.METHODS))
+    sparsity: float = _setting(validation.check_sparsity)
+    seed: int = _setting(_check_own_seed, default=0)
+    epochs: int = _setting(validation.check_positive_integer)
+    batch_size: int = _setting(validation.check_positive_integer)
+    optimizer: str = _setting(one_of(OPTIMIZERS), default="adam")
+    learning_rate: float = _setting(validation.check_positive)
+    weight_decay: float = _setting(_check_weight_decay, default=0.0)
+    validation_fraction: float = _setting(_check_share, default=0.1)
+    jit_compile: bool = _setting(_check_truth, default=False)
+    prune_epochs: int = _setting(validation.check_positive_integer)
+    k: int = _setting(validation.check_positive_integer, default=16)
+    fitness: str = _setting(one_of(FITNESS), default="magnitude")
+    selection: str = _setting(one_of(SELECTIONS), default="recombine")
+    criterion: str | None = _setting(_or_none(one_of(CRITERIA)), default=None)
+    restarts: float | None = _setting(_or_none(validation.check_share), default=None)
+    age: float | None = _setting(_or_none(validation.check_share), default=None)
+    curve: float | None = _setting(_or_none(validation.check_fraction), default=None)
+    memory: float | None = _setting(_or_none(validation.check_share), default=None)
+    growth: str = _setting(one_of(GROWTHS), default="accumulated")
+    distribution: str | None = _setting(_or_none(one_of(DISTRIBUTIONS)), default=None)
+    control: str | None = _setting(_or_none(one_of(CONTROLS)), default=None)
+    mask_seed: int | None = _setting(validation.check_seed, default=None)
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
@@ -248,6 +274,12 @@ class Configuration:
         return dataclasses.replace(self, **changes)
 
 
+# Setting -> its rule.
+CHECKS: dict[str, Check] = {
+    field.name: field.metadata["check"] for field in dataclasses.fields(Configuration)
+}
+
+
 def configure(
     dataset: str = "digits",
     model: str = "perceptron",
@@ -274,28 +306,11 @@ def configure(
         >>> run.epochs, run.batch_size
         (12, 100)
     """
-    check_choice(dataset, "dataset", DEFAULTS)
-    check_choice(model, "model", TASKS)
+    validation.check_choice(dataset, "dataset", DEFAULTS)
+    validation.check_choice(model, "model", TASKS)
     of_dataset, of_model = DEFAULTS[dataset]
     values: dict[str, Any] = {
         "sparsity": 0.0 if method == "dense" else 0.9,
-        "seed": 0,
-        "optimizer": "adam",
-        "weight_decay": 0.0,
-        "validation_fraction": 0.1,
-        "jit_compile": False,
-        "k": 16,
-        "fitness": "magnitude",
-        "selection": "recombine",
-        "criterion": None,
-        "restarts": None,
-        "age": None,
-        "curve": None,
-        "memory": None,
-        "growth": "accumulated",
-        "distribution": None,
-        "control": None,
-        "mask_seed": None,
         **of_dataset,
         **of_model[model],
     }
@@ -309,71 +324,10 @@ def configure(
 def _shorten(prune_epochs: int, epochs: Any) -> int:
     """Return the pruning epochs of a training that may be shorter than the default."""
     # A third leaves time to settle; the hand-over needs two.
-    epochs = check_positive_integer(epochs, "epochs")
+    epochs = validation.check_positive_integer(epochs, "epochs")
     return min(prune_epochs, max(2, epochs // 3), epochs)
 
 
 def _whole(value: Any) -> Any:
     is_whole = isinstance(value, float) and value.is_integer()
     return int(value) if is_whole else value
-
-
-def _check_own_seed(value: Any, name: str) -> int:
-    seed = check_seed(value, name)
-    if seed is None:
-        raise ValueError(f"A run needs a `{name}`. Received: {name}=None")
-    return seed
-
-
-def _check_truth(value: Any, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be true or false. Received: {name}={value!r}")
-    return value
-
-
-def _check_share(value: Any, name: str) -> float:
-    return check_positive(value, name, below=1.0)
-
-
-def _check_weight_decay(value: Any, name: str) -> float:
-    return 0.0 if value == 0 and value is not False else _check_share(value, name)
-
-
-def _one_of(choices: Collection[str]) -> "Check":
-    return lambda value, name: check_choice(value, name, choices)
-
-
-def _or_none(check: "Check") -> "Check":
-    return lambda value, name: None if value is None else check(value, name)
-
-
-Check = Callable[[Any, str], Any]
-
-# Setting -> its rule: it takes the value and its name, and returns the value.
-CHECKS: dict[str, Check] = {
-    "dataset": _one_of(DEFAULTS),
-    "model": _one_of(TASKS),
-    "method": _one_of(methods.METHODS),
-    "sparsity": check_sparsity,
-    "seed": _check_own_seed,
-    "epochs": check_positive_integer,
-    "batch_size": check_positive_integer,
-    "optimizer": _one_of(OPTIMIZERS),
-    "learning_rate": check_positive,
-    "weight_decay": _check_weight_decay,
-    "validation_fraction": _check_share,
-    "jit_compile": _check_truth,
-    "prune_epochs": check_positive_integer,
-    "k": check_positive_integer,
-    "fitness": _one_of(FITNESS),
-    "selection": _one_of(SELECTIONS),
-    "criterion": _or_none(_one_of(CRITERIA)),
-    "restarts": _or_none(check_share),
-    "age": _or_none(check_share),
-    "curve": _or_none(check_fraction),
-    "memory": _or_none(check_share),
-    "growth": _one_of(GROWTHS),
-    "distribution": _or_none(_one_of(DISTRIBUTIONS)),
-    "control": _or_none(_one_of(CONTROLS)),
-    "mask_seed": check_seed,
-}

@@ -29,14 +29,6 @@ def export_and_show(
 ) -> None:
     """Write a model in several formats, and show the sizes.
 
-    Args:
-        model_path: A `.keras` file.
-        formats: Names of formats, or `"all"`.
-        folder: Where to write.
-        compact: Whether to compact the model first.
-        overwrite: Whether to replace what is there.
-        console: Where to show the sizes.
-
     Raises:
         ValueError: If a format is unknown, or the model cannot be written in it.
         OSError: If something is there already, or the folder cannot be written.

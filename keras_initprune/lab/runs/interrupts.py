@@ -83,9 +83,6 @@ def end_with(parent: int) -> None:
 
     SIGKILL, and the kernel where memory runs out, leave the parent no time to end the
     processes that it has started. The system tells no process of Windows.
-
-    Args:
-        parent: The parent's process number.
     """
 
     def watch() -> None:

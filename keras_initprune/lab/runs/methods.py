@@ -1,8 +1,8 @@
 """The pruning methods of a comparison: a name and the callbacks that it stands for.
 
-A new method is one function and one row in `METHODS`. The callbacks are imported
-where they are used, so that the command line can list the names without loading
-TensorFlow.
+A new method is one row in `METHODS`, and a function where the row would be long. The
+callbacks are imported when they are made, so that the command line can list the names
+without loading TensorFlow.
 """
 
 from collections.abc import Callable
@@ -11,33 +11,46 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_initprune.lab.runs.configuration import Configuration
 
+Method = Callable[["Configuration"], list[Any]]
 
-def _dense(run: "Configuration") -> list[Any]:
-    return []
+# Each of them removes the same share of what is left: 45 % on the way to 95 %. The
+# usual 20 % takes three times as many trainings.
+LOTTERY_ROUNDS = 5
 
-
-def _random(run: "Configuration") -> list[Any]:
-    from keras_initprune.callbacks import RandomPruning
-
-    return [RandomPruning(run.sparsity, run.distribution or "erk", seed=run.masks_from)]
-
-
-def _k_starts(run: "Configuration") -> list[Any]:
-    # Nothing is removed until it selects: half of the pruning epochs, "a couple",
-    # leave the survivors more time to settle.
-    return [_make_k_starts(run, run.sparsity, max(1, run.prune_epochs // 2))]
-
-
-def _dissipating_gradients(run: "Configuration") -> list[Any]:
-    return [_make_dissipating(run, run.prune_epochs)]
-
+# Steps between two changes of dynamic sparse training. An epoch of MNIST has 550 steps;
+# one of the digits has 41, after which Keras comes back to the callbacks.
+_REWIRING_INTERVAL = {"digits": 41}
+_USUAL_REWIRING_INTERVAL = 100
 
 _SETTINGS = ("restarts", "age", "curve", "memory")
 
 
-def _combination(
-    start_sparsity: float = 0.0,
-) -> Callable[["Configuration"], list[Any]]:
+def _made(run: "Configuration", name: str, **arguments: Any) -> Any:
+    """Return the callback of a name, with the run's sparsity and distribution."""
+    from keras_initprune import callbacks
+
+    shared = {"sparsity": run.sparsity, "distribution": run.distribution or "erk"}
+    return getattr(callbacks, name)(**{**shared, **arguments})
+
+
+def _half(run: "Configuration") -> int:
+    # Nothing is removed until it is selected: half of the pruning epochs, "a couple",
+    # leave the survivors more time to settle.
+    return max(1, run.prune_epochs // 2)
+
+
+def _k_starts(run: "Configuration", epochs: int, **arguments: Any) -> Any:
+    own = {name: getattr(run, name) for name in ("k", "fitness", "selection")}
+    seeded = {"epochs": epochs, "seed": run.masks_from}
+    return _made(run, "KStarts", **{**own, **seeded, **arguments})
+
+
+def _dissipating(run: "Configuration", epochs: int) -> Any:
+    how = {"criterion": run.criterion, "distribution": run.distribution}
+    return _made(run, "DissipatingGradients", epochs=epochs, **how)
+
+
+def _combination(start_sparsity: float = 0.0) -> Method:
     def make(run: "Configuration") -> list[Any]:
         from keras_initprune.callbacks import Combination
         from keras_initprune.lab.runs.callbacks import MagnitudeStarts
@@ -65,23 +78,18 @@ def _hand_over(run: "Configuration") -> list[Any]:
             "The method 'hand_over' prunes for at least one epoch with each of its two "
             f"halves, so `prune_epochs` must be 2 or more. Received: {run.prune_epochs}"
         )
-    first_sparsity = 1 - (1 - run.sparsity) ** 0.25
-    return [
-        _make_k_starts(run, first_sparsity, 1),
-        _make_dissipating(run, run.prune_epochs - 1),
-    ]
+    first = _k_starts(run, 1, sparsity=1 - (1 - run.sparsity) ** 0.25)
+    return [first, _dissipating(run, run.prune_epochs - 1)]
 
 
 def _random_after_epochs(run: "Configuration") -> list[Any]:
     # As many dense epochs as K-starts has, and then the first mask that is drawn.
     from keras_initprune.lab.runs.callbacks import MaskFitness
 
-    epochs = max(1, run.prune_epochs // 2)
-    first_mask = _make_k_starts(run.replace(k=1), run.sparsity, epochs)
-    return [first_mask, MaskFitness(epochs)]
+    return [_k_starts(run, _half(run), k=1), MaskFitness(_half(run))]
 
 
-def _before_training(criterion: str) -> Callable[["Configuration"], list[Any]]:
+def _before_training(criterion: str) -> Method:
     def make(run: "Configuration") -> list[Any]:
         from keras_initprune.lab.runs.callbacks import InitialPruning
 
@@ -90,48 +98,15 @@ def _before_training(criterion: str) -> Callable[["Configuration"], list[Any]]:
     return make
 
 
-# Steps between two changes of dynamic sparse training. An epoch of MNIST has 550 steps;
-# one of the digits has 41, after which Keras comes back to the callbacks.
-_REWIRING_INTERVAL = {"digits": 41}
-_USUAL_REWIRING_INTERVAL = 100
-
-# Each of them removes the same share of what is left: 45 % on the way to 95 %. The
-# usual 20 % takes three times as many trainings.
-LOTTERY_ROUNDS = 5
+def _gradual(name: str) -> Method:
+    return lambda run: [_made(run, name, epochs=run.prune_epochs)]
 
 
-def _magnitude_after_epochs(run: "Configuration") -> list[Any]:
-    from keras_initprune.callbacks import OneShotMagnitude
-
-    # As long as K-starts, of which it is the limit.
-    epochs = max(1, run.prune_epochs // 2)
-    return [OneShotMagnitude(run.sparsity, epochs, run.distribution or "erk")]
-
-
-def _gradual(name: str) -> Callable[["Configuration"], list[Any]]:
+def _rewiring(name: str) -> Method:
     def make(run: "Configuration") -> list[Any]:
-        from keras_initprune import callbacks
-
-        distribution = run.distribution or "erk"
-        gradual = getattr(callbacks, name)
-        return [gradual(run.sparsity, run.prune_epochs, distribution=distribution)]
-
-    return make
-
-
-def _rewiring(name: str) -> Callable[["Configuration"], list[Any]]:
-    def make(run: "Configuration") -> list[Any]:
-        from keras_initprune import callbacks
-
         interval = _REWIRING_INTERVAL.get(run.dataset, _USUAL_REWIRING_INTERVAL)
-        callback = getattr(callbacks, name)(
-            run.sparsity,
-            epochs=run.prune_epochs,
-            interval=interval,
-            distribution=run.distribution or "erk",
-            seed=run.seed,
-        )
-        return [callback]
+        how = {"epochs": run.prune_epochs, "interval": interval, "seed": run.seed}
+        return [_made(run, name, **how)]
 
     return make
 
@@ -143,24 +118,27 @@ def _lottery_ticket(run: "Configuration") -> list[Any]:
     return [LotteryRounds(run.sparsity, LOTTERY_ROUNDS, 0, distribution)]
 
 
-METHODS: dict[str, Callable[["Configuration"], list[Any]]] = {
-    "dense": _dense,
-    "small_dense": _dense,
-    "random": _random,
+METHODS: dict[str, Method] = {
+    "dense": lambda run: [],
+    "small_dense": lambda run: [],
+    "random": lambda run: [_made(run, "RandomPruning", seed=run.masks_from)],
     "magnitude_at_init": _before_training("magnitude"),
     "snip": _before_training("snip"),
     "iterative_snip": _before_training("iterative_snip"),
     "force": _before_training("force"),
     "grasp": _before_training("grasp"),
     "synflow": _before_training("synflow"),
-    "k_starts": _k_starts,
-    "dissipating_gradients": _dissipating_gradients,
+    "k_starts": lambda run: [_k_starts(run, _half(run))],
+    "dissipating_gradients": lambda run: [_dissipating(run, run.prune_epochs)],
     "combination": _combination(),
     "combination_from_75": _combination(start_sparsity=0.75),
     "combination_from_90": _combination(start_sparsity=0.9),
     "hand_over": _hand_over,
     "random_after_epochs": _random_after_epochs,
-    "magnitude_after_epochs": _magnitude_after_epochs,
+    # As long as K-starts, of which it is the limit.
+    "magnitude_after_epochs": lambda run: [
+        _made(run, "OneShotMagnitude", epochs=_half(run))
+    ],
     "gradual_magnitude": _gradual("GradualMagnitude"),
     "granet": _gradual("GraNet"),
     "rigl": _rewiring("RigL"),
@@ -196,28 +174,3 @@ def trainings(run: "Configuration") -> int:
         [1, 6]
     """
     return 1 + LOTTERY_ROUNDS if run.method == "lottery_ticket" else 1
-
-
-def _make_k_starts(run: "Configuration", sparsity: float, epochs: int) -> Any:
-    from keras_initprune.callbacks import KStarts
-
-    return KStarts(
-        k=run.k,
-        sparsity=sparsity,
-        epochs=epochs,
-        fitness=run.fitness,
-        selection=run.selection,
-        distribution=run.distribution or "erk",
-        seed=run.masks_from,
-    )
-
-
-def _make_dissipating(run: "Configuration", epochs: int) -> Any:
-    from keras_initprune.callbacks import DissipatingGradients
-
-    return DissipatingGradients(
-        sparsity=run.sparsity,
-        epochs=epochs,
-        criterion=run.criterion,
-        distribution=run.distribution,
-    )

@@ -15,7 +15,7 @@ from keras_initprune.plots.errors import measure_of
 
 
 class Progress:
-    """Progress as plain lines, for files, pipes and logs."""
+    """Shows a bar with the time left, in a terminal or a notebook, or else lines."""
 
     def __init__(
         self, configurations: Sequence[Configuration], done: int, console: Console
@@ -29,17 +29,38 @@ class Progress:
         self.started = time.monotonic()
         if done:
             say(console, f"{done} of {self.planned} runs were finished before.")
+        self.bar = None
+        if has_bars(console):
+            # Runs differ in speed, so the estimate looks far back.
+            self.bar = make_bar(console, speed_estimate_period=600)
+            self.task = self.bar.add_task("", total=self.epochs, counted=self._runs())
+        # A column of one width keeps the bar from jumping.
+        names = [_describe(run.as_dict()) for run in configurations]
+        self.width = max(map(len, names), default=0)
 
     def start(self, configuration: Configuration) -> None:
         """Note that a run begins."""
+        if self.bar is not None:
+            name = _describe(configuration.as_dict())
+            self.bar.update(self.task, description=name.ljust(self.width))
 
     def advance(self) -> None:
         """Note that an epoch is over."""
         self.epochs_done += 1
+        if self.bar is not None:
+            self.bar.advance(self.task)
 
     def finish(self, record: dict[str, Any]) -> None:
         """Note that a run is over."""
-        self._finish(record)
+        self.done += 1
+        run = Configuration.from_dict(record["settings"])
+        self._epochs_of_finished += run.epochs * trainings(run)
+        # A run that fails ends early; one in another process tells no epochs.
+        while self.epochs_done < self._epochs_of_finished:
+            self.advance()
+        if self.bar is not None:
+            self.bar.update(self.task, counted=self._runs())
+            return
         elapsed = time.monotonic() - self.started
         left = elapsed * (self.epochs / self.epochs_done - 1)
         say(
@@ -54,44 +75,6 @@ class Progress:
             on_epoch_end=lambda epoch, logs: self.advance()
         )
 
-    def _finish(self, record: dict[str, Any]) -> None:
-        self.done += 1
-        run = Configuration.from_dict(record["settings"])
-        self._epochs_of_finished += run.epochs * trainings(run)
-        # A run that fails ends early; one in another process tells no epochs.
-        while self.epochs_done < self._epochs_of_finished:
-            self.advance()
-
-
-class BarProgress(Progress):
-    """Progress as a bar with the time left, for a terminal or a notebook."""
-
-    def __init__(
-        self, configurations: Sequence[Configuration], done: int, console: Console
-    ):
-        super().__init__(configurations, done, console)
-        # Runs differ in speed, so the estimate looks far back.
-        self.bar = make_bar(console, speed_estimate_period=600)
-        # A column of one width keeps the bar from jumping.
-        names = [_describe(run.as_dict()) for run in configurations]
-        self.width = max(map(len, names), default=0)
-        self.task = self.bar.add_task("", total=self.epochs, counted=self._runs())
-
-    def start(self, configuration: Configuration) -> None:
-        """Show which run begins."""
-        name = _describe(configuration.as_dict())
-        self.bar.update(self.task, description=name.ljust(self.width))
-
-    def advance(self) -> None:
-        """Move the bar by an epoch."""
-        super().advance()
-        self.bar.advance(self.task)
-
-    def finish(self, record: dict[str, Any]) -> None:
-        """Count a finished run."""
-        self._finish(record)
-        self.bar.update(self.task, counted=self._runs())
-
     def _runs(self) -> str:
         return f"{self.done}/{self.planned} runs"
 
@@ -100,16 +83,9 @@ class BarProgress(Progress):
 def make_progress(
     configurations: Sequence[Configuration], done: int, console: Console
 ) -> Iterator[Progress]:
-    """Show a bar where one can move, else lines, for as long as runs go on.
-
-    Yields:
-        What to tell of the runs.
-    """
-    if not has_bars(console):
-        yield Progress(configurations, done, console)
-        return
-    progress = BarProgress(configurations, done, console)
-    with progress.bar:
+    """Show how far runs are for as long as they go on; yield what to tell of them."""
+    progress = Progress(configurations, done, console)
+    with progress.bar or contextlib.nullcontext():
         yield progress
 
 

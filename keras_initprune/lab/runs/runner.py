@@ -31,6 +31,8 @@ from keras_initprune.research import sanity_checks
 # callbacks of a comparison act ten times an epoch at most.
 CALLS_PER_EPOCH = 10
 EVALUATION_BATCH_SIZE = 1000
+# What a record begins with.
+_NAMES = ("dataset", "model", "method", "sparsity")
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,7 @@ def train(
     _check_finite(history["loss"], run)
     found = report(model)
     record = {
-        **{name: getattr(run, name) for name in ("dataset", "model", "method")},
-        "sparsity": run.sparsity,
+        **{name: getattr(run, name) for name in _NAMES},
         "achieved_sparsity": found.sparsity,
         "effective_sparsity": found.effective_sparsity,
         "parameters": found.total_parameters - found.parameters + found.kept,
@@ -160,9 +161,7 @@ def train(
 
 
 def attempt(
-    run: Configuration,
-    data: Any,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    run: Configuration, data: Any, callbacks: Sequence[keras.callbacks.Callback] = ()
 ) -> dict[str, Any]:
     """Train one configuration and return its record, whatever comes of it.
 
@@ -173,8 +172,7 @@ def attempt(
         return train(run, data, callbacks).record
     except (ValueError, FloatingPointError) as error:
         return {
-            **{name: getattr(run, name) for name in ("dataset", "model", "method")},
-            "sparsity": run.sparsity,
+            **{name: getattr(run, name) for name in _NAMES},
             "achieved_sparsity": None,
             "seed": run.seed,
             "epochs": run.epochs,
@@ -254,23 +252,11 @@ def _targets(run: Configuration, x: Any, y: Any) -> Any:
 def evaluate(
     model: keras.Model, split: str, x: np.ndarray, y: np.ndarray, run: Configuration
 ) -> dict[str, float]:
-    """Return the share of wrong answers, or the mean squared error of the images.
-
-    Args:
-        model: The trained model.
-        split: What the images are for; the result's name begins with it.
-        x: Images.
-        y: Their classes.
-        run: The configuration.
-    """
+    """Return the share of wrong answers, or the images' mean squared error, by name."""
     # Called directly: tracing `model.evaluate` takes longer than these few batches.
     batches = range(0, len(x), EVALUATION_BATCH_SIZE)
-    outputs = np.concatenate(
-        [
-            keras.ops.convert_to_numpy(model(x[i : i + EVALUATION_BATCH_SIZE]))
-            for i in batches
-        ]
-    )
+    found = [model(x[begin : begin + EVALUATION_BATCH_SIZE]) for begin in batches]
+    outputs = np.concatenate([keras.ops.convert_to_numpy(each) for each in found])
     if run.task == CLASSIFICATION:
         return {f"{split}_error": float(np.mean(np.argmax(outputs, axis=-1) != y))}
     return {f"{split}_mse": float(np.mean(np.square(outputs - x), dtype=np.float64))}

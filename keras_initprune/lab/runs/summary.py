@@ -1,9 +1,10 @@
 """Boils the runs of a comparison down to one line per method and sparsity: a table."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 from rich.table import Table
@@ -83,20 +84,14 @@ def _summary(
     return Summary(
         method=runs[0]["method"],
         sparsity=runs[0]["sparsity"],
-        achieved_sparsity=_mean(runs, lambda run: run["achieved_sparsity"]),
+        achieved_sparsity=fmean(run["achieved_sparsity"] for run in runs),
         seeds=len(runs),
         mean=mean,
         half_width=half_width,
         difference=difference,
         difference_half_width=difference_half_width,
-        seconds=_mean(runs, lambda run: run["seconds"]),
+        seconds=fmean(run["seconds"] for run in runs),
     )
-
-
-def _mean(
-    runs: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float]
-) -> float:
-    return math.fsum(map(value, runs)) / len(runs)
 
 
 _HEADERS = ("sparse", "method", "mean ± 95 %", "vs dense", "counted", "time")
@@ -106,9 +101,6 @@ def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
     """Return the summary as a table for the terminal, the best of a sparsity in bold.
 
     It fits 80 columns.
-
-    Args:
-        runs: Records of one comparison; those that failed are left out.
 
     Raises:
         ValueError: If no run was completed.
@@ -131,7 +123,7 @@ def rich_table(runs: Sequence[dict[str, Any]]) -> Table:
 def markdown(runs: Sequence[dict[str, Any]]) -> str:
     """Return the summary as Markdown: a table, and a line for every run that failed."""
     found = completed(runs)
-    table = [_markdown(found)] if found else []
+    table = _markdown(found) if found else []
     return "\n\n".join([*table, *failures(runs)]) + "\n"
 
 
@@ -151,7 +143,7 @@ def failures(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _markdown(runs: Sequence[dict[str, Any]]) -> str:
+def _markdown(runs: Sequence[dict[str, Any]]) -> list[str]:
     measure, summaries = measure_of(runs), summarise(runs)
     best = _best(summaries)
     rows = []
@@ -161,9 +153,8 @@ def _markdown(runs: Sequence[dict[str, Any]]) -> str:
             cells[2] = f"**{cells[2]}**"
         rows.append(cells)
     table = markdown_table(rows, _HEADERS, left=("method",))
-    if caution := _caution(runs):
-        table = f"{table}\n\n{caution}"
-    return f"{_title(runs, measure)}\n\n{table}\n\n{_NOTE}"
+    parts = (_title(runs, measure), table, _caution(runs), _NOTE)
+    return [part for part in parts if part]
 
 
 _NOTE = (

@@ -1,7 +1,7 @@
 """What a search leaves: a table, a figure, and the best network."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,27 +26,18 @@ _MARKS = (
 
 def rich_table(results: SearchResults, dense: Mapping[str, Any] | None = None) -> Table:
     """Return the trials as a table for 80 columns, the best in bold."""
-    objective = results.objective
-    title = f"{objective.metric} against sparsity, from sparse to dense"
+    title = f"{results.objective.metric} against sparsity, from sparse to dense"
     table = make_table(_HEADERS, folded=_HEADERS[-1:], title=title, caption=_MARKS)
-    best = results.best()
-    for record in ordered(results.completed):
-        style = "bold" if record is best else None
-        table.add_row(*_cells(record, best, objective, dense), style=style)
-    for record in results.failed:
-        table.add_row(record["trial"], "", "failed", "", "", record["reason"])
+    best = results.best()["trial"]
+    for cells in _lines(results, dense):
+        table.add_row(*cells, style="bold" if cells[0] == best else None)
     return table
 
 
 def markdown(results: SearchResults, dense: Mapping[str, Any] | None = None) -> str:
     """Return the same table as a Markdown document."""
-    objective, best = results.objective, results.best()
-    rows = [
-        _cells(record, best, objective, dense) for record in ordered(results.completed)
-    ]
-    rows += [[r["trial"], "", "failed", "", "", r["reason"]] for r in results.failed]
-    table = markdown_table(rows, _HEADERS, left=_HEADERS[-2:])
-    return f"{objective.metric} of every trial\n\n{table}\n\n{_MARKS}.\n"
+    table = markdown_table(list(_lines(results, dense)), _HEADERS, left=_HEADERS[-2:])
+    return f"{results.objective.metric} of every trial\n\n{table}\n\n{_MARKS}.\n"
 
 
 def ordered(records: Sequence[Record]) -> list[Record]:
@@ -91,25 +82,23 @@ def _call(described: Mapping[str, Any]) -> str:
     return f"{described['callback']}({listed})"
 
 
-def _cells(
-    record: Record,
-    best: Record,
-    objective: SearchObjective,
-    dense: Mapping[str, Any] | None,
-) -> list[str]:
-    value = objective.value(record["metrics"])
-    difference = ""
-    if dense is not None:
-        difference = show(objective, value - objective.value(dense), signed=True)
-    mark = "*" if record is best else "+" if record["front"] else ""
-    return [
-        record["trial"],
-        percent(record["metrics"][SPARSITY]),
-        show(objective, value),
-        difference,
-        mark,
-        record["description"],
-    ]
+def _lines(
+    results: SearchResults, dense: Mapping[str, Any] | None
+) -> Iterator[list[str]]:
+    objective, best = results.objective, results.best()
+    for record in ordered(results.completed):
+        value, sparsity = (
+            objective.value(record["metrics"]),
+            record["metrics"][SPARSITY],
+        )
+        difference = ""
+        if dense is not None:
+            difference = show(objective, value - objective.value(dense), signed=True)
+        mark = "*" if record is best else "+" if record["front"] else ""
+        shown = [percent(sparsity), show(objective, value), difference, mark]
+        yield [record["trial"], *shown, record["description"]]
+    for record in results.failed:
+        yield [record["trial"], "", "failed", "", "", record["reason"]]
 
 
 TRIALS_NAME, TABLE_NAME, FIGURE_NAME = "trials.json", "results.md", "front.png"

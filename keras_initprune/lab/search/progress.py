@@ -1,8 +1,7 @@
 """Shows how far a search is: a bar where one can move, else a line per trial."""
 
-import contextlib
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -15,25 +14,42 @@ from keras_initprune.tuner.results import describe
 from keras_initprune.tuner.watching import Watcher
 
 
-class SearchProgress(Watcher):
-    """Progress as plain lines, for files, pipes and logs."""
+@dataclass(eq=False)
+class WorkerProgress(Watcher):
+    """What a worker says: which trials it was given."""
 
-    def __init__(
-        self,
-        objective: SearchObjective,
-        trials: int,
-        epochs: int,
-        console: Console,
-        interrupts: Interrupts,
-    ):
-        self.objective = objective
-        self.trials = trials
-        self.epochs = epochs
-        self.console = console
-        self.interrupts = interrupts
-        self.done = 0
-        self.done_before = 0
+    console: Console
+    interrupts: Interrupts
+
+    def batch_end(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def trial_begin(self, trial: Any) -> None:
+        """Say what is trained."""
+        self.say(f"trial {trial.trial_id}: {describe(trial.hyperparameters)}")
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        say(self.console, line)
+
+
+@dataclass(eq=False)
+class SearchProgress(WorkerProgress):
+    """Shows a bar with the time left, in a terminal or a notebook, or else lines."""
+
+    objective: SearchObjective
+    trials: int
+    epochs: int
+
+    def __post_init__(self) -> None:
+        self.done = self.done_before = 0
         self.started = time.monotonic()
+        self.bar = None
+        if has_bars(self.console):
+            # Trials differ in speed, so the estimate looks far back.
+            self.bar = make_bar(self.console, speed_estimate_period=1200)
+            self.task = self.bar.add_task("", total=self.trials, counted="")
 
     def begin(self, done: int) -> None:
         """Note how many trials were finished before."""
@@ -41,18 +57,32 @@ class SearchProgress(Watcher):
         self.started = time.monotonic()
         if done:
             self.say(f"{done} of {self.trials} trials were finished before.")
-
-    def batch_end(self) -> None:
-        """Stop here if Ctrl-C was pressed."""
-        self.interrupts.check()
+        if self.bar is not None:
+            self.bar.reset(self.task, total=self.trials, completed=done)
+        self._show()
 
     def tick(self) -> None:
         """Stop here if Ctrl-C was pressed."""
         self.interrupts.check()
 
+    def trial_begin(self, trial: Any) -> None:
+        """Show which trial runs, beside the bar."""
+        self._show(describe(trial.hyperparameters))
+
+    def epoch_end(self, trial: Any) -> None:
+        """Move the bar by an epoch's share of a trial."""
+        if self.bar is not None:
+            done = self.bar.tasks[0].completed + 1 / self.epochs
+            # Trials of Hyperband differ in length.
+            self.bar.update(self.task, completed=min(done, self.done + 0.99))
+
     def trial_end(self, trial: Any) -> None:
         """Say what came of a trial, and how long the others will take."""
         self.done += 1
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done)
+            self._show(self.describe(trial))
+            return
         elapsed = time.monotonic() - self.started
         left = elapsed / (self.done - self.done_before) * (self.trials - self.done)
         self.say(
@@ -77,79 +107,7 @@ class SearchProgress(Watcher):
             f"{name}: {self.objective.metric} {shown} at {percent(metrics[SPARSITY])}"
         )
 
-    def say(self, line: str) -> None:
-        """Print a line."""
-        say(self.console, line)
-
-
-class WorkerProgress(Watcher):
-    """What a worker says: which trials it was given."""
-
-    def __init__(self, console: Console, interrupts: Interrupts):
-        self.console = console
-        self.interrupts = interrupts
-
-    def batch_end(self) -> None:
-        """Stop here if Ctrl-C was pressed."""
-        self.interrupts.check()
-
-    def trial_begin(self, trial: Any) -> None:
-        """Say what is trained."""
-        described = describe(trial.hyperparameters)
-        say(self.console, f"trial {trial.trial_id}: {described}")
-
-
-class BarProgress(SearchProgress):
-    """Progress as a bar with the time left, for a terminal or a notebook."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        # Trials differ in speed, so the estimate looks far back.
-        self.bar = make_bar(self.console, speed_estimate_period=1200)
-        self.task = self.bar.add_task("", total=self.trials, counted="")
-
-    def begin(self, done: int) -> None:
-        """Start the bar where the search is."""
-        super().begin(done)
-        self.bar.reset(self.task, total=self.trials, completed=done)
-        self._show()
-
-    def trial_begin(self, trial: Any) -> None:
-        """Show which trial runs."""
-        self._show(describe(trial.hyperparameters))
-
-    def epoch_end(self, trial: Any) -> None:
-        """Move the bar by an epoch's share of a trial."""
-        done = self.bar.tasks[0].completed + 1 / self.epochs
-        # Trials of Hyperband differ in length.
-        self.bar.update(self.task, completed=min(done, self.done + 0.99))
-
-    def trial_end(self, trial: Any) -> None:
-        """Count a finished trial."""
-        self.done += 1
-        self.bar.update(self.task, completed=self.done)
-        self._show(self.describe(trial))
-
     def _show(self, description: str = "") -> None:
-        counted = f"{self.done}/{self.trials} trials"
-        self.bar.update(self.task, counted=counted, description=description)
-
-
-@contextlib.contextmanager
-def make_progress(
-    objective: SearchObjective,
-    trials: int,
-    epochs: int,
-    console: Console,
-    interrupts: Interrupts,
-) -> Iterator[SearchProgress]:
-    """Show a bar where one can move, else lines, for as long as trials go on.
-
-    The arguments are those of `SearchProgress`.
-    """
-    if not has_bars(console):
-        yield SearchProgress(objective, trials, epochs, console, interrupts)
-        return
-    progress = BarProgress(objective, trials, epochs, console, interrupts)
-    with progress.bar:
-        yield progress
+        if self.bar is not None:
+            counted = f"{self.done}/{self.trials} trials"
+            self.bar.update(self.task, counted=counted, description=description)

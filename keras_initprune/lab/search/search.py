@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,7 @@ from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.interrupts import Interrupted, Interrupts
 from keras_initprune.lab.search import reference
 from keras_initprune.lab.search.outcome import Outcome, conclude, show
-from keras_initprune.lab.search.progress import (
-    SearchProgress,
-    WorkerProgress,
-    make_progress,
-)
+from keras_initprune.lab.search.progress import SearchProgress, WorkerProgress
 from keras_initprune.lab.search.settings import SearchSettings
 from keras_initprune.tuner import roles, strategies
 from keras_initprune.tuner.hypermodel import PruningHyperModel
@@ -33,6 +30,7 @@ _FOLDER = "tuner"
 _POLL = 0.2
 
 
+@dataclass
 class Search:
     """One process's part of a search: all of it, the chief's or a worker's.
 
@@ -53,24 +51,18 @@ class Search:
         OSError: If the folder cannot be written.
     """
 
-    def __init__(
-        self,
-        settings: SearchSettings,
-        folder: str | Path,
-        data_dir: str | Path | None = None,
-        strategy: str = "none",
-        devices: int | None = None,
-        patience: float = 60.0,
-        console: Console | None = None,
-    ):
-        self.settings = settings
-        self.folder = Path(folder)
-        self.data_dir = data_dir
+    settings: SearchSettings
+    folder: Path
+    data_dir: str | Path | None = None
+    strategy: Any = "none"
+    devices: int | None = None
+    patience: float = 60.0
+    console: Console = field(default_factory=Console)
+
+    def __post_init__(self) -> None:
         self.role = roles.current()
-        self.patience = patience
-        self.console = Console() if console is None else console
         # Before anything else: logical devices can only be made at the beginning.
-        self.strategy = strategies.get(strategy, devices)
+        self.strategy = strategies.get(self.strategy, self.devices)
         check_writable(self.folder)
 
     def run(self) -> Outcome | None:
@@ -102,12 +94,13 @@ class Search:
         data = runner.load_data(self.settings.run, self.data_dir)
         with Interrupts() as interrupts:
             run, trials = self.settings.run, self.settings.trials
-            watched = make_progress(
-                objective, trials, run.epochs, self.console, interrupts
+            progress = SearchProgress(
+                self.console, interrupts, objective, trials, run.epochs
             )
-            with watched as progress:
+            with progress.bar or contextlib.nullcontext():
                 tuner = self._make_tuner(objective, data, progress)
-                self._store_settings()
+                text = json.dumps(self._identity(), indent=1) + "\n"
+                write_atomically(self.folder / SETTINGS_NAME, text)
                 tuner.prepare = lambda: self._prepare(tuner, data, progress)
                 try:
                     tuner.search(epochs=run.epochs, verbose=0)
@@ -187,10 +180,6 @@ class Search:
                     f"{self.folder} holds a search with {theirs}, and this one has "
                     f"{ours}. Choose another --out."
                 )
-
-    def _store_settings(self) -> None:
-        path = self.folder / SETTINGS_NAME
-        write_atomically(path, json.dumps(self._identity(), indent=1) + "\n")
 
     def _identity(self) -> dict[str, Any]:
         # As JSON has it: lists and tuples are the same there.

@@ -5,18 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_initprune import validation
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
 from keras_initprune.tuner import objectives
 from keras_initprune.tuner.objectives import OBJECTIVES, SearchObjective
 from keras_initprune.tuner.space import METHODS, RANDOM, PruningSpace
 from keras_initprune.tuner.tuners import ALGORITHMS
-from keras_initprune.validation import (
-    check_choice,
-    check_fraction,
-    check_positive,
-    check_positive_integer,
-    check_sparsity,
-)
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != RANDOM)
 _SPARSITIES = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
@@ -51,15 +45,15 @@ class SearchSettings:
     sparsities: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        check_choice(self.objective, "objective", OBJECTIVES)
-        check_choice(self.algorithm, "tuner", ALGORITHMS)
-        check_sparsity(self.sparsity)
-        check_fraction(self.tolerance, "tolerance")
-        check_positive_integer(self.trials, "trials")
+        validation.check_choice(self.objective, "objective", OBJECTIVES)
+        validation.check_choice(self.algorithm, "tuner", ALGORITHMS)
+        validation.check_sparsity(self.sparsity)
+        validation.check_fraction(self.tolerance, "tolerance")
+        validation.check_positive_integer(self.trials, "trials")
         if self.minutes is not None:
-            check_positive(self.minutes, "minutes")
+            validation.check_positive(self.minutes, "minutes")
         for method in self.methods:
-            check_choice(method, "methods", METHODS)
+            validation.check_choice(method, "methods", METHODS)
         self.space()
 
     @property
@@ -117,18 +111,13 @@ class SearchSettings:
         most = max(2, epochs // 2) - hyperband
         first = [1, 2] if most >= 4 else [1]
         then = [e for e in (2, 3, 4) if e <= most - first[-1]] or [1]
+        # A sparser network than what is asked for is hardly ever more accurate.
+        is_fixed = self.objective == "accuracy_at_sparsity"
+        suggested = (self.sparsity,) if is_fixed else _SPARSITIES
         return PruningSpace(
             methods=list(self.methods),
-            sparsities=self._sparsities(),
+            sparsities=list(self.sparsities or suggested),
             k_starts_epochs=first,
             dissipating_epochs=then,
             combination_epochs=[e for e in (2, 3, 4, 6) if e <= most] or [1],
         )
-
-    def _sparsities(self) -> list[float]:
-        if self.sparsities:
-            return list(self.sparsities)
-        if self.objective != "accuracy_at_sparsity":
-            return list(_SPARSITIES)
-        # A sparser network than what is asked for is hardly ever more accurate.
-        return [self.sparsity]

@@ -4,11 +4,4 @@ from keras_initprune.lab.study.engine import StudyResults, run_study
 from keras_initprune.lab.study.plan import Part, Study, read_study
 from keras_initprune.lab.study.reports import write_reports
 
-__all__ = [
-    "Part",
-    "Study",
-    "StudyResults",
-    "read_study",
-    "run_study",
-    "write_reports",
-]
+__all__ = ["Part", "Study", "StudyResults", "read_study", "run_study", "write_reports"]

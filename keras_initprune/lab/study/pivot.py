@@ -1,7 +1,7 @@
 """Tables of a part's runs: settings down, a setting across, means with intervals."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_initprune.lab.study.plan import Part
@@ -28,16 +28,14 @@ def pivot(part: Part, runs: Records) -> Cells:
     return cells
 
 
-def table(
-    part: Part, runs: Records, value: Callable[[Any], float], measure: Measure
-) -> str:
+def table(part: Part, runs: Records, measure: Measure) -> str:
     """Return a Markdown table of means with their 95 % t-intervals."""
     cells = pivot(part, runs)
     found_columns = {column for row in cells.values() for column in row}
     columns = sorted(found_columns, key=lambda value: (value is not None, value))
     means: dict[Any, dict[tuple[str, ...], tuple[float, float]]] = {
         column: {
-            row: mean_and_half_width([value(run) for run in found])
+            row: mean_and_half_width([run[measure.key] for run in found])
             for row, of_row in cells.items()
             if (found := of_row.get(column))
         }

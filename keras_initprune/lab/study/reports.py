@@ -101,7 +101,7 @@ def _section(material: _Material) -> str:
         f"{len(runs)} of {len(part.runs)} runs, {len(seeds)} "
         f"{'seed' if len(seeds) == 1 else 'seeds'}: {measure.label}."
     )
-    table = pivot.table(part, runs, lambda run: run[measure.key], measure)
+    table = pivot.table(part, runs, measure)
     reports = [_REPORTS[name](material) for name in part.reports]
     return "\n\n".join([f"## {part.title}", about, table, *filter(None, reports)])
 
@@ -199,16 +199,12 @@ def _effective_sparsity(material: _Material) -> str:
         points = 100 * (run["effective_sparsity"] - run["achieved_sparsity"])
         of_method.setdefault(percent(run["sparsity"]), []).append(points)
     label = "Effective minus nominal sparsity (points)"
+    shown = Measure(100.0, 3, "effective_sparsity")
     return "\n\n".join(
         [
             "Effective sparsity in %, which also counts weights on dead paths as "
             "removed (the lowest is bold, which means the fewest wasted):",
-            pivot.table(
-                material.part,
-                runs,
-                lambda run: run["effective_sparsity"],
-                Measure(100.0, 3),
-            ),
+            pivot.table(material.part, runs, shown),
             material.figure(plots.interval_dots(wasted, label), "effective"),
         ]
     )
@@ -254,16 +250,10 @@ def _rank_correlation(material: _Material) -> str:
         correlation, p_value = stats.spearmanr(fitness, errors)
         low, high = _fisher_interval(float(correlation), len(runs))
         spread = np.std(fitness, ddof=1) / np.mean(fitness)
-        notes[name] = f"Spearman {correlation:+.2f} [{low:+.2f}, {high:+.2f}]"
-        lines.append(
-            [
-                name,
-                f"{correlation:+.2f}",
-                f"[{low:+.2f}, {high:+.2f}]",
-                f"{p_value:.2f}",
-                f"{100 * spread:.2f} %",
-            ]
-        )
+        shown, interval = f"{correlation:+.2f}", f"[{low:+.2f}, {high:+.2f}]"
+        notes[name] = f"Spearman {shown} {interval}"
+        share = f"{100 * spread:.2f} %"
+        lines.append([name, shown, interval, f"{p_value:.2f}", share])
     first = next(iter(notes))
     axis = plots.fitness_against_error(
         [run["mask_fitness"][first] for run in runs],

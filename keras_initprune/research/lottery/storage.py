@@ -127,9 +127,7 @@ def _arrays(snapshot: Snapshot) -> dict[str, np.ndarray]:
     }
 
 
-def _round(
-    arrays: Mapping[str, np.ndarray],
-) -> tuple[dict[str, Mask], dict[str, Any]]:
+def _round(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Mask], dict[str, Any]]:
     info = json.loads(arrays["info"].tobytes())
     masks = {
         path: np.unpackbits(arrays[f"mask_{i}"], count=int(np.prod(shape)))

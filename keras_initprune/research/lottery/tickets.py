@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,17 +11,12 @@ import keras
 import numpy as np
 
 from keras_initprune import constraints, validation
-from keras_initprune.arrays.distributions import (
-    Distribution,
-    check_distribution,
-)
+from keras_initprune.arrays.curves import geometric_sparsity
+from keras_initprune.arrays.distributions import Distribution, check_distribution
 from keras_initprune.arrays.masks import Mask
-from keras_initprune.arrays.ranking import rank_masks
+from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.constraints.layers import Layers, LayerSelector, check_none_dense
-from keras_initprune.constraints.weights import (
-    PrunableWeight,
-    prunable_weights,
-)
+from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
 from keras_initprune.paths.check import check_masks
 from keras_initprune.research.lottery.rewinding import Snapshot, StopAt, TakeSnapshot
 from keras_initprune.research.lottery.storage import Storage
@@ -163,16 +158,12 @@ def lottery_ticket(
     validation.check_choice(rewind_unit, "rewind_unit", ("step", "epoch"))
     distribution = check_distribution(distribution, ranked=True)
     validation.check_verbose(verbose)
-    if not callable(fit) or isinstance(fit, type | keras.Layer):
-        raise ValueError(
-            "`fit` must be a function that takes a model and a list of callbacks. "
-            f"Received: fit={fit!r}"
-        )
-    if folder is not None and (not isinstance(folder, str | Path) or folder == ""):
-        raise ValueError(
-            "`folder` must be None, a string or a `pathlib.Path`. "
-            f"Received: folder={folder!r}"
-        )
+    is_function = callable(fit) and not isinstance(fit, type | keras.Layer)
+    rule = "a function that takes a model and a list of callbacks"
+    validation.require(is_function, fit, "fit", rule)
+    is_folder = folder is None or (isinstance(folder, str | Path) and folder != "")
+    rule = "None, a string or a `pathlib.Path`"
+    validation.require(is_folder, folder, "folder", rule)
     weights = _prepare(model, layers)
     size = sum(weight.size for weight in weights.values())
     if rounds > size:
@@ -204,26 +195,21 @@ def _prepare(model: keras.Model, layers: LayerSelector) -> dict[str, PrunableWei
     return weights
 
 
+@dataclass(eq=False)
 class _Lottery:
     """The rounds, and what they share."""
 
-    def __init__(
-        self,
-        model: keras.Model,
-        fit: Fit,
-        weights: dict[str, PrunableWeight],
-        sparsity: float,
-        count: int,
-        distribution: Distribution,
-        verbose: int,
-    ) -> None:
-        self.model, self.fit, self.weights = model, fit, weights
-        self.sparsity, self.count, self.distribution = sparsity, count, distribution
-        self.verbose = verbose
-        self.storage: Storage | None = None
-        self.rounds: list[Round] = []
-        self.trained: list[Snapshot] = []
-        self.last_step = 0
+    model: keras.Model
+    fit: Fit
+    weights: dict[str, PrunableWeight]
+    sparsity: float
+    count: int
+    distribution: Distribution
+    verbose: int
+    storage: Storage | None = None
+    rounds: list[Round] = field(default_factory=list)
+    trained: list[Snapshot] = field(default_factory=list)
+    last_step: int = 0
 
     def settings(self, rewind_to: int, rewind_unit: str) -> dict[str, Any]:
         """Return what decides the rounds, of plain values."""
@@ -308,16 +294,15 @@ class _Lottery:
                     f"{len(self.rounds) - 1}. Lower the learning rate or check the "
                     "data."
                 )
-        progress = len(self.rounds) / self.count
-        target = 1.0 - (1.0 - self.sparsity) ** progress
-        distribution = self.distribution
-        if not isinstance(distribution, str):
-            distribution = {
-                path: 1.0 - (1.0 - end) ** progress
-                for path, end in distribution.items()
-            }
-        alive = self.rounds[-1].masks
-        masks = rank_masks(scores, target, distribution, alive)
+        masks = gradual_masks(
+            scores,
+            self.rounds[-1].masks,
+            dict.fromkeys(scores, 0.0),
+            self.sparsity,
+            len(self.rounds) / self.count,
+            geometric_sparsity,
+            self.distribution,
+        )
         check_masks(self.model, masks)
         return masks
 

@@ -11,9 +11,7 @@ from keras_initprune.constraints.weights import without_masks
 
 
 def reinitialise(
-    model: keras.Model,
-    seed: int = 0,
-    build: Callable[[int], keras.Model] | None = None,
+    model: keras.Model, seed: int = 0, build: Callable[[int], keras.Model] | None = None
 ) -> keras.Model:
     """Draw a model's weights anew, in place; its masks stay.
 

@@ -66,7 +66,7 @@ def rule_for(graph: Graph, call: Call) -> Rule:
     layer = call.operation
     reason = _reason(graph, call)
     if reason is not None:
-        return Rule(reason)
+        return Rule(why=reason)
     kind = type(layer)
     if kind in _WITH_KERNELS:
         return _kernel_rule(layer)
@@ -93,14 +93,14 @@ def _unit_rule(layer: Any) -> Rule:
     if kind is layers.PReLU:
         return elementwise.PReLU(layer)
     if kind is layers.Activation and elementwise.is_elementwise(layer.activation):
-        return elementwise.Elementwise(layer.activation)
+        return elementwise.Elementwise(function=layer.activation)
     if kind in _FUNCTIONS or kind in _elementwise_operations():
-        return elementwise.Elementwise(layer.call)
+        return elementwise.Elementwise(function=layer.call)
     if kind in _UNCHANGING:
         return elementwise.Elementwise()
     if kind in _PADDING:
         return elementwise.ZeroPadding()
-    return Rule(f"{kind.__name__} is not compacted")
+    return Rule(why=f"{kind.__name__} is not compacted")
 
 
 def _reason(graph: Graph, call: Call) -> str | None:
@@ -164,7 +164,7 @@ def _kernel_rule(layer: Any) -> Rule:
 def _merge_rule(graph: Graph, call: Call) -> Rule:
     shapes = [graph.shapes[tensor] for tensor in (*call.inputs, *call.outputs)]
     if len({(len(shape), shape[-1]) for shape in shapes}) > 1:
-        return Rule("repeats units of one input")
+        return Rule(why="repeats units of one input")
     kind = type(call.operation)
     merge = _MERGES.get(kind) or _merging_operations()[kind]
     return reshaping.Merging(merge)

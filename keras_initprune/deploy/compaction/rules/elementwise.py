@@ -10,6 +10,8 @@ from keras_initprune.deploy.compaction.rule import (
     Change,
     Constants,
     Facts,
+    Found,
+    Known,
     Rule,
     couple,
     taking,
@@ -58,16 +60,15 @@ class Elementwise(Rule):
     """A function of each unit, without weights: a constant gives a constant.
 
     Args:
+        layer: The layer, if the rule looks at it. Defaults to None.
         function: What becomes of a constant. Defaults to the same constant.
     """
 
-    def __init__(self, function: Function | None = None) -> None:
-        super().__init__()
+    def __init__(self, layer: Any = None, function: Function | None = None) -> None:
+        super().__init__(layer)
         self.function = function
 
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Apply the function."""
         return [apply(self.function, constants_in[0])]
 
@@ -79,9 +80,7 @@ class Elementwise(Rule):
 class ZeroPadding(Elementwise):
     """Zeros around what is there: only a constant zero stays constant."""
 
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Keep zeros."""
         return [np.where(constants_in[0] == 0, 0.0, np.nan)]
 
@@ -92,13 +91,7 @@ class BatchNormalization(Elementwise):
     A unit whose scale is zero is constant whatever it reads.
     """
 
-    def __init__(self, layer: keras.layers.BatchNormalization) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Scale and shift constants."""
         layer = self.layer
         mean, variance = _float64(layer.moving_mean), _float64(layer.moving_variance)
@@ -122,13 +115,7 @@ class BatchNormalization(Elementwise):
 class PReLU(Elementwise):
     """A slope for what is negative; what is positive stays as it is."""
 
-    def __init__(self, layer: keras.layers.PReLU) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Keep what is not negative: slopes may differ between positions."""
         return [np.where(constants_in[0] >= 0, constants_in[0], np.nan)]
 
@@ -143,13 +130,7 @@ class PReLU(Elementwise):
 class Embedding(Rule):
     """Columns of a table: one that is the same in all rows is a constant."""
 
-    def __init__(self, layer: keras.layers.Embedding) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Find columns whose entries are equal."""
         table = _float64(self.layer.embeddings)
         same = np.isfinite(table[0]) & (table == table[0]).all(axis=0)

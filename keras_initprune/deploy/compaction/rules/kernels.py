@@ -12,6 +12,8 @@ from keras_initprune.deploy.compaction.rule import (
     Change,
     Constants,
     Facts,
+    Found,
+    Known,
     Rule,
     Slice,
     Units,
@@ -36,15 +38,12 @@ class Kernel(Rule):
     one_stands_in = True
 
     def __init__(self, layer: keras.Layer, is_padded: bool = False) -> None:
-        super().__init__()
-        self.layer = layer
+        super().__init__(layer)
         self.is_padded = is_padded
         self.taps = self._taps()
         self.reads = self._reads()
 
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Sum up constants; a unit that reads what varies does so too."""
         if not is_elementwise(self.layer.activation):
             return [varying(units_out[0])]
@@ -222,16 +221,13 @@ class Depthwise(Rule):
     """
 
     def __init__(self, layer: keras.Layer, is_padded: bool) -> None:
-        super().__init__()
-        self.layer = layer
+        super().__init__(layer)
         self.is_padded = is_padded
         kernel = numbers(layer.kernel)
         self.multiplier = kernel.shape[-1]
         self.taps = kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1])
 
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Filter constants."""
         if not is_elementwise(self.layer.activation):
             return [varying(units_out[0])]

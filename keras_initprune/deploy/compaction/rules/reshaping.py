@@ -9,12 +9,14 @@ from keras_initprune.deploy.compaction.rule import (
     Change,
     Constants,
     Facts,
+    Found,
+    Known,
     Rule,
     Units,
     couple,
 )
 
-Merge = Callable[[Sequence[Constants]], Constants]
+Merge = Callable[[Known], Constants]
 
 
 class Reshaping(Rule):
@@ -32,9 +34,7 @@ class Reshaping(Rule):
         super().__init__()
         self.target_shape = target_shape
 
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Keep what is the same constant in all units that come and go together."""
         period = math.gcd(constants_in[0].size, units_out[0])
         rows = constants_in[0].reshape(-1, period)
@@ -71,9 +71,7 @@ class Merging(Rule):
         super().__init__()
         self.merge = merge
 
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Merge constants."""
         results = self.merge(constants_in)
         return [np.where(np.isfinite(results), results, np.nan)]
@@ -86,9 +84,7 @@ class Merging(Rule):
 class Concatenation(Rule):
     """Puts the units of its inputs side by side."""
 
-    def constants(
-        self, constants_in: Sequence[Constants], units_out: Sequence[int]
-    ) -> list[Constants]:
+    def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Put constants side by side."""
         return [np.concatenate(constants_in)]
 
@@ -101,7 +97,7 @@ class Concatenation(Rule):
             begin += units.size
 
 
-def product(constants: Sequence[Constants]) -> Constants:
+def product(constants: Known) -> Constants:
     """Multiply constants; zero times what varies is zero.
 
     Example:
@@ -112,7 +108,7 @@ def product(constants: Sequence[Constants]) -> Constants:
     return np.where(zero, 0.0, np.prod(constants, axis=0))
 
 
-def same(constants: Sequence[Constants]) -> Constants:
+def same(constants: Known) -> Constants:
     """Keep constants that all inputs share.
 
     Example:
