@@ -196,6 +196,35 @@ class TestLiteRT:
         with pytest.raises(ValueError, match="LiteRT cannot run"):
             litert.run(path, [images(model, rng)])
 
+    def test_removed_weights_are_zeros_in_8_bits(self, rng, tmp_path):
+        """Exact zeros, which a sparse file leaves out: the scale has no offset."""
+        model = keras.Sequential(
+            [keras.Input((8, 8, 16)), layers.Conv2D(16, 3), layers.Dense(80)]
+        )
+        masks = get_masks(masked(model, rng)).values()
+        stored = []
+        for name in ("litert_int8_dense", "litert_int8"):
+            path = export(model, tmp_path / f"{name}.tflite", name)
+            file = litert.interpreter(path, plain_kernels=True)
+            file.allocate_tensors()
+            tensors = file.get_tensor_details()
+            # Those with a scale are the kernels, units first, as they lie in the file.
+            kernels = [
+                file.get_tensor(tensor["index"])
+                for tensor in tensors
+                if tensor["quantization_parameters"]["scales"].size
+                and (tensor["sparsity_parameters"] or name.endswith("dense"))
+            ]
+            stored.append(sorted(np.count_nonzero(kernel) for kernel in kernels))
+            assert all(kernel.dtype == np.int8 for kernel in kernels)
+            if name.endswith("dense"):
+                for mask in masks:
+                    units_first = np.moveaxis(mask, -1, 0)
+                    (kernel,) = (k for k in kernels if k.shape == units_first.shape)
+                    assert not kernel[~units_first].any()
+                    assert kernel[units_first].any()
+        assert stored[0] == stored[1]
+
     def test_several_inputs_and_outputs(self, rng, tmp_path):
         first, second = keras.Input((5,)), keras.Input((5,))
         x = layers.concatenate([layers.Dense(4)(first), layers.Dense(3)(second)])
