@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from keras_initprune import export, get_masks, install_masks, set_masks
 from keras_initprune.deploy import numpy_runtime
-from keras_initprune.deploy.export import FORMATS, litert
+from keras_initprune.deploy.export import FORMATS, litert, onnx_files
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_sparse
 from keras_initprune.files import replacing, size_of
 from keras_initprune.lab import models
@@ -57,10 +57,14 @@ class TestEveryFormat:
             return loaded.serve(x).numpy()
         if name == "numpy":
             return numpy_runtime.load(path).predict(x)
+        if name == "onnx":
+            return onnx_files.run(path, [x])[0]
         return litert.run(path, [x], plain_kernels="int8" in name)[0]
 
     @pytest.mark.parametrize("name", FORMATS)
     def test_computes_the_same(self, name, rng, tmp_path):
+        if name == "onnx":
+            pytest.importorskip("tf2onnx")
         model = perceptron(rng)
         x = images(model, rng)
         path = tmp_path / f"model{FORMATS[name].suffix}"
@@ -137,7 +141,7 @@ class TestTarget:
 
     @pytest.mark.parametrize(
         ("name", "format", "message"),
-        [("model.h5", "keras", "'.keras'"), ("model.onnx", "onnx", "'litert'")],
+        [("model.h5", "keras", "'.keras'"), ("model.pb", "pb", "'litert'")],
     )
     def test_is_checked(self, name, format, message, rng, tmp_path):
         with pytest.raises(ValueError, match=message):
