@@ -21,6 +21,7 @@ EXTRAS = {
     "plots": ["matplotlib"],
     "lab": ["tensorflow_datasets", "sklearn", "joblib", "typer"],
     "litert": ["ai_edge_litert"],
+    "onnx": ["onnx", "onnxruntime", "tf2onnx"],
     "cluster": ["distributed"],
     "pandas": ["pandas"],
 }
