@@ -9,11 +9,13 @@ channels)` for a convolution.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_initprune import validation
 from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate
 from keras_initprune.arrays.masks import (
     Mask,
@@ -272,7 +274,10 @@ class NOfM(Pattern):
     axis: int | None = None
 
     def __post_init__(self) -> None:
-        if self.axis is not None and type(self.axis) is not int:
+        for name in ("n", "m"):
+            validation.check_natural_number(getattr(self, name), name)
+        is_integer = isinstance(self.axis, Integral) and type(self.axis) is not bool
+        if self.axis is not None and not is_integer:
             raise ValueError(
                 "`axis` must be None (the inputs) or an integer. "
                 f"Received: axis={self.axis!r}"
@@ -280,7 +285,7 @@ class NOfM(Pattern):
         if not 0 < self.n < self.m:
             raise ValueError(
                 "`pattern` must keep at least one weight of each group and not all: "
-                f"N:M with 0 < N < M. Received: pattern='{self.n}:{self.m}'"
+                f"N:M with 0 < `n` < `m`. Received: pattern='{self.n}:{self.m}'"
             )
 
     @property

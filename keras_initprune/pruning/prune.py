@@ -76,7 +76,7 @@ def prune(
             weights. Defaults to the criterion's.
         pattern: `"units"` (whole units or filters, which `compact` then takes out, see
             `unit_ties`), `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the
-            inputs of a unit; `patterns.NOfM` takes another axis), or `(inputs,
+            inputs of a unit; `NOfM` takes another axis), or `(inputs,
             outputs)` (blocks of that size), see `patterns`. Defaults to None: any
             weights.
         distribution: `"global"` (all weights compete), `"erk"`, `"uniform"` or a
