@@ -76,8 +76,9 @@ def prune(
             weights. Defaults to the criterion's.
         pattern: `"units"` (whole units or filters, which `compact` then takes out, see
             `unit_ties`), `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the
-            inputs of a unit), or `(inputs, outputs)` (blocks of that size), see
-            `patterns`. Defaults to None: any weights.
+            inputs of a unit; `NOfM` takes another axis), or `(inputs,
+            outputs)` (blocks of that size), see `patterns`. Defaults to None: any
+            weights.
         distribution: `"global"` (all weights compete), `"erk"`, `"uniform"` or a
             dictionary from tensor path to sparsity (weights compete within the share
             of their tensor). Defaults to the criterion's.
