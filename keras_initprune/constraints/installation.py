@@ -42,7 +42,7 @@ def install_masks(
 
     Warns:
         UserWarning: If layers of your own, which nothing prunes before
-            `register_prunable` names their weights, hold 5 % or more of them.
+            `register_prunable` names their weights, hold 5 % or more of all weights.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])

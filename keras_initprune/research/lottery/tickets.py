@@ -131,11 +131,11 @@ def lottery_ticket(
         verbose: 0, or 1 for a line per round. Defaults to 1.
 
     Returns:
-        The masks and the trained weights of every round.
+        `LotteryTickets`: the masks and the trained weights of every round.
 
     Raises:
         ValueError: If an argument is invalid, the model is not compiled or sparse
-            already, `fit` does not come by the step to rewind to, a tensor or every
+            already, `fit` ends before the step to rewind to, a tensor or every
             path through the network would vanish, or `folder` holds another lottery.
         FloatingPointError: If weights become NaN or infinite.
 
