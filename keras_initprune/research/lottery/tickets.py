@@ -39,7 +39,7 @@ class Round:
         masks: From tensor path to a boolean array, 1 = keep.
         result: What `fit` returned. From a folder: the history, or what plain values
             it was made of.
-        seconds: How long the training took.
+        seconds: Length of the training in seconds.
     """
 
     index: int
@@ -71,8 +71,8 @@ class LotteryTickets:
         Args:
             model: The model of the lottery, or another one built and compiled alike.
             index: The round. Defaults to the last.
-            trained: Whether to give it the weights at the end of the round's training,
-                or those that the round began with. Defaults to False.
+            trained: Whether to give it the weights at the end of the round's training.
+                Defaults to False: those that the round began with.
 
         Returns:
             The same model.
