@@ -167,8 +167,10 @@ def export(
     Sparse layers are written as the dense ones that they stand for, except in a
     SavedModel, where they stay.
 
-    Before a LiteRT or ONNX file is written it is run, and compared with the model. The
-    new file or folder takes the place of an old one at the end, as a whole.
+    A LiteRT file takes one example at a time; to run batches, call the interpreter's
+    `resize_tensor_input` before `allocate_tensors`. Before a LiteRT or ONNX file is
+    written it is run, and compared with the model. The new file or folder takes the
+    place of an old one at the end, as a whole.
 
     Args:
         model: A built Keras model, with or without masks. It stays as it is.
