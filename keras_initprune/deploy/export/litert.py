@@ -72,8 +72,9 @@ def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
     optimizations += [tf.lite.Optimize.DEFAULT] * int8
     try:
         with quiet_exports():
+            # Keras 3.13 takes no `Path`.
             model.export(
-                path, format="litert", verbose=False, optimizations=optimizations
+                str(path), format="litert", verbose=False, optimizations=optimizations
             )
     except Exception as error:
         # The converter raises whatever its passes happen to raise.
