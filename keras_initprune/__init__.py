@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from keras_initprune.imports import after_import, backend_of_choice
 
 if TYPE_CHECKING:
+    from keras_initprune.arrays.patterns import NOfM
     from keras_initprune.callbacks import (
         SET,
         Combination,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     )
     from keras_initprune.constraints.layers import Layers
     from keras_initprune.constraints.weights import register_prunable
+    from keras_initprune.criteria.data import class_balanced
     from keras_initprune.deploy.compaction.compact import compact, compaction_report
     from keras_initprune.deploy.export import export
     from keras_initprune.deploy.fit_sparse import fit_sparse
@@ -54,10 +56,12 @@ __all__ = [
     "KStarts",
     "Layers",
     "MaskConstraint",
+    "NOfM",
     "OneShotMagnitude",
     "RandomPruning",
     "RigL",
     "SparseDense",
+    "class_balanced",
     "compact",
     "compaction_report",
     "export",
@@ -87,6 +91,7 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 # Names are imported when they are first used: a backend takes seconds to load, and
 # `numpy_runtime` runs where there is none.
 _NAMES = {
+    "arrays.patterns": ["NOfM"],
     "callbacks": [
         "Combination",
         "DissipatingGradients",
@@ -110,6 +115,7 @@ _NAMES = {
     ],
     "constraints.layers": ["Layers"],
     "constraints.weights": ["register_prunable"],
+    "criteria.data": ["class_balanced"],
     "deploy.compaction.compact": ["compact", "compaction_report"],
     "deploy.export": ["export"],
     "deploy.fit_sparse": ["fit_sparse"],

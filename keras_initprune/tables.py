@@ -45,7 +45,9 @@ def text_table(
     align = ["left", *["right"] * len(numbers), *["left"] * prose]
     rows = [list(line) for line in lines]
     if prose:
-        names = min(max(map(len, columns[0])) + 2, room // 2)
+        words = max(map(len, columns[-1])) + 2
+        most = max(room // 2, room - _BETWEEN - words)
+        names = min(max(map(len, columns[0])) + 2, most)
         for row in rows:
             row[-1] = textwrap.fill(row[-1], room - names - _BETWEEN)
         room = names

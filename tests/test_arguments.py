@@ -52,6 +52,7 @@ SELECTOR = {"None", "empty", "nope", "layer", "model"}
 # What each argument takes of `VALUES`, in every function or in the one that is named.
 LEGITIMATE = {
     "age": FRACTION | COUNT | {"0"},
+    "axis": COUNT | {"None", "-1", "0", "2**63"},
     "batch_size": COUNT,
     "callbacks": set(),
     "compact": FLAG,
@@ -78,14 +79,17 @@ LEGITIMATE = {
     "layer_class": {"class"},
     "layers": {"None"},
     "loss": {"None"},
+    "m": set(),
     "masks": {"{}"},
     "measure": FLAG,
     "memory": FRACTION | COUNT | {"0"},
     "method": set(),
     "model": {"model"},
+    "n": COUNT,
     "nonzeros": COUNT,
     "path": set(),
     "pattern": {"None"},
+    "per_class": COUNT,
     "restarts": FRACTION | COUNT | {"0"},
     "rewind": FLAG,
     "rewind_to": {"0"} | COUNT,
@@ -105,6 +109,8 @@ LEGITIMATE = {
     "units": COUNT,
     "use_bias": FLAG,
     "verbose": COUNT | {"0", "True"},
+    "x": set(),
+    "y": set(),
     "DissipatingGradients.fraction": {"None"},
     "DissipatingGradients.distribution": {"{}", "None"},
     "RigL.interval": COUNT,
@@ -156,7 +162,13 @@ def train(model, callbacks):
 # What a public function runs with, beside `model`, `sparsity` and `data`.
 VALID = {
     "MaskConstraint": lambda folder: {"shape": (2, 3)},
+    "NOfM": lambda folder: {"n": 2, "m": 4},
     "SparseDense": lambda folder: {"units": 3, "nonzeros": 2},
+    "class_balanced": lambda folder: {
+        "x": X,
+        "y": np.arange(8) % 2,
+        "per_class": 2,
+    },
     "compact": lambda folder: {"model": masked_model()},
     "export": lambda folder: {"path": folder / "model.keras"},
     "fit_sparse": lambda folder: {
@@ -204,7 +216,9 @@ def call(name, arguments):
     arguments = dict(arguments)
     weights = arguments.pop("weights", ())
     first = [arguments.pop(n) for n in ("layer_class",) if n in arguments]
-    data = [arguments.pop(n) for n in ("model", "x", "y") if "x" in arguments]
+    data = []
+    if {"model", "x"} <= set(arguments):
+        data = [arguments.pop(n) for n in ("model", "x", "y")]
     return getattr(keras_initprune, name)(*first, *weights, *data, **arguments)
 
 

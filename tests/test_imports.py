@@ -5,6 +5,8 @@ import importlib.util
 import subprocess
 import sys
 import textwrap
+from configparser import ConfigParser
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +19,11 @@ pytestmark = pytest.mark.slow
 
 # What extras bring. Keras itself brings rich.
 EXTRAS = {
-    "tuner": ["keras_tuner", "tensorboard"],
+    "tuner": ["keras_tuner", "tensorboard", "sklearn", "joblib"],
     "plots": ["matplotlib"],
     "lab": ["tensorflow_datasets", "sklearn", "joblib", "typer"],
     "litert": ["ai_edge_litert"],
+    "onnx": ["onnx", "onnxruntime", "tf2onnx"],
     "cluster": ["distributed"],
     "pandas": ["pandas"],
 }
@@ -117,6 +120,39 @@ except ImportError as error:
         f"`{name}` is missing: pip install 'keras_initprune[{extra}]'"
         for name in EXTRAS[extra]
     ]
+
+
+@pytest.mark.parametrize("algorithm", ["bayesian", "random", "hyperband", "grid"])
+def test_a_search_needs_what_the_tuner_extra_brings_alone(tmp_path, algorithm):
+    setup = ConfigParser()
+    setup.read(Path(__file__).parent.parent / "setup.cfg")
+    brought = setup["options.extras_require"]["tuner"]
+    assert {"keras-tuner", "tensorboard", "scikit-learn"} <= set(brought.split())
+    others = {name for names in EXTRAS.values() for name in names}
+    run(
+        without(*(others - set(EXTRAS["tuner"])))
+        + textwrap.dedent(
+            """
+            import keras
+            from keras_initprune.tuner import PruningHyperModel, PruningTuner
+
+            def build(hp):
+                layers = [keras.Input((4,)), keras.layers.Dense(8)]
+                model = keras.Sequential([*layers, keras.layers.Dense(2)])
+                model.compile("sgd", "mse", metrics=["accuracy"])
+                return model
+
+            PruningTuner(
+                PruningHyperModel(build),
+                algorithm=sys.argv[2],
+                epochs=40,
+                directory=sys.argv[1],
+            )
+            """
+        ),
+        tmp_path,
+        algorithm,
+    )
 
 
 def test_what_is_missing_of_this_package_itself_is_no_extra():

@@ -1,18 +1,21 @@
 """Patterns: which shapes of masks a criterion can be asked for.
 
-A pattern takes scores and a number of weights to keep, and picks which. N:M and units
-run along the inputs of a unit: the axes of a kernel that do not index output units,
-flattened in memory order, which is `(height, width, channels)` for a convolution.
+A pattern takes scores and a number of weights to keep, and picks which. Units run along
+the inputs of a unit, and so does N:M where it names no axis: the axes of a kernel that
+do not index output units, flattened in memory order, which is `(height, width,
+channels)` for a convolution.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_initprune import validation
 from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate
 from keras_initprune.arrays.masks import (
     Mask,
@@ -240,16 +243,18 @@ def expand_units(tensors: Tensors, kept: Mapping[str, Mask]) -> dict[str, Mask]:
 
 @dataclass(frozen=True)
 class NOfM(Pattern):
-    """N:M sparsity: of every M consecutive inputs of a unit at most N are kept.
+    """N:M sparsity: of every M consecutive weights along an axis at most N are kept.
 
-    The groups lie along the last of the axes that do not index output units: the inputs
-    of a dense kernel, the input channels of a convolution at each of its positions,
-    which is the direction in which hardware for 2:4 multiplies. The sparsity of every
-    tensor is `1 - N / M`.
+    By default the groups lie along the last of the axes that do not index output units:
+    the inputs of a dense kernel, the input channels of a convolution at each of its
+    positions, which is the direction in which hardware for 2:4 multiplies. The sparsity
+    of every tensor is `1 - N / M`.
 
     Args:
         n: Weights kept of each group.
         m: Size of a group; it must divide the axis.
+        axis: Axis of the tensors that the groups lie along, such as -1 for the units of
+            dense kernels and the filters of convolutions. Defaults to None: the inputs.
 
     References:
         - Mishra et al. 2021, "Accelerating sparse deep neural networks"
@@ -266,12 +271,21 @@ class NOfM(Pattern):
 
     n: int
     m: int
+    axis: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("n", "m"):
+            validation.check_natural_number(getattr(self, name), name)
+        is_integer = isinstance(self.axis, Integral) and type(self.axis) is not bool
+        if self.axis is not None and not is_integer:
+            raise ValueError(
+                "`axis` must be None (the inputs) or an integer. "
+                f"Received: axis={self.axis!r}"
+            )
         if not 0 < self.n < self.m:
             raise ValueError(
                 "`pattern` must keep at least one weight of each group and not all: "
-                f"N:M with 0 < N < M. Received: pattern='{self.n}:{self.m}'"
+                f"N:M with 0 < `n` < `m`. Received: pattern='{self.n}:{self.m}'"
             )
 
     @property
@@ -280,34 +294,46 @@ class NOfM(Pattern):
         return 1 - self.n / self.m
 
     def check(self, path: str, shape: Sequence[int], unit_axes: UnitAxes) -> None:
-        """Raise unless M divides the axis of the inputs."""
-        axis = _input_axis(path, shape, unit_axes)
+        """Raise unless the axis is there and M divides it."""
+        self._axis(path, shape, unit_axes)
+
+    def _axis(self, path: str, shape: Sequence[int], unit_axes: UnitAxes) -> int:
+        if self.axis is None:
+            axis = _input_axis(path, shape, unit_axes)
+        elif -len(shape) <= self.axis < len(shape):
+            axis = self.axis % len(shape)
+        else:
+            raise ValueError(
+                f"`pattern` needs the axis that it names, and {path!r} lacks axis "
+                f"{self.axis}. Received: the shape {tuple(shape)}"
+            )
         if shape[axis] % self.m:
             raise ValueError(
-                f"`pattern='{self.n}:{self.m}'` needs inputs that divide by {self.m}: "
-                f"axis {axis} of {path!r} does not. Leave the layer out with `layers`, "
-                f"or keep it `dense`. Received: the shape {tuple(shape)}"
+                f"`pattern='{self.n}:{self.m}'` needs an axis that divides by {self.m}:"
+                f" axis {axis} of {path!r} does not. Leave the layer out with `layers`,"
+                f" or keep it `dense`. Received: the shape {tuple(shape)}"
             )
+        return axis
 
     def masks(self, tensors: Tensors, count: int) -> dict[str, Mask]:
         """Keep the best of every group: `count / size` of it, rounded up."""
         masks = {}
         for path, tensor in tensors.items():
-            self.check(path, tensor.scores.shape, tensor.unit_axes)
+            axis = self._axis(path, tensor.scores.shape, tensor.unit_axes)
             kept = -(-self.m * count // tensor.scores.size)
-            masks[path] = self._mask(tensor, kept)
+            masks[path] = self._mask(tensor, kept, axis)
         return masks
 
-    def _mask(self, tensor: Tensor, kept: int) -> Mask:
-        rows = unit_rows(tensor.scores.astype(np.float64), tensor.unit_axes)
-        allowed = unit_rows(tensor.eligible, tensor.unit_axes).reshape(-1, self.m)
-        groups = np.where(allowed, rows.reshape(-1, self.m), -np.inf)
+    def _mask(self, tensor: Tensor, kept: int, axis: int) -> Mask:
+        scores = np.moveaxis(tensor.scores.astype(np.float64), axis, -1)
+        allowed = np.moveaxis(tensor.eligible, axis, -1).reshape(-1, self.m)
+        groups = np.where(allowed, scores.reshape(-1, self.m), -np.inf)
         # Stable, so that the first of equals win.
         best = np.argsort(-groups, axis=1, kind="stable")[:, :kept]
         mask = np.zeros(groups.shape, bool)
         np.put_along_axis(mask, best, True, axis=1)
-        mask = (mask & allowed).reshape(rows.shape)
-        return from_unit_rows(mask, tensor.scores.shape, tensor.unit_axes)
+        mask = (mask & allowed).reshape(scores.shape)
+        return np.ascontiguousarray(np.moveaxis(mask, -1, axis))
 
 
 @dataclass(frozen=True)
@@ -410,7 +436,7 @@ def get(identifier: Any) -> Pattern:
 
     Example:
         >>> get("2:4"), get((8, 8))
-        (NOfM(n=2, m=4), Blocks(inputs=8, outputs=8))
+        (NOfM(n=2, m=4, axis=None), Blocks(inputs=8, outputs=8))
     """
     if identifier is None:
         return Pattern()

@@ -89,7 +89,8 @@ def mask_in_step(mask: keras.Variable) -> Any:
 
 def masked(mask: keras.Variable, value: Any) -> Any:
     """Return a value with zeros where a mask removes it."""
-    return jnp.where(mask_in_step(mask), value, jnp.zeros_like(value))
+    tensor = ops.convert_to_tensor(value)
+    return jnp.where(mask_in_step(mask), tensor, jnp.zeros_like(tensor))
 
 
 def settle(model: keras.Model) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops
 from tensorflow.python.ops import nn_impl
 
 __all__ = [
@@ -56,7 +57,7 @@ def value_and_gradients(
 
 def masked(mask: keras.Variable, value: Any) -> Any:
     """Return a value with zeros where a mask removes it, and remember by which."""
-    condition, value = tf.convert_to_tensor(mask), tf.convert_to_tensor(value)
+    condition, value = ops.convert_to_tensor(mask), ops.convert_to_tensor(value)
     # Not a product: zero times infinity would be NaN. `tf.where` also broadcasts, for
     # which it takes twice as long.
     result = tf.raw_ops.Select(condition=condition, x=value, y=tf.zeros_like(value))

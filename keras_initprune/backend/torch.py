@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+from keras import ops
 
 from keras_initprune.backend.wide_types import wide_types
 
@@ -75,13 +76,19 @@ def set_random_state(state: Any) -> None:
 
 def masked(mask: keras.Variable, value: Any) -> Any:
     """Return a value with zeros where a mask removes it, and remember by which."""
-    if torch.is_grad_enabled() and value.requires_grad:
-        result = torch.where(mask.value, value, 0)
+    tensor = ops.convert_to_tensor(value)
+    if torch.is_grad_enabled() and tensor.requires_grad:
+        result = torch.where(mask.value, tensor, 0)
     else:
         # In a third of the time: all bits are kept where the mask is -1, none where 0.
         kept = mask.value.view(torch.int8).neg()
-        bits = value.view(_INTEGERS[value.dtype.itemsize])
-        result = (bits & kept).view(value.dtype)
+        bits = tensor.view(_INTEGERS[tensor.dtype.itemsize])
+        if _is_weight_of(mask, value):
+            # In place: nobody is to see its pruned entries as anything but zero.
+            bits.bitwise_and_(kept)
+            result = tensor
+        else:
+            result = (bits & kept).view(tensor.dtype)
     if not torch.compiler.is_compiling():
         setattr(result, _MASKED, _versions(mask, result))
     return result
@@ -94,6 +101,11 @@ def is_masked(mask: keras.Variable, value: Any) -> bool:
     """
     known = getattr(value, _MASKED, None)
     return known is not None and known == _versions(mask, value)
+
+
+def _is_weight_of(mask: keras.Variable, value: Any) -> bool:
+    constraint = value.constraint if isinstance(value, keras.Variable) else None
+    return getattr(constraint, "mask", None) is mask
 
 
 def _versions(mask: keras.Variable, value: Any) -> tuple[int, int, int]:

@@ -40,13 +40,13 @@ class Combination(PruningCallback):
     """Removes what dissipates, and gives what was removed another start.
 
     Dissipating gradients says which weights go, K-starts says which of the removed ones
-    start again. Masks change `interval` by `interval`; at progress p, from 0 to 1:
+    start again. Masks change once per `interval`; at progress p, from 0 to 1:
 
     1. The density is `(1 - sparsity) ** (p ** curve)`. Of the n weights that a tensor
        keeps at it, `int(restarts * (1 - p) * n)` are fresh starts: none at the end.
-    2. Of the weights alive those survive that moved most for their age: `|w - w_start|
-       / a ** age`, where a weight starts at its initial value, or at 0 if it was
-       restarted, and a counts the changes since then.
+    2. The rest of the n are the weights alive that moved most for their age: `|w -
+       w_start| / a ** age`. A weight starts at its initial value, or at 0 if it was
+       restarted, and a is the number of changes since it started.
     3. Among the weights that were removed before, k random masks are drawn, and the
        fittest of their union start again: by the magnitude of their pull, the
        gradient accumulated since the last change and `memory` times the pull before
@@ -67,9 +67,9 @@ class Combination(PruningCallback):
             along a line. Defaults to `"auto"`, which asks at every change whether the
             pull on removed weights lasts: 1 where it points as it did before, and 0.3
             where it turns, as in networks that have what they need.
-        age: How much is asked of older weights, in [0, 1]: 0 compares distances, with
-            which fresh starts have no chance, and 1 distances per change. Defaults to
-            0.75.
+        age: The exponent of a weight's age, in [0, 1]: 0 compares distances, where
+            fresh starts have no chance, and 1 compares distances per change. Defaults
+            to 0.75.
         curve: How early weights go, in (0, 1]: 1 is geometric in density, less is
             earlier. Defaults to 0.5.
         memory: Share of the pull before a change that still counts after it, in [0, 1].

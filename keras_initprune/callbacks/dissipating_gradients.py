@@ -29,8 +29,8 @@ class DissipatingGradients(PruningCallback):
     Within `epochs` epochs the survivors that moved least since training began are
     removed, a few at a time. With `sparsity`, density falls geometrically from its
     value d at the start of the phase: after e of E epochs it is `d * ((1 - sparsity) /
-    d) ** (e / E)`. With `fraction`, everything that remains within that fraction of its
-    initial value when an epoch ends goes, and the sparsity is an outcome.
+    d) ** (e / E)`. With `fraction`, every weight that lies within that fraction of its
+    initial value when an epoch ends is removed, and the sparsity is an outcome.
 
     After `KStarts` in one list its epochs follow those of K-starts, and movement still
     counts from the initial weights. Decoupled weight decay does not count: weights are
@@ -39,15 +39,16 @@ class DissipatingGradients(PruningCallback):
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1). Exactly
             one of `sparsity` and `fraction` must be given.
-        fraction: Weights whose score stays at or below it are removed, in (0, 1].
+        fraction: Threshold in (0, 1]: weights whose score by `criterion` is at or below
+            it are removed.
         epochs: Epochs in which weights are removed, or a share of the epochs of `fit`,
             which is rounded down. Defaults to 0.5.
-        criterion: What counts as movement: `"movement"` (|w - w0|; as a fraction: of
-            the root mean square of all initial weights), `"relative"` (|w - w0| /
-            |w0|), `"standardised"` (|w - w0| / std(w0) of the tensor) or `"gradient"`
-            (the accumulated |dL/dw|; as a fraction: of its mean), or a function as
-            those in `criteria.dissipation`. Defaults to None: `"movement"` with
-            `sparsity` and `"relative"` with `fraction`.
+        criterion: What counts as movement: `"movement"` (|w - w0|; `fraction` compares
+            it over the root mean square of all initial weights), `"relative"` (|w - w0|
+            / |w0|), `"standardised"` (|w - w0| / std(w0) of the tensor) or `"gradient"`
+            (the accumulated |dL/dw|; `fraction` compares it over its mean), or a
+            function as those in `criteria.dissipation`. Defaults to None: `"movement"`
+            with `sparsity` and `"relative"` with `fraction`.
         interval: Steps between two removals, or None for the ends of epochs. Defaults
             to `"auto"`: with `sparsity` ten removals in every epoch, the last one at
             its end, or only that one where Keras does not know how many steps an epoch

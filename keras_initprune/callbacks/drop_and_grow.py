@@ -136,12 +136,12 @@ class RigL(SeesGradients, _SparseTraining):
 
     The gradient is that of the last step before the change, over its whole batch, also
     where the loss is scaled or several replicas share the batch. All other steps cost
-    what they cost without it. With `steps_per_execution` in `compile` Keras only comes
-    back after so many steps, and a change waits until then.
+    what they cost without RigL. With `steps_per_execution` in `compile` Keras only
+    comes back after so many steps, and a change waits until then.
 
     After other pruning callbacks, or on a model that is sparse already (by SNIP, say),
-    it starts from random weights among those that are there: all of them if the
-    sparsity is reached.
+    it starts from random weights among those that are kept: from all of them if the
+    model has that sparsity already.
 
     Args:
         sparsity: Fraction of weights that is removed at every moment, in [0, 1).
@@ -154,16 +154,18 @@ class RigL(SeesGradients, _SparseTraining):
             dictionary from tensor path to sparsity. Defaults to `"erk"`.
         seed: Seed of the first mask. Defaults to None: drawn from Python's generator,
             which `keras.utils.set_random_seed` seeds.
-        schedule: How that share falls: `"cosine"`, `"constant"`, `"linear"`, `"cubic"`
-            (which RigL's program calls exponential), or a function of the share at
-            step 0 and the progress from 0 to 1. Defaults to `"cosine"`.
+        schedule: How the share of replaced weights falls: `"cosine"`, `"constant"`,
+            `"linear"`, `"cubic"` (which RigL's program calls exponential), or a
+            function of the share at step 0 and the progress from 0 to 1. Defaults to
+            `"cosine"`.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
-            already, the data does not tell its length, a tensor or every path through
-            the network would vanish, or the model's optimizer was given no gradient.
+            already, Keras does not know how many steps an epoch has, a tensor or every
+            path through the network would vanish, or the model's optimizer was given no
+            gradient.
         FloatingPointError: If the loss, a weight or a gradient becomes NaN or infinite
             during the phase.
 
@@ -210,24 +212,25 @@ class SET(_SparseTraining):
         sparsity: Fraction of weights that is removed at every moment, in [0, 1).
         epochs: Length of the phase: a number of epochs, or a share of the epochs of
             `fit`, which is rounded down. Defaults to 0.75.
-        interval: Steps between two changes. Defaults to None: one at the end of every
-            epoch of the phase, whose t is the step at which the epoch began.
+        interval: Steps between two changes. Defaults to None: a change at the end of
+            every epoch of the phase; its t is the step at which that epoch began.
         fraction: Share of the kept weights that a change at step 0 would replace, in
             (0, 1]. Defaults to 0.3.
         distribution: How many weights every tensor keeps: `"erk"`, `"uniform"` or a
             dictionary from tensor path to sparsity. Defaults to `"erk"`.
         seed: Seed of the first mask and of what grows. Defaults to None: drawn from
             Python's generator, which `keras.utils.set_random_seed` seeds.
-        schedule: How that share falls: `"cosine"`, `"constant"`, `"linear"`, `"cubic"`
-            (which RigL's program calls exponential), or a function of the share at
-            step 0 and the progress from 0 to 1. Defaults to `"cosine"`.
+        schedule: How the share of replaced weights falls: `"cosine"`, `"constant"`,
+            `"linear"`, `"cubic"` (which RigL's program calls exponential), or a
+            function of the share at step 0 and the progress from 0 to 1. Defaults to
+            `"cosine"`.
         verbose: 0, or 1 for a line per epoch of the phase. Defaults to 0.
         layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
-            already, `interval` meets data of unknown length, or a tensor or every path
-            through the network would vanish.
+            already, `interval` is a number and Keras does not know how many steps an
+            epoch has, or a tensor or every path through the network would vanish.
         FloatingPointError: If the loss or a weight becomes NaN or infinite during the
             phase.
 
@@ -249,7 +252,7 @@ class SET(_SparseTraining):
     schedule: str | Curve = "cosine"
 
     def growth_scores(self, masks: Masks) -> dict[str, NDArray]:
-        """Return random numbers."""
+        """Return a random score for every weight."""
         index = self._changes + 1  # The first mask took the draws of index 0.
         return {
             path: candidate_scores(

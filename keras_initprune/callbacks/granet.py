@@ -18,11 +18,12 @@ from keras_initprune.callbacks.phases import Masks
 class GraNet(SeesGradients, Magnitude):
     """Removes the smallest weights gradually, and regrows where the gradient is large.
 
-    A change at progress t first keeps the largest weights, as `GradualMagnitude` does
-    on the same cubic curve. Then each tensor of n kept weights drops the `int(share *
-    n)` smallest and grows as many among the others, where the gradient |dL/dw| of the
-    last step is largest, as `RigL` does; the share is `fraction / 2 * (1 + cos(pi *
-    t))`, none at the end. What grows begins at zero, and so do its optimizer slots.
+    A change at progress t, from 0 to 1, first keeps the largest weights, as
+    `GradualMagnitude` does on the same cubic curve. Then each tensor of n kept weights
+    drops the `int(share * n)` smallest and grows as many among the others, where the
+    gradient |dL/dw| of the last step is largest, as `RigL` does; the share is
+    `fraction / 2 * (1 + cos(pi * t))`, 0 at the end. What grows begins at zero, and so
+    do its optimizer slots.
 
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1).
@@ -40,9 +41,9 @@ class GraNet(SeesGradients, Magnitude):
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
-            already, `interval` meets data of unknown length, a tensor or every path
-            through the network would vanish, or the model's optimizer was given no
-            gradient.
+            already, `interval` is a number and Keras does not know how many steps an
+            epoch has, a tensor or every path through the network would vanish, or the
+            model's optimizer was given no gradient.
         FloatingPointError: If the loss, a weight or a gradient becomes NaN or infinite
             during the phase.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ class KStarts(PruningCallback):
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
-        self.k = validation.check_positive_integer(self.k, "k")
+        self.k = _check_k(self.k)
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.epochs = check_epochs(self.epochs)
         self._fitness = validation.check_function(self.fitness, "fitness", FITNESS)
@@ -169,3 +170,13 @@ class KStarts(PruningCallback):
                 f"a model that is {sparsity:.4f} sparse, and {self.epochs_before} "
                 "epochs of other pruning callbacks before it"
             )
+
+
+def _check_k(k: Any) -> int:
+    # The other callbacks' first argument is `sparsity`.
+    if isinstance(k, float | np.floating) and 0 < k < 1:
+        raise ValueError(
+            "`k` must be an integer of at least 1, the number of random masks; a "
+            f"sparsity is given by name: KStarts(sparsity={k}). Received: k={k!r}"
+        )
+    return validation.check_positive_integer(k, "k")

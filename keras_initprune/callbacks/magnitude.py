@@ -46,9 +46,9 @@ class Magnitude(PruningCallback):
 class GradualMagnitude(Magnitude):
     """Removes the smallest weights while the network trains, on a cubic schedule.
 
-    With the sparsity s0 of the model when the phase begins, the sparsity at progress t
-    is `sparsity + (s0 - sparsity) * (1 - t) ** 3`, and exactly `sparsity` when the
-    phase ends. What has been removed stays removed.
+    With the sparsity s0 of the model when the phase begins, the sparsity at progress t,
+    from 0 to 1, is `sparsity + (s0 - sparsity) * (1 - t) ** 3`, and exactly `sparsity`
+    when the phase ends. What has been removed stays removed.
 
     Args:
         sparsity: Fraction of weights removed when the phase ends, in [0, 1).
@@ -71,8 +71,8 @@ class GradualMagnitude(Magnitude):
 
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
-            already, `interval` meets data of unknown length, or a tensor or every path
-            through the network would vanish.
+            already, `interval` is a number and Keras does not know how many steps an
+            epoch has, or a tensor or every path through the network would vanish.
         FloatingPointError: If the loss or a weight becomes NaN or infinite during the
             phase.
 
@@ -100,13 +100,13 @@ class GradualMagnitude(Magnitude):
 class OneShotMagnitude(Magnitude):
     """Trains densely for the first epochs, then removes the smallest weights at once.
 
-    It is what K-starts with recombination tends to as k grows, and so the reference
-    that says what its random starts are worth.
+    K-starts with recombination tends to it as k grows, so the comparison says what
+    random starts are worth.
 
     Args:
         sparsity: Fraction of weights to remove, in [0, 1).
-        epochs: Epochs after which they are removed, or a share of those of `fit`.
-            Defaults to 2.
+        epochs: Epochs after which the weights are removed, or a share of the epochs of
+            `fit`, which is rounded down. Defaults to 2.
         distribution: How weights compete: all with each other (`"global"`) or within
             the share of their tensor (`"erk"`, `"uniform"` or a dictionary from tensor
             path to sparsity). Defaults to `"erk"`.
@@ -120,7 +120,8 @@ class OneShotMagnitude(Magnitude):
     Raises:
         ValueError: If an argument is invalid, the model is sparser than asked for
             already, or a tensor or every path through the network would vanish.
-        FloatingPointError: If the loss or a weight becomes NaN or infinite before.
+        FloatingPointError: If the loss or a weight becomes NaN or infinite before
+            weights are removed.
 
     References:
         - Han et al. 2015, "Learning both weights and connections for efficient neural

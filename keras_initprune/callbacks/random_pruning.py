@@ -24,11 +24,12 @@ class RandomPruning(PruningCallback):
             out; the output layer and biases stay, see `graphs.units.unit_ties`. The
             sparsity is that of the other layers, as close as units allow. Defaults to
             None: any weights.
-        verbose: 0 or 1. Defaults to 0.
+        verbose: 0, or 1 for a line that says what was removed. Defaults to 0.
         layers: Which weights to prune, see `Layers`. Defaults to all.
 
     Raises:
-        ValueError: If an argument is invalid.
+        ValueError: If an argument is invalid, the model is sparser than asked for
+            already, or a tensor or every path through the network would vanish.
 
     References:
         - Mocanu et al. 2018, "Scalable training of artificial neural networks with

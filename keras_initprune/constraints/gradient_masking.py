@@ -84,4 +84,4 @@ def _mask_averages(optimizer: Any) -> None:
     for variable, average in pairs:
         mask = mask_of(variable)
         if mask is not None and average is not None:
-            average.assign(backend.masked(mask, ops.convert_to_tensor(average)))
+            average.assign(backend.masked(mask, average))

@@ -39,7 +39,7 @@ def install_masks(model: keras.Model, layers: LayerSelector = None) -> keras.Mod
 
     Warns:
         UserWarning: If layers of your own, which nothing prunes before
-            `register_prunable` names their weights, hold 5 % or more of them.
+            `register_prunable` names their weights, hold 5 % or more of all weights.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])

@@ -32,9 +32,10 @@ class Layers:
         skip_output: Whether to leave out the layers that compute the model's outputs.
             Needs a Sequential or Functional model. Defaults to False.
         embeddings: Whether `Embedding` tables count too. Defaults to False.
-        dense: `"first"`, `"last"` or both: the first or last layer in the model's order
-            that is chosen keeps all that it has, and the others are sparser instead.
-            What prunes with a method other than `prune` refuses it. Defaults to none.
+        dense: `"first"`, `"last"` or both: of the chosen layers the first or last in
+            the model's order keeps all its weights, and the others are sparser instead.
+            Only `prune` and `pruning_masks` can do that: callbacks, `lottery_ticket`
+            and searches refuse it. Defaults to none.
 
     Raises:
         ValueError: If an argument is invalid.

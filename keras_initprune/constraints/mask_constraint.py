@@ -53,7 +53,7 @@ class MaskConstraint(keras.layers.Layer, keras.constraints.Constraint):
 
     def __call__(self, weight: Any) -> Any:
         """Return the weight with its pruned entries set to zero."""
-        kept = backend.masked(self.mask, ops.convert_to_tensor(weight))
+        kept = backend.masked(self.mask, weight)
         if self.inner is None:
             return kept
         return backend.masked(self.mask, self.inner(kept))

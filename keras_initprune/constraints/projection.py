@@ -107,9 +107,9 @@ def project(model: keras.Model) -> None:
     """Zero the weights that the masks remove, and have the optimizer forget them.
 
     Keras projects after every update, and a masked weight masks what is assigned to it.
-    This is for what writes weights past both, such as a `tf.function` that was traced
-    before the masks were installed. The optimizer's slots and averages of removed
-    weights become what a new optimizer has for a weight of zero.
+    Call this after what writes weights past both, such as a `tf.function` that was
+    traced before the masks were installed. The optimizer's slots and averages of
+    removed weights become what a new optimizer has for a weight of zero.
 
     Args:
         model: A built Keras model. Without masks nothing changes.

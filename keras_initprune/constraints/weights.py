@@ -123,7 +123,7 @@ class PrunableWeight:
 def register_prunable(
     layer_class: type[keras.Layer], *weights: str, unit_axes: Collection[int] = (-1,)
 ) -> None:
-    """Have weights of a layer class of your own pruned.
+    """Make weights of a layer class of your own prunable.
 
     They are then found, masked, saved and reported like Keras' own kernels, in layers
     of the class and of its subclasses. Register before models are pruned or loaded.
@@ -131,8 +131,8 @@ def register_prunable(
     `Dense`.
 
     Args:
-        layer_class: The class, not that of a model: Keras saves what a model itself
-            owns in other places.
+        layer_class: A class of layers, but not of models: Keras saves the weights that
+            a model itself owns in other places.
         *weights: Attributes of its layers that hold the weights, each one a
             `keras.Variable`. One that is None in some layers is left out there.
         unit_axes: Axes of the weights that index output units. Defaults to the last.

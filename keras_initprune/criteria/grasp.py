@@ -27,8 +27,8 @@ class GraSP(Criterion):
         training: Whether the model runs as in training, see `SNIP`. Defaults to True.
 
     Raises:
-        ValueError: If `temperature` is not a positive number, or `training` no truth
-            value.
+        ValueError: If `temperature` is not a positive number, or `training` is not True
+            or False.
 
     References:
         - Wang et al. 2020, "Picking winning tickets before training by preserving

@@ -8,7 +8,7 @@ class IterativeSNIP(SNIP):
 
     After iteration t of T a share `density ** (t / T)` of the weights is kept, so no
     iteration removes much, and the gradients are those of a network close to the one
-    that is left. What is removed stays so: the difference from FORCE.
+    that is left. What is removed stays removed: the difference from FORCE.
 
     Args:
         training: As in `SNIP`. Defaults to True.

@@ -23,23 +23,22 @@ def fit_sparse(
 
     The epochs of the pruning callbacks run as they would in `model.fit`. Then the model
     is converted, with its optimizer's state and iterations, and the other epochs train
-    only the kept weights. Epoch numbers, schedules and the history go on. What gradient
-    pruned weights would have had is never known after that, so that clipping by a norm
-    sees the kept weights only.
+    only the kept weights. Epoch numbers, schedules and the history go on. Pruned
+    weights then have no gradient, so clipping by a norm sees the kept weights only.
 
     Args:
         model: A compiled Sequential or Functional model.
         *data: `x` and `y`, or a data set, as `fit` takes them.
         epochs: Epochs in all.
-        callbacks: As of `fit`, with at least one pruning callback. After the
+        callbacks: As in `fit`, with at least one pruning callback. After the
             conversion the others start anew: `on_train_begin` is called twice.
         convert: Makes the cheaper, compiled model. Defaults to `to_sparse`.
-        initial_epoch: As of `fit`. Defaults to 0.
-        **arguments: Others of `fit`.
+        initial_epoch: As in `fit`. Defaults to 0.
+        **arguments: Other arguments of `fit`.
 
     Returns:
         The converted model, trained, and the history of all epochs. The model that was
-        given stays as it was after the selection.
+        given stays as it was when the mask became final.
 
     Raises:
         ValueError: If there is no pruning callback, no epoch is left after it, or the

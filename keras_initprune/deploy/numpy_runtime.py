@@ -155,8 +155,8 @@ def load(path: str | Path, max_bytes: int = MAX_BYTES) -> NumpyModel:
     """Load a model that was exported with `export(model, path, "numpy")`.
 
     A damaged file is refused, and so is one that was made to do harm: nothing in it
-    runs, compiled code gets no number that it was not checked for, and what a small
-    file unpacks to is bounded. How much memory `predict` takes is up to the file.
+    runs, no number reaches compiled code unchecked, and what a small file unpacks to is
+    bounded. How much memory `predict` takes is up to the file.
 
     Args:
         path: The `.npz` file.

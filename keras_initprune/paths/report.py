@@ -250,6 +250,12 @@ def sparsity(model: keras.Model, layers: LayerSelector = None) -> float:
         model: A built Keras model.
         layers: Which weights to count, see `Layers`. Defaults to all.
 
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        ValueError: If the model is not built, or is quantised with GPTQ or AWQ.
+
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         >>> model.layers[0].kernel.assign([[1.0, 0.0], [1.0, 1.0]]).shape

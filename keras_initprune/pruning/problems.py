@@ -34,7 +34,7 @@ def score_weights(
     No other thread may call the model meanwhile, see `prune`.
 
     Args:
-        model: See `prune`, also for all others.
+        model: As in `prune`, and so are all other arguments.
         method: The criterion.
         data: What the criterion learns from.
         loss: The loss.
@@ -44,7 +44,8 @@ def score_weights(
         steps: The most batches to average over.
 
     Returns:
-        From tensor path to an array of the tensor's shape, higher = keep.
+        A dictionary from tensor path to an array of the tensor's shape. Higher scores
+        are kept.
 
     Raises:
         ValueError: If an argument is invalid.

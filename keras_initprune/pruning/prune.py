@@ -76,8 +76,9 @@ def prune(
             weights. Defaults to the criterion's.
         pattern: `"units"` (whole units or filters, which `compact` then takes out, see
             `unit_ties`), `"unit"` (constant fan-in), `"N:M"` such as `"2:4"` (along the
-            inputs of a unit), or `(inputs, outputs)` (blocks of that size), see
-            `patterns`. Defaults to None: any weights.
+            inputs of a unit; `NOfM` takes another axis), or `(inputs,
+            outputs)` (blocks of that size), see `patterns`. Defaults to None: any
+            weights.
         distribution: `"global"` (all weights compete), `"erk"`, `"uniform"` or a
             dictionary from tensor path to sparsity (weights compete within the share
             of their tensor). Defaults to the criterion's.
@@ -105,7 +106,8 @@ def prune(
         UserWarning: If a tensor keeps a single weight, or none on a path, so that its
             layer has collapsed though another path goes round it; if all weights of
             some tensors score the same; or if layers of your own, which nothing prunes
-            before `register_prunable` names their weights, hold 5 % or more of them.
+            before `register_prunable` names their weights, hold 5 % or more of all
+            weights.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
@@ -157,7 +159,7 @@ def pruning_masks(
     No other thread may call the model meanwhile, see `prune`.
 
     Args:
-        model: See `prune`, also for all others.
+        model: As in `prune`, and so are all other arguments.
         method: The criterion.
         sparsity: Fraction of the weights that is removed.
         data: What the criterion learns from.
@@ -172,7 +174,8 @@ def pruning_masks(
         verbose: 0 or 1.
 
     Returns:
-        From tensor path to mask.
+        A dictionary from tensor path to a boolean array of the tensor's shape, True
+        where a weight is kept.
 
     Raises:
         ValueError: See `prune`.

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_initprune import pruning_masks
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.patterns import Tensor
 from keras_initprune.constraints.weights import prunable_weights
@@ -145,6 +146,61 @@ def test_n_of_m_never_brings_back_what_is_gone(rng):
     mask = patterns.NOfM(2, 4).masks({"a": found}, 8)["a"]
     assert not (mask & ~found.eligible).any()
     assert mask.sum(axis=0).tolist() == [3, 4]
+
+
+def best_of_groups(scores, n, m, axis):
+    """Keep n of every m, group by group, as one would by hand."""
+    mask = np.zeros(scores.shape, bool)
+    for line, kept in zip(
+        np.moveaxis(scores, axis, -1).reshape(-1, scores.shape[axis]),
+        np.ndindex(*np.delete(scores.shape, axis)),
+        strict=True,
+    ):
+        for start in range(0, line.size, m):
+            for best in sorted(range(start, start + m), key=lambda at: -line[at])[:n]:
+                index = list(kept)
+                index.insert(axis % scores.ndim, best)
+                mask[tuple(index)] = True
+    return mask
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+@pytest.mark.parametrize("shape", [(12, 8), (3, 3, 12, 8)], ids=["dense", "conv"])
+def test_n_of_m_lies_along_the_axis_that_is_asked_for(axis, shape, rng):
+    layers = keras.layers
+    layer = layers.Dense(8) if len(shape) == 2 else layers.Conv2D(8, 3)
+    model = keras.Sequential([keras.Input((5, 5, 12)), layer])
+    scores = rng.normal(size=shape).astype("float32")
+    layer.kernel.assign(scores)
+    pattern = patterns.NOfM(1, 4, axis=axis)
+    (mask,) = pruning_masks(model, "magnitude", pattern=pattern).values()
+    np.testing.assert_array_equal(mask, best_of_groups(np.abs(scores), 1, 4, axis))
+
+
+def test_n_of_m_without_an_axis_lies_along_the_inputs(rng):
+    for shape, unit_axes, axis in [((8, 4), (-1,), 0), ((3, 4, 8), (-2,), 2)]:
+        found = {"a": tensor(rng, shape, unit_axes)}
+        free, chosen = (
+            patterns.NOfM(2, 4, axis).masks(found, found["a"].scores.size // 2)["a"]
+            for axis in (None, axis)
+        )
+        np.testing.assert_array_equal(free, chosen)
+
+
+def test_n_of_m_needs_an_axis_that_is_there_and_divides():
+    # 6 inputs do not divide by 4, and 8 outputs do.
+    patterns.NOfM(2, 4, axis=-1).check("a/kernel", (6, 8), (-1,))
+    for axis, message in [(0, "axis 0 of 'a/kernel' does not"), (2, "lacks axis 2")]:
+        with pytest.raises(ValueError, match=message):
+            patterns.NOfM(2, 4, axis).check("a/kernel", (6, 8), (-1,))
+    # Without outputs of its own, which only the default asks for.
+    patterns.NOfM(2, 4, axis=0).check("scale/kernel", (8,), ())
+
+
+@pytest.mark.parametrize("axis", ["inputs", 1.0, True])
+def test_n_of_m_refuses_an_axis_that_is_no_integer(axis):
+    with pytest.raises(ValueError, match=r"`axis` must be .*Received: axis="):
+        patterns.NOfM(2, 4, axis)
 
 
 # Blocks

@@ -403,6 +403,11 @@ def test_installed_masks_say_what_is_pruned(make_model, regression_data):
     ("make", "message"),
     [
         (lambda: KStarts(k=0), "`k` must be an integer of at least 1. Received: k=0"),
+        (
+            lambda: KStarts(0.95),
+            "`k` must be an integer of at least 1, the number of random masks; a "
+            r"sparsity is given by name: KStarts\(sparsity=0.95\). Received: k=0.95",
+        ),
         (lambda: KStarts(sparsity=1.0), "`sparsity` is the fraction"),
         (lambda: KStarts(epochs=0), "`epochs` must be an integer of at least 1"),
         (lambda: KStarts(fitness="size"), "one of 'combined', 'gradient', 'magnitude'"),

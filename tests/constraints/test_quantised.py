@@ -75,6 +75,24 @@ def test_zeros_stay_and_are_counted(mode, model):
     assert model.get_layer("a").quantization_mode == mode
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", MODES)
+def test_removed_weights_compute_exact_zeros(mode, rng):
+    """Weights of all sizes and of one sign, which leaves 0 at the end of the range."""
+    layer = layers.Dense(32, use_bias=False)
+    model = keras.Sequential([keras.Input((16,)), layer])
+    layer.kernel.assign(rng.uniform(0, 1, (16, 32)) ** 4 + 1e-4)
+    (mask,) = get_masks(prune(model, "random", 0.8)).values()
+    remove_masks(model).quantize(mode)
+    computed = keras.ops.convert_to_numpy(model(np.eye(16, dtype="float32")))
+    assert not computed[~mask].any()
+    assert computed[mask].any()
+    if mode == "int8":
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        assert kernel.dtype == np.int8
+        assert not kernel[~mask].any()
+
+
 def test_a_kernel_with_lora_is_the_sum(model):
     before = counts(remove_masks(model))
     layer = model.get_layer("a")

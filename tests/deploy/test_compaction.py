@@ -555,6 +555,12 @@ class TestReport:
         assert repr(found) == str(found)
         assert found._repr_html_().count("<tr>") == 1 + 3 + 1
 
+    def test_names_take_the_room_that_notes_leave(self):
+        long = "batch_normalization_12"
+        middle = [layers.Dense(3, name="hidden"), layers.BatchNormalization(name=long)]
+        model = keras.Sequential([keras.Input((4,)), *middle, layers.Dense(1)])
+        assert f"\n{long} " in str(compaction_report(model))
+
     def test_its_notes_are_folded_into_80_columns(self):
         model = keras.Sequential([keras.Input((4,))])
         model.add(layers.LayerNormalization(name=40 * "ab"))

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from keras_initprune import export, get_masks, install_masks, set_masks
 from keras_initprune.deploy import numpy_runtime
-from keras_initprune.deploy.export import FORMATS, litert
+from keras_initprune.deploy.export import FORMATS, litert, onnx_files
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_sparse
 from keras_initprune.files import replacing, size_of
 from keras_initprune.lab import models
@@ -57,10 +57,14 @@ class TestEveryFormat:
             return loaded.serve(x).numpy()
         if name == "numpy":
             return numpy_runtime.load(path).predict(x)
+        if name == "onnx":
+            return onnx_files.run(path, [x])[0]
         return litert.run(path, [x], plain_kernels="int8" in name)[0]
 
     @pytest.mark.parametrize("name", FORMATS)
     def test_computes_the_same(self, name, rng, tmp_path):
+        if name == "onnx":
+            pytest.importorskip("tf2onnx")
         model = perceptron(rng)
         x = images(model, rng)
         path = tmp_path / f"model{FORMATS[name].suffix}"
@@ -137,7 +141,7 @@ class TestTarget:
 
     @pytest.mark.parametrize(
         ("name", "format", "message"),
-        [("model.h5", "keras", "'.keras'"), ("model.onnx", "onnx", "'litert'")],
+        [("model.h5", "keras", "'.keras'"), ("model.pb", "pb", "'litert'")],
     )
     def test_is_checked(self, name, format, message, rng, tmp_path):
         with pytest.raises(ValueError, match=message):
@@ -195,6 +199,35 @@ class TestLiteRT:
         path = export(model, tmp_path / "model.tflite", "litert_int8")
         with pytest.raises(ValueError, match="LiteRT cannot run"):
             litert.run(path, [images(model, rng)])
+
+    def test_removed_weights_are_zeros_in_8_bits(self, rng, tmp_path):
+        """Exact zeros, which a sparse file leaves out: the scale has no offset."""
+        model = keras.Sequential(
+            [keras.Input((8, 8, 16)), layers.Conv2D(16, 3), layers.Dense(80)]
+        )
+        masks = get_masks(masked(model, rng)).values()
+        stored = []
+        for name in ("litert_int8_dense", "litert_int8"):
+            path = export(model, tmp_path / f"{name}.tflite", name)
+            file = litert.interpreter(path, plain_kernels=True)
+            file.allocate_tensors()
+            tensors = file.get_tensor_details()
+            # Those with a scale are the kernels, units first, as they lie in the file.
+            kernels = [
+                file.get_tensor(tensor["index"])
+                for tensor in tensors
+                if tensor["quantization_parameters"]["scales"].size
+                and (tensor["sparsity_parameters"] or name.endswith("dense"))
+            ]
+            stored.append(sorted(np.count_nonzero(kernel) for kernel in kernels))
+            assert all(kernel.dtype == np.int8 for kernel in kernels)
+            if name.endswith("dense"):
+                for mask in masks:
+                    units_first = np.moveaxis(mask, -1, 0)
+                    (kernel,) = (k for k in kernels if k.shape == units_first.shape)
+                    assert not kernel[~units_first].any()
+                    assert kernel[units_first].any()
+        assert stored[0] == stored[1]
 
     def test_several_inputs_and_outputs(self, rng, tmp_path):
         first, second = keras.Input((5,)), keras.Input((5,))

@@ -129,15 +129,16 @@ def compact(
 ) -> keras.Model:
     """Return a smaller model that computes the same function.
 
-    Taken out are units that no other unit reads, units that are constant - what they
-    add goes into the biases of their readers -, and then what only these needed, until
-    nothing is left to take out: units of dense layers, channels of convolutions (plain,
-    transposed, depthwise, separable), columns of embeddings; through normalisation,
-    activations, pooling, padding, flattening, reshaping, concatenation and residual
-    additions, and inside nested models. Outputs are the same up to float32 rounding,
-    whatever the inputs. The new model is a plain Keras model with weights of its own;
-    `model` stays as it is. Zeros beside other weights in a unit that stays are kept:
-    pruned weights become cheap here only where they empty a unit.
+    Taken out are units that no other unit reads and units that are constant; what the
+    constant ones add goes into the biases of their readers. Then goes what only these
+    needed, until nothing is left to take out. Units are those of dense layers, channels
+    of convolutions (plain, transposed, depthwise, separable) and columns of embeddings.
+    They are followed through normalisation, activations, pooling, padding, flattening,
+    reshaping, concatenation and residual additions, and inside nested models. Outputs
+    are the same up to float32 rounding, whatever the inputs. The new model is a plain
+    Keras model with weights of its own; `model` stays as it is. Zeros beside other
+    weights in a unit that stays are kept: pruned weights become cheap here only where
+    they empty a unit.
 
     Left as they are, with all that they read: layers that are called more than once
     (models that are called more than once are compacted inside), recurrent, attention
@@ -151,11 +152,12 @@ def compact(
         keep_masks: Whether what is left of the masks is installed on the new model, so
             that training it on keeps it sparse. Defaults to False, for a model that
             needs nothing of this package.
-        gather: A dense layer that reads at most this fraction of its inputs, such as
-            pixels that are not always black, gets a selection of them, made by
-            `keras.ops.take`; a Sequential model becomes a Functional one then. 1 means
-            whenever one goes unread, for the fewest parameters, 0 means never. Defaults
-            to 0.5: a CPU takes longer to select more than it saves in the product.
+        gather: Fraction of its inputs, in [0, 1]. A dense layer that reads no more of
+            them (pixels that are not always black, say) gets these alone, selected by
+            `keras.ops.take`; a Sequential model becomes a Functional one then. With 1
+            that happens wherever an input goes unread, for the fewest parameters, with
+            0 never. Defaults to 0.5: a CPU takes longer to select more than it saves in
+            the product.
 
     Returns:
         A new model, compiled as `model` is, with a fresh optimizer.
@@ -198,6 +200,13 @@ def compaction_report(model: keras.Model, gather: float = 0.5) -> CompactionRepo
     Args:
         model: As in `compact`; it stays as it is.
         gather: As in `compact`. Defaults to 0.5.
+
+    Returns:
+        A `CompactionReport`, which prints as a table.
+
+    Raises:
+        ValueError: If the model is not built, or is a subclass of `keras.Model` that
+            defines `call`, or if `gather` is not in [0, 1].
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])

@@ -1,4 +1,4 @@
-"""Writes models for where they run: Keras, TensorFlow, LiteRT, NumPy."""
+"""Writes models for where they run: Keras, TensorFlow, LiteRT, NumPy, ONNX."""
 
 from keras_initprune.deploy.export.exporting import (
     FORMATS,

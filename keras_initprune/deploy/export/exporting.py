@@ -15,7 +15,7 @@ from keras_initprune import backend
 from keras_initprune.constraints import remove_masks
 from keras_initprune.constraints.weights import check_built
 from keras_initprune.deploy import compaction
-from keras_initprune.deploy.export import litert, numpy_files
+from keras_initprune.deploy.export import litert, numpy_files, onnx_files
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.files import check_replaceable, replacing
 from keras_initprune.graphs.copying import copy
@@ -93,6 +93,7 @@ FormatName = Literal[
     "litert_int8",
     "litert_int8_dense",
     "numpy",
+    "onnx",
 ]
 
 FORMATS: Mapping[str, Format] = {
@@ -124,6 +125,7 @@ FORMATS: Mapping[str, Format] = {
         "NumPy and SciPy, zeros not stored, no TensorFlow",
         stores_zeros=False,
     ),
+    "onnx": Format(onnx_files.write, ".onnx", "ONNX, zeros stored"),
 }
 
 # The files of a SavedModel, those of other versions among them.
@@ -159,12 +161,16 @@ def export(
       everywhere; faster than sparse ones below the sparsities above.
     - `"numpy"`: an `.npz` file that `keras_initprune.deploy.numpy_runtime.load` runs
       with NumPy and SciPy alone, kernels with many zeros in the CSR format.
+    - `"onnx"`: an `.onnx` file, zeros stored, which ONNX Runtime runs. Keras converts
+      with `tf2onnx` on TensorFlow, `jax2onnx` on JAX and `onnx` on PyTorch.
 
     Sparse layers are written as the dense ones that they stand for, except in a
     SavedModel, where they stay.
 
-    Before a LiteRT file is written it is run, and compared with the model. The new file
-    or folder takes the place of an old one at the end, as a whole.
+    A LiteRT file takes one example at a time; to run batches, call the interpreter's
+    `resize_tensor_input` before `allocate_tensors`. Before a LiteRT or ONNX file is
+    written it is run, and compared with the model. The new file or folder takes the
+    place of an old one at the end, as a whole.
 
     Args:
         model: A built Keras model, with or without masks. It stays as it is.

@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import backend
+from keras_initprune.deploy.export.converting import close, converting
 from keras_initprune.extras import needs
 from keras_initprune.graphs.copying import copy
 from keras_initprune.graphs.graph import is_graph, operations
 from keras_initprune.paths.inputs import example_call
-from keras_initprune.quiet import quiet_exports
 
 # LiteRT stores very sparse dense layers in blocks of 4 inputs, 8-bit ones of 16.
 _BLOCK = 16
-_TOLERANCE = 1e-4
 
 
 def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> None:
@@ -57,7 +56,7 @@ def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> N
     else:
         flat = keras.tree.flatten(example.run(model))
         expected = [keras.ops.convert_to_numpy(output) for output in flat]
-    if not all(map(_close, outputs, expected)):
+    if not close(outputs, expected):
         raise ValueError(
             f"LiteRT's sparse format does not compute what the model {model.name!r} "
             "does, so the file was not written. Use the format 'litert_dense'."
@@ -70,17 +69,8 @@ def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
 
     optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
     optimizations += [tf.lite.Optimize.DEFAULT] * int8
-    try:
-        with quiet_exports():
-            model.export(
-                path, format="litert", verbose=False, optimizations=optimizations
-            )
-    except Exception as error:
-        # The converter raises whatever its passes happen to raise.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"LiteRT cannot convert the model {model.name!r}: {reason}"
-        ) from error
+    with converting(model, "LiteRT"):
+        model.export(path, format="litert", verbose=False, optimizations=optimizations)
 
 
 def run(
@@ -164,11 +154,6 @@ def align(model: keras.Model) -> keras.Model:
 
 def _append_zeros(inputs: Any, count: int) -> Any:
     return keras.ops.pad(inputs, [[0, 0]] * (len(inputs.shape) - 1) + [[0, count]])
-
-
-def _close(found: NDArray, expected: NDArray) -> bool:
-    scale = max(float(np.abs(expected).max(initial=0)), 1e-6)
-    return bool((np.abs(found - expected) <= _TOLERANCE * scale).all())
 
 
 def _in_order(names: Any) -> list[str]:

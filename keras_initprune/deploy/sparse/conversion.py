@@ -54,7 +54,7 @@ def to_sparse(
 
     `Dense` layers become `SparseDense` ones where that pays. Everything else stays as
     it is: convolutional, recurrent and attention layers, which TensorFlow has no sparse
-    products for, and dense layers with too many weights or too few zeros. The pattern
+    products for, and dense layers with too few weights or too few zeros. The pattern
     is that of the masks where there are any, or else of the zeros.
 
     A compiled model comes back compiled, and its optimizer goes on where it stands: its
@@ -69,7 +69,8 @@ def to_sparse(
             Defaults to 131,072, or 8,192 where it reads a sparse layer; on a GPU, where
             sparse products are slower, to none at all, with a warning.
         measure: Whether to time a prediction of every layer on this machine both ways
-            instead, and take the faster. Defaults to False.
+            and take the faster, whatever `threshold` and `smallest` say. Defaults to
+            False.
         batch_size: Batch size of these predictions. Defaults to 64.
         verbose: 0 is silent, 1 prints what becomes of every layer and why. Defaults to
             0.

@@ -58,6 +58,10 @@ class SparseDense(keras.layers.Layer):
     Output shape:
         `(batch, ..., units)`.
 
+    Raises:
+        ValueError: If an argument is invalid, or the kernel that the inputs need has
+            fewer than `nonzeros` weights.
+
     Example:
         >>> layer = SparseDense(2, nonzeros=2, use_bias=False)
         >>> layer.build((None, 3))

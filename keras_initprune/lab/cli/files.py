@@ -12,7 +12,8 @@ HELP = (
     "Write a model without its masks, for where it is to run.\n\n"
     "keras: a plain Keras file. saved_model: a folder for TensorFlow Serving. litert, "
     "litert_int8: for phones and small devices, without the zeros; litert_dense, "
-    "litert_int8_dense: with them. numpy: for NumPy and SciPy alone."
+    "litert_int8_dense: with them. numpy: for NumPy and SciPy alone. "
+    "onnx: for ONNX Runtime."
 )
 
 

@@ -34,7 +34,7 @@ class Round:
         masks: From tensor path to a boolean array, 1 = keep.
         result: What `fit` returned. From a folder: the history, or what plain values
             it was made of.
-        seconds: How long the training took.
+        seconds: Length of the training in seconds.
     """
 
     index: int
@@ -66,8 +66,8 @@ class LotteryTickets:
         Args:
             model: The model of the lottery, or another one built and compiled alike.
             index: The round. Defaults to the last.
-            trained: Whether to give it the weights at the end of the round's training,
-                or those that the round began with. Defaults to False.
+            trained: Whether to give it the weights at the end of the round's training.
+                Defaults to False: those that the round began with.
 
         Returns:
             The same model.
@@ -126,11 +126,11 @@ def lottery_ticket(
         verbose: 0, or 1 for a line per round. Defaults to 1.
 
     Returns:
-        The masks and the trained weights of every round.
+        `LotteryTickets`: the masks and the trained weights of every round.
 
     Raises:
         ValueError: If an argument is invalid, the model is not compiled or sparse
-            already, `fit` does not come by the step to rewind to, a tensor or every
+            already, `fit` ends before the step to rewind to, a tensor or every
             path through the network would vanish, or `folder` holds another lottery.
         FloatingPointError: If weights become NaN or infinite.
 

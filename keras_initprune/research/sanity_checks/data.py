@@ -11,9 +11,9 @@ _BLOCK = 1024  # Images that are shuffled at a time, so that memory stays small.
 def corrupt_labels(y: NDArray, fraction: float = 1.0, seed: int = 0) -> NDArray:
     """Return targets of which a fraction is permuted among the examples.
 
-    Classes keep their frequencies, and targets of any kind their distribution. About
-    one class in all permuted ones still fits by chance. A method that finds as good a
-    mask with such data learns nothing from labels.
+    Classes keep their frequencies, and targets of any kind their distribution. With C
+    classes about one permuted target in C is still right by chance. A method that finds
+    as good a mask with such data learns nothing from labels.
 
     Args:
         y: Targets of shape `(examples, ...)`.

@@ -17,8 +17,8 @@ def reinitialise(
 
     All weights, biases and normalisation's statistics get new initial values, as the
     layers' initializers draw them, and the optimizer starts from the beginning. If the
-    model then trains as well, the mask does not go with the weights that it was found
-    on.
+    model then trains as well, the mask does not depend on the weights that it was found
+    with.
 
     Args:
         model: A built model, with masks or without.

@@ -56,8 +56,8 @@ def inverted_masks(
 def random_fitness(masks: Mapping[str, Mask], seed: int = 0) -> dict[str, NDArray]:
     """Return a fitness that knows nothing: uniform random numbers for every weight.
 
-    Best of k by this fitness is what `k_starts_masks` gains by drawing k times at all;
-    ranked, it is random pruning.
+    With it `k_starts_masks` reaches what drawing k masks gains by itself. Ranking all
+    weights by it is random pruning.
 
     Args:
         masks: From tensor path to an array, of which only the shape matters.
