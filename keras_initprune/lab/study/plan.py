@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_initprune.lab.runs import methods
-from keras_initprune.lab.runs.configuration import (
-    CHECKS,
-    RECONSTRUCTION,
-    TASKS,
-    Configuration,
-    configure,
-)
+from keras_initprune.lab.runs import configuration, methods
 from keras_initprune.validation import check_choice
 
-_SETTINGS = CHECKS.keys()
+_SETTINGS = configuration.CHECKS.keys()
 # A table of settings for a model or a method cannot choose another one.
 _CHANGEABLE = _SETTINGS - {"model", "method"}
 _PART_ONLY = {"title", "rows", "columns", "reports", "methods"}
@@ -52,7 +45,7 @@ class Part:
 
     name: str
     title: str
-    runs: tuple[Configuration, ...]
+    runs: tuple[configuration.Configuration, ...]
     rows: tuple[str, ...]
     columns: str
     reports: tuple[str, ...]
@@ -79,7 +72,7 @@ class Study:
     parts: tuple[Part, ...]
 
     @property
-    def runs(self) -> list[Configuration]:
+    def runs(self) -> list[configuration.Configuration]:
         """All runs, each once, in the order of the parts."""
         every = itertools.chain.from_iterable(part.runs for part in self.parts)
         return list(dict.fromkeys(every))
@@ -143,7 +136,7 @@ def _study(content: Table, name: str) -> Study:
     _check_table(content, _TABLES, "the file")
     defaults = _Defaults(
         _axes(content.get("every", {}), "`every`"),
-        _of_each(content.get("models", {}), TASKS, "models"),
+        _of_each(content.get("models", {}), configuration.TASKS, "models"),
         _of_each(content.get("methods", {}), methods.METHODS, "methods"),
     )
     parts = content.get("parts")
@@ -178,7 +171,7 @@ def _part(name: str, table: Table, defaults: _Defaults) -> Part:
 
 def _runs(
     of_part: Mapping[str, list[Any]], own: Any, where: str, defaults: _Defaults
-) -> tuple[Configuration, ...]:
+) -> tuple[configuration.Configuration, ...]:
     """Return the grid of a part whose methods have settings of their own."""
     every = {key: v for key, v in defaults.every.items() if key not in of_part}
     axes = {**every, **of_part}
@@ -196,7 +189,7 @@ def _runs(
         values.update(of_methods.get(method, {}))
         if method == "dense":
             values["sparsity"] = 0.0
-        runs.append(configure(**values))
+        runs.append(configuration.configure(**values))
         methods.callbacks(runs[-1])  # It would be a pity to find out later.
     return tuple(dict.fromkeys(runs))
 
@@ -223,7 +216,7 @@ def _of_each(tables: Any, known: Iterable[str], where: str) -> dict[str, Table]:
 
 def _setting(name: str, value: Any, where: str) -> Any:
     try:
-        return CHECKS[name](None if value == _NONE else value, name)
+        return configuration.CHECKS[name](None if value == _NONE else value, name)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
@@ -265,7 +258,7 @@ def _check_reports(part: Part) -> None:
         raise ValueError(f"models of one part need one measure. Received: {models}")
     columns = [getattr(run, part.columns) for run in runs]
     needs = {
-        "pca": (runs[0].task == RECONSTRUCTION, "`model` 'autoencoder'"),
+        "pca": (runs[0].task == configuration.RECONSTRUCTION, "`model` 'autoencoder'"),
         "rank_correlation": (
             {run.method for run in runs} == {"random_after_epochs"} and len(runs) > 1,
             "two runs or more, all with `method` 'random_after_epochs'",
