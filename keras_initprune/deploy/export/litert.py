@@ -70,10 +70,7 @@ def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
     optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
     optimizations += [tf.lite.Optimize.DEFAULT] * int8
     with converting(model, "LiteRT"):
-        # Keras 3.13 takes no `Path`.
-        model.export(
-            str(path), format="litert", verbose=False, optimizations=optimizations
-        )
+        model.export(path, format="litert", verbose=False, optimizations=optimizations)
 
 
 def run(
