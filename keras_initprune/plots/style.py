@@ -130,8 +130,8 @@ def tidy(axis: Axes, grid: bool = False) -> None:
 
 def add_legend(axis: Axes, **options: Any) -> None:
     """Add a legend without a frame, in front of lines that cross it."""
-    frame = {"facecolor": "inherit", "edgecolor": "none", "framealpha": 0.9}
-    axis.legend(fontsize=SMALL, **frame, **options)
+    options |= {"facecolor": "inherit", "edgecolor": "none", "framealpha": 0.9}
+    axis.legend(fontsize=SMALL, **options)
 
 
 def legend_above(axis: Axes, columns: int) -> None:
