@@ -143,4 +143,4 @@ def _default(parameter: object) -> str:
     value = parameter.default
     if value is None or value == [] or value is False:
         return ""
-    return f"`{','.join(map(str, value)) if isinstance(value, list) else value}`"
+    return f"`{', '.join(map(str, value)) if isinstance(value, list) else value}`"
