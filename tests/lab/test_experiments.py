@@ -26,6 +26,7 @@ from keras_initprune.lab.runs import (
 )
 from keras_initprune.lab.runs.configuration import (
     DEFAULTS,
+    METHODS,
     TASKS,
     Configuration,
     configure,
@@ -75,6 +76,10 @@ def test_one_value_has_a_mean_and_no_interval():
 
 
 # Configurations
+
+
+def test_every_method_makes_its_callbacks():
+    assert tuple(methods.METHODS) == METHODS
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
