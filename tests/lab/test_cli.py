@@ -13,7 +13,9 @@ import pytest
 from processes import wait_until
 from typer.testing import CliRunner
 
+from keras_initprune import sparsity
 from keras_initprune.lab.cli import app
+from keras_initprune.lab.runs.results import Results
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,13 +36,13 @@ def test_compare_resumes_and_ends_in_a_table_and_a_figure(tmp_path):
     first = call("compare", *TINY, "--methods", "dense,random", "--out", out)
     assert first.exit_code == 0, first.output
     assert "[1/2] dense" in first.output
-    stored = json.loads((out / "results.json").read_text())
+    stored = Results(out).runs
 
     arguments = ["--methods", "dense,random", "--methods", "combination"]
     second = call("compare", *TINY, *arguments, "--out", out)
     assert second.exit_code == 0, second.output
     assert "2 of 3 runs were finished before." in second.output
-    runs = json.loads((out / "results.json").read_text())
+    runs = Results(out).runs
     assert runs[:2] == stored
     assert [run["method"] for run in runs] == ["dense", "random", "combination"]
     table = second.output[second.output.index("digits, perceptron") :]
@@ -95,6 +97,26 @@ def test_train_writes_a_model_that_report_reads(tmp_path):
     again = call("train", *arguments, "--out", tmp_path)
     assert again.exit_code == 2
     assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize("model", ["resnet", "vit"])
+def test_networks_with_shortcuts_are_compared_trained_and_loaded(model, tmp_path):
+    short = ["--model", model, "--epochs", 2, "--prune-epochs", 2, "--batch-size", 256]
+    compared = call(
+        "compare", *short, *TINY[:4], "--methods", "combination", "--out", tmp_path
+    )
+    assert compared.exit_code == 0, compared.output
+    (run,) = json.loads((tmp_path / "results.json").read_text())
+    assert "failed" not in run
+
+    arguments = [*short, "--method", "combination", "--sparsity", 0.9]
+    trained = call("train", *arguments, "--out", tmp_path)
+    assert trained.exit_code == 0, trained.output
+    again = json.loads((tmp_path / "run.json").read_text())
+    assert again["achieved_sparsity"] == pytest.approx(0.9, abs=1e-4)
+    assert again["test_error"] == run["test_error"]
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert sparsity(loaded) == again["achieved_sparsity"]
 
 
 @pytest.mark.parametrize("name", ["report.json", "model.keras"])
@@ -218,7 +240,7 @@ def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
     killed.kill()
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    kept = json.loads((out / "results.json").read_text())
+    kept = Results(out).runs
     assert kept
 
     resumed = start_long_comparison(out)
@@ -227,7 +249,7 @@ def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
     assert f"[{len(kept) + 1}/200]" in resumed.stdout.readline()
     resumed.send_signal(signal.SIGINT)
     _, errors = resumed.communicate(timeout=60)
-    runs = json.loads((out / "results.json").read_text())
+    runs = Results(out).runs
     assert runs[: len(kept)] == kept
     assert resumed.returncode == 130
     assert errors == (

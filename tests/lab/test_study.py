@@ -1,7 +1,6 @@
 """A study: its file, its runs over processes, its page."""
 
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from keras_initprune.lab.cli import app
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.configuration import CHECKS, CONTROLS, configure
 from keras_initprune.lab.runs.controls import small_widths
+from keras_initprune.lab.runs.results import Results
 from keras_initprune.lab.study import StudyResults, read_study, run_study, write_reports
 
 pytestmark = pytest.mark.slow
@@ -308,10 +308,10 @@ def test_the_tables_of_this_repository_are_those_of_its_runs(request, tmp_path):
 def test_runs_are_stored_one_by_one_and_never_twice(tmp_path, quiet):
     study = read_study(write(tmp_path, SMALL))
     run_study(study.choose(["again"]), tmp_path, console=quiet)
-    stored = json.loads((tmp_path / "digits-perceptron/results.json").read_text())
+    stored = Results(tmp_path / "digits-perceptron").runs
     assert [run["method"] for run in stored] == ["dense", "random"]
     results = run_study(study, tmp_path, console=quiet)
-    again = json.loads((tmp_path / "digits-perceptron/results.json").read_text())
+    again = Results(tmp_path / "digits-perceptron").runs
     assert again[:2] == stored
     assert [run["method"] for run in again[2:]] == ["dissipating_gradients"]
     for record in again:
@@ -412,7 +412,7 @@ def test_a_kill_ends_the_processes_too_and_keeps_what_is_finished(tmp_path, numb
         assert killed.returncode == 130
         assert "1 of 5 runs are kept" in errors.replace("\n", " ")
     wait_until(lambda: not is_group_alive(killed.pid), seconds=60)
-    assert len(json.loads(stored.read_text())) == 1
+    assert len(Results(stored.parent).runs) == 1
 
 
 def is_group_alive(group):
@@ -450,7 +450,9 @@ def test_one_network_can_meet_many_random_masks():
     assert all(np.isfinite(list(values.values())).all() for values in fitness)
 
 
-@pytest.mark.parametrize("model", ["perceptron", "autoencoder", "convnet"])
+@pytest.mark.parametrize(
+    "model", ["perceptron", "autoencoder", "convnet", "resnet", "vit"]
+)
 def test_small_networks_have_no_more_parameters(model):
     from keras_initprune.lab import models
 

@@ -24,7 +24,7 @@ from keras_initprune.lab.runs.callbacks import (
 )
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
 from keras_initprune.lab.runs.controls import control_masks, small_widths
-from keras_initprune.paths.report import report
+from keras_initprune.reports.report import report
 from keras_initprune.research import sanity_checks
 
 # Several steps per call of the compiled function halve the time of a small run; the

@@ -20,8 +20,8 @@ from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.interrupts import Interrupts
 from keras_initprune.lab.runs.progress import make_progress
 from keras_initprune.lab.terminal import make_table, percent, say_written
-from keras_initprune.paths.report import Report, Row, report
 from keras_initprune.plots.errors import measure_of
+from keras_initprune.reports.report import Report, Row, report
 
 NAMES = ("model.keras", "history.csv", "report.json", "run.json")
 
