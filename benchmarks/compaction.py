@@ -59,7 +59,9 @@ def _compare(
 
 def predicts(model: keras.Model, images: Any, count: int = 20) -> Callable[[], Any]:
     """Return what predicts a batch so many times."""
-    function = tf.function(lambda x: model(x, training=False), jit_compile=False)
+    function = tf.function(
+        lambda x: model(x, training=False), jit_compile=False, autograph=False
+    )
     compiled = function.get_concrete_function(images)
 
     def predict() -> None:

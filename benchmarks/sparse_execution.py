@@ -117,12 +117,13 @@ def bare_operations(
     matrices = [_matrix(layer) for layer in layers]
     biases = [ops.expand_dims(layer.bias, 1) for layer in layers]
 
-    @tf.function(jit_compile=False)
+    # On Python 3.13 AutoGraph warns of what that deprecates, and there is no need of it.
+    @tf.function(jit_compile=False, autograph=False)
     def predict(batches: list[tf.Tensor], matrices: list[tf.Tensor]) -> list[tf.Tensor]:
         known = [_typed(*pair) for pair in zip(layers, matrices, strict=True)]
         outputs = []
         for images in batches:
-            columns = tf.transpose(tf.reshape(images, [len(images), -1]))
+            columns = tf.transpose(tf.reshape(images, [tf.shape(images)[0], -1]))
             for layer, matrix, bias in zip(layers, known, biases, strict=True):
                 columns = layer.activation(_multiply(layer, matrix, columns) + bias)
             outputs.append(tf.transpose(columns))
