@@ -157,11 +157,7 @@ def computing_in(
 ) -> Iterator[None]:
     """Have the layers of a model compute in another type of float for a while.
 
-    Args:
-        model: A model; its variables keep their type.
-        dtype: The type to compute in.
-        instead_of: Only layers that compute in these types are changed. Defaults to
-            all.
+    With `instead_of` only those that compute in one of these types are changed.
     """
     policy = keras.DTypePolicy(dtype)
     with contextlib.ExitStack() as stack:

@@ -93,6 +93,17 @@ def single(name: str, unit: str, ratio: float, **fields: Any) -> Measurement:
     return Measurement(name, unit, ratio, ratio, ratio, **fields)
 
 
+def spread(name: str, unit: str, ratios: list[float], **fields: Any) -> Measurement:
+    """Return the record of a figure that differs from run to run.
+
+    Example:
+        >>> spread("an epoch", "a dense one", [1.2, 0.9, 1.0]).ratio
+        1.0
+    """
+    median = statistics.median(ratios)
+    return Measurement(name, unit, median, min(ratios), max(ratios), **fields)
+
+
 def clock() -> Callable[[], float]:
     """Return the clock that timings are read from.
 
@@ -116,13 +127,6 @@ def paired(
 
     One call of each comes first and is not counted.
 
-    Args:
-        name: What the first side is.
-        unit: What the second side is.
-        sides: The two.
-        pairs: How often both are timed.
-        **fields: Goal and details, see `Measurement`.
-
     Example:
         >>> paired("nothing", "a sum", (lambda: None, lambda: sum(range(10**5))), 3).met
     """
@@ -139,12 +143,4 @@ def paired(
     ratios = [first / second for first, second in zip(*seconds, strict=True)]
     medians = [statistics.median(side) for side in seconds]
     details = {"seconds": medians, "clock": now.__name__, **fields.pop("details", {})}
-    return Measurement(
-        name,
-        unit,
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-        details=details,
-        **fields,
-    )
+    return spread(name, unit, ratios, details=details, **fields)

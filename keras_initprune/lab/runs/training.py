@@ -35,13 +35,6 @@ def train_and_save(
 ) -> None:
     """Train one network and write its model, history, report and record.
 
-    Args:
-        run: The configuration.
-        folder: Where to write.
-        data_dir: Folder with the data, see `datasets.load`.
-        overwrite: Whether to replace files that are there already.
-        console: Where to show the progress and the report. Defaults to the terminal.
-
     Raises:
         ValueError: If the configuration is refused.
         OSError: If the data cannot be read, the folder cannot be written, or one of the

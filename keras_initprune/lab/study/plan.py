@@ -115,12 +115,6 @@ def read_study(path: str | Path) -> Study:
     of its grid. `"none"` stands for None. All of the file is checked, also what no run
     uses.
 
-    Args:
-        path: The file.
-
-    Returns:
-        The study, its parts in the order of the file.
-
     Raises:
         OSError: If the file cannot be read.
         ValueError: If it is not TOML, or a name or a value in it is not valid.

@@ -62,11 +62,7 @@ def write_reports(
 ) -> list[Path]:
     """Write `results.md` with a table for every part that has runs, and the figures.
 
-    Args:
-        study: The study.
-        results: Its results so far.
-        folder: Where to write.
-        data_dir: Folder with the data, which the comparison with PCA needs.
+    `data_dir` has the data for the comparison with PCA.
 
     Returns:
         The paths of the files.
