@@ -12,7 +12,7 @@ from keras_initprune import backend
 from keras_initprune.backend.keras_internals import CompileLoss
 from keras_initprune.constraints.weights import PrunableWeight
 from keras_initprune.criteria.data import Batch
-from keras_initprune.criteria.normalisation import twice_differentiable
+from keras_initprune.criteria.second_derivatives import twice_differentiable
 from keras_initprune.paths.substitutes import own_attribute, replaced
 
 Arrays = dict[str, NDArray]

@@ -1,4 +1,4 @@
-"""Trains one network for the command line, and shows what a saved one is made of."""
+"""Models on disk, for the command line: trained and saved, loaded, shown."""
 
 import csv
 import io
