@@ -41,6 +41,15 @@ def test_workflows_check_with_the_commands_of_ci():
     assert [command for command in commands if command not in text(".ci/run")] == []
 
 
+@pytest.mark.parametrize("path", [".ci/run", ".github/workflows/ci.yml"])
+def test_every_backend_is_held_to_the_same_contract(path):
+    command = (
+        'pytest -n 2 -p no:cacheprovider -m "backends or jax_only" tests/backends '
+        "tests/test_backend.py tests/constraints/test_leak_matrix.py"
+    )
+    assert command in " ".join(text(path).replace("\\", " ").split())
+
+
 def test_ci_has_the_versions_of_python_that_the_package_declares():
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")

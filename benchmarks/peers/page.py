@@ -1,5 +1,6 @@
 """Shows what the peers found, as a page."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -134,6 +135,8 @@ def _cell(
     reason = reasons.get(name) or reasons.get("training")
     if reason is None:
         return ""
+    # What a peer says may be long; the file of figures has more of it.
+    reason = textwrap.shorten(reason, 160, placeholder=" ...")
     if reason not in notes:
         notes.append(reason)
     return f"[{notes.index(reason) + 1}]"

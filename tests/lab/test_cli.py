@@ -13,6 +13,7 @@ import pytest
 from processes import wait_until
 from typer.testing import CliRunner
 
+from keras_initprune import sparsity
 from keras_initprune.lab.cli import app
 from keras_initprune.lab.runs.results import Results
 
@@ -96,6 +97,26 @@ def test_train_writes_a_model_that_report_reads(tmp_path):
     again = call("train", *arguments, "--out", tmp_path)
     assert again.exit_code == 2
     assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize("model", ["resnet", "vit"])
+def test_networks_with_shortcuts_are_compared_trained_and_loaded(model, tmp_path):
+    short = ["--model", model, "--epochs", 2, "--prune-epochs", 2, "--batch-size", 256]
+    compared = call(
+        "compare", *short, *TINY[:4], "--methods", "combination", "--out", tmp_path
+    )
+    assert compared.exit_code == 0, compared.output
+    (run,) = json.loads((tmp_path / "results.json").read_text())
+    assert "failed" not in run
+
+    arguments = [*short, "--method", "combination", "--sparsity", 0.9]
+    trained = call("train", *arguments, "--out", tmp_path)
+    assert trained.exit_code == 0, trained.output
+    again = json.loads((tmp_path / "run.json").read_text())
+    assert again["achieved_sparsity"] == pytest.approx(0.9, abs=1e-4)
+    assert again["test_error"] == run["test_error"]
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert sparsity(loaded) == again["achieved_sparsity"]
 
 
 @pytest.mark.parametrize("name", ["report.json", "model.keras"])

@@ -4,13 +4,23 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initprune.lab.models import autoencoder, convnet, get, lenet5, perceptron
+from keras_initprune import prune, sparsity
+from keras_initprune.constraints.weights import prunable_weights
+from keras_initprune.lab.models import (
+    autoencoder,
+    convnet,
+    get,
+    lenet5,
+    perceptron,
+    resnet,
+    vit,
+)
 
-BUILDERS = [perceptron, autoencoder, convnet]
+BUILDERS = [perceptron, autoencoder, convnet, resnet, vit]
 
 
 def kernels(model):
-    return [layer.kernel.numpy() for layer in model.layers if hasattr(layer, "kernel")]
+    return [weight.numpy() for weight in prunable_weights(model).values()]
 
 
 def names(model):
@@ -65,6 +75,34 @@ def test_layers_of_one_shape_differ(initializer, seed):
     assert first.shape == second.shape == third.shape
     assert not np.array_equal(first, second)
     assert not np.array_equal(second, third)
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_no_two_kernels_of_one_shape_begin_equal(seed):
+    for builder in (resnet, vit):
+        for one, other in itertools.combinations(kernels(builder(seed=seed)), 2):
+            assert one.shape != other.shape or not np.array_equal(one, other)
+
+
+def test_the_projections_of_attention_begin_like_dense_layers():
+    kernel = prunable_weights(vit(seed=0))["attention_1/query/kernel"].numpy()
+    assert kernel.shape == (64, 4, 16)
+    # Glorot: uniform up to sqrt(6 / (inputs + outputs)).
+    bound = np.sqrt(6 / (64 + 64))
+    assert 0.98 * bound < np.abs(kernel).max() <= bound
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_every_kernel_can_be_pruned(builder):
+    model = builder((8, 8, 1), seed=0)
+    named = [v for v in model.trainable_variables if v.name == "kernel"]
+    found = [weight.variable for weight in prunable_weights(model).values()]
+    assert {id(v) for v in found} == {id(v) for v in named}
+    # What is left are vectors, and a bias for every position.
+    rest = [v for v in model.trainable_variables if v.name != "kernel"]
+    assert {v.name for v in rest if len(v.shape) > 1} <= {"bias"}
+    prune(model, "magnitude", 0.9)
+    assert sparsity(model) == pytest.approx(0.9, abs=1e-4)
 
 
 def test_the_initializers_own_seed_counts():
@@ -124,6 +162,33 @@ def test_sizes_by_hand():
     assert [k.shape for k in kernels(convnet((8, 8, 1)))] == shapes
 
 
+def test_a_residual_network_has_two_convolutions_a_block_and_shortcuts():
+    shapes = [kernel.shape for kernel in kernels(resnet(filters=(2, 3), blocks=2))]
+    first = [(3, 3, 1, 2), *[(3, 3, 2, 2)] * 4]
+    # The first block of a later stage changes the shape, and so does its shortcut.
+    second = [(3, 3, 2, 3), (1, 1, 2, 3), *[(3, 3, 3, 3)] * 3]
+    assert sorted(shapes) == sorted([*first, *second, (3, 10)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch_size", "patches", "pixels"),
+    [
+        ((28, 28, 1), None, 16, 49),
+        ((8, 8, 1), None, 16, 4),
+        ((8, 12, 3), 4, 6, 48),
+        ((3, 3, 1), None, 9, 1),
+    ],
+)
+def test_patches_are_squares_of_the_image(shape, patch_size, patches, pixels):
+    model = vit(shape, depth=1, patch_size=patch_size)
+    assert model.get_layer("patches").output.shape == (None, patches, pixels)
+    cut = keras.Model(model.input, model.get_layer("patches").output)
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
+    size = int((pixels / shape[-1]) ** 0.5)
+    first = keras.ops.convert_to_numpy(cut(image))[0, 0]
+    np.testing.assert_array_equal(first, image[0, :size, :size].ravel())
+
+
 def test_logits_and_images():
     x = np.ones((2, 8, 8, 1), np.float32)
     assert perceptron((8, 8, 1), seed=0).get_layer("output").activation(-1.0) == -1.0
@@ -138,6 +203,8 @@ def test_saving(builder, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.name == builder.__name__
+    # Nothing of this package is needed to load them.
+    assert all(type(layer).__module__.startswith("keras.") for layer in loaded.layers)
     for a, b in zip(kernels(model), kernels(loaded), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -145,7 +212,7 @@ def test_saving(builder, tmp_path):
 def test_get():
     assert [get(builder.__name__) for builder in BUILDERS] == BUILDERS
     assert get(perceptron) is perceptron
-    names = "'autoencoder', 'convnet', 'lenet5', 'perceptron'"
+    names = "'autoencoder', 'convnet', 'lenet5', 'perceptron', 'resnet', 'vit'"
     with pytest.raises(ValueError, match=names):
         get("transformer")
 
@@ -178,6 +245,17 @@ def test_lenet5_is_that_of_the_literature():
         (convnet, {"padding": "causal"}, "`padding`"),
         (convnet, {"hidden_units": (0,)}, r"`hidden_units\[0\]`"),
         (lenet5, {"input_shape": (8, 8, 1)}, "at least 16"),
+        (resnet, {"filters": (16, 0)}, r"`filters\[1\]`"),
+        (resnet, {"blocks": 0}, "`blocks`"),
+        (resnet, {"num_classes": 0}, "`num_classes`"),
+        (vit, {"width": 0}, "`width`"),
+        (vit, {"hidden_units": 0}, "`hidden_units`"),
+        (vit, {"depth": 1.5}, "`depth`"),
+        (vit, {"heads": 0}, "`heads`"),
+        (vit, {"num_classes": 0}, "`num_classes`"),
+        (vit, {"patch_size": 0}, "`patch_size`"),
+        (vit, {"patch_size": 5}, "`patch_size` must divide"),
+        (vit, {"input_shape": (28, 30, 1)}, "`patch_size` must divide"),
     ],
 )
 def test_wrong_arguments(builder, arguments, message):

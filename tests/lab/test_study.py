@@ -450,7 +450,9 @@ def test_one_network_can_meet_many_random_masks():
     assert all(np.isfinite(list(values.values())).all() for values in fitness)
 
 
-@pytest.mark.parametrize("model", ["perceptron", "autoencoder", "convnet"])
+@pytest.mark.parametrize(
+    "model", ["perceptron", "autoencoder", "convnet", "resnet", "vit"]
+)
 def test_small_networks_have_no_more_parameters(model):
     from keras_initprune.lab import models
 

@@ -17,7 +17,10 @@ DataDir = Annotated[
         "Defaults to $KERAS_INITPRUNE_DATA, then to what TFDS has or can download."
     ),
 ]
-Model = Annotated[str, typer.Option(help="perceptron, autoencoder, convnet or lenet5.")]
+Model = Annotated[
+    str,
+    typer.Option(help="perceptron, autoencoder, convnet, lenet5, resnet or vit."),
+]
 Epochs = Annotated[
     int | None, typer.Option(help="Epochs of training. Defaults to the data set's.")
 ]

@@ -17,6 +17,8 @@ TASKS = {
     "autoencoder": RECONSTRUCTION,
     "convnet": CLASSIFICATION,
     "lenet5": CLASSIFICATION,
+    "resnet": CLASSIFICATION,
+    "vit": CLASSIFICATION,
 }
 
 # `prune_epochs` is the number of epochs after which the mask is final.
@@ -25,6 +27,8 @@ _SMALL_IMAGES: dict[str, dict[str, Any]] = {
     "autoencoder": {"epochs": 30, "prune_epochs": 6},
     "convnet": {"epochs": 15, "prune_epochs": 5},
     "lenet5": {"epochs": 15, "prune_epochs": 5},
+    "resnet": {"epochs": 15, "prune_epochs": 5},
+    "vit": {"epochs": 15, "prune_epochs": 5},
 }
 _MNIST_LIKE: dict[str, dict[str, Any]] = {
     "perceptron": {
@@ -43,6 +47,9 @@ _MNIST_LIKE: dict[str, dict[str, Any]] = {
     },
     "convnet": {"epochs": 12, "prune_epochs": 4},
     "lenet5": {"epochs": 12, "prune_epochs": 6},
+    "resnet": {"epochs": 10, "prune_epochs": 5},
+    # Compiled, a step takes two thirds of the time; convolutions take longer compiled.
+    "vit": {"epochs": 10, "prune_epochs": 5, "jit_compile": True},
 }
 # 5,000 of the 60,000 training images are the usual validation split. How the networks
 # are trained was chosen on 10,000; `docs/study/study.toml` says among what.
@@ -315,7 +322,8 @@ def configure(
 
     Args:
         dataset: `"digits"`, `"mnist"` or `"fashion_mnist"`.
-        model: `"perceptron"`, `"autoencoder"`, `"convnet"` or `"lenet5"`.
+        model: `"perceptron"`, `"autoencoder"`, `"convnet"`, `"lenet5"`, `"resnet"` or
+            `"vit"`.
         method: Name of the pruning method.
         **settings: Any other attribute of `Configuration`. None stands for the
             default.

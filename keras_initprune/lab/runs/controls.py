@@ -78,7 +78,7 @@ def _without_method(
     return sanity_checks.inverted_masks(best, moved)
 
 
-_WIDTHS = ("hidden_units", "bottleneck_units", "filters")
+_WIDTHS = ("width", "hidden_units", "bottleneck_units", "filters")
 _STEPS = 256  # Widths are tried in fractions of the whole.
 
 
