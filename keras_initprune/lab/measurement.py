@@ -104,6 +104,29 @@ def spread(name: str, unit: str, ratios: list[float], **fields: Any) -> Measurem
     return Measurement(name, unit, median, min(ratios), max(ratios), **fields)
 
 
+def of_pairs(
+    name: str, unit: str, seconds: tuple[list[float], list[float]], **fields: Any
+) -> Measurement:
+    """Return the ratio of two sides whose times were taken in pairs.
+
+    Args:
+        name: What the first side is.
+        unit: What the second side is.
+        seconds: How long each of the two took, pair by pair.
+        **fields: Goal and details, see `Measurement`.
+
+    Example:
+        >>> made = of_pairs("much", "little", ([2.0, 3.0, 8.0], [1.0, 1.0, 2.0]))
+        >>> made.low, made.ratio, made.high
+        (2.0, 3.0, 4.0)
+    """
+    ratios = [first / second for first, second in zip(*seconds, strict=True)]
+    medians = [statistics.median(side) for side in seconds]
+    own = fields.pop("details", {})
+    details = {"seconds": medians, "clock": clock().__name__, **own}
+    return spread(name, unit, ratios, details=details, **fields)
+
+
 def clock() -> Callable[[], float]:
     """Return the clock that timings are read from.
 
@@ -140,7 +163,4 @@ def paired(
             begin = now()
             sides[index]()
             seconds[index].append(now() - begin)
-    ratios = [first / second for first, second in zip(*seconds, strict=True)]
-    medians = [statistics.median(side) for side in seconds]
-    details = {"seconds": medians, "clock": now.__name__, **fields.pop("details", {})}
-    return spread(name, unit, ratios, details=details, **fields)
+    return of_pairs(name, unit, seconds, **fields)
