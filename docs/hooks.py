@@ -143,4 +143,5 @@ def _default(parameter: object) -> str:
     value = parameter.default
     if value is None or value == [] or value is False:
         return ""
-    return f"`{', '.join(map(str, value)) if isinstance(value, list) else value}`"
+    values = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"`{values.replace(',', ', ')}`"
