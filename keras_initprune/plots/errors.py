@@ -274,3 +274,45 @@ def error_against_sparsity(
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
     add_legend(axis, **beside)
     return axis
+
+
+def error_against_density(
+    records: Sequence[Mapping[str, Any]], axis: Axes | None = None
+) -> Axes:
+    """Draw the test error of every method against the mean density of its training.
+
+    Points are means over seeds, with 95 % t-intervals of the error from three on; a
+    line joins the sparsities of a method.
+
+    Args:
+        records: Runs with `method`, `sparsity`, `density` in % and either `test_error`
+            (a fraction, shown in %) or `test_mse`.
+        axis: Where to draw. Defaults to a new figure.
+
+    Raises:
+        ValueError: If the records have no common measure.
+
+    Example:
+        >>> run = {"method": "set", "sparsity": 0.9, "density": 10.0, "test_mse": 0.01}
+        >>> error_against_density([run]).get_xlabel()
+        'Mean density of the training (%)'
+    """
+    measure = measure_of(records)
+    groups: dict[str, dict[float, list[Mapping[str, Any]]]] = {}
+    for record in records:
+        of_method = groups.setdefault(record["method"], {})
+        of_method.setdefault(record["sparsity"], []).append(record)
+    axis = new_axis(6.0, 4.0) if axis is None else axis
+    styles = method_styles(list(groups))
+    for method in in_order(list(groups)):
+        runs = [groups[method][sparsity] for sparsity in sorted(groups[method])]
+        places = [float(np.mean([run["density"] for run in of])) for of in runs]
+        values = [[measure.factor * run[measure.key] for run in of] for of in runs]
+        draw_line(axis, places, values, styles[method])
+    axis.set_xscale("log")
+    label_logarithms(axis.xaxis)
+    axis.set_xlabel("Mean density of the training (%)")
+    axis.set_ylabel(measure.title)
+    tidy(axis, grid=True)
+    add_legend(axis)
+    return axis

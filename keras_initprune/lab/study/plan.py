@@ -25,6 +25,7 @@ REPORTS = (
     "paired",
     "rank_correlation",
     "price",
+    "training_density",
     "effective_sparsity",
     "pca",
 )
