@@ -1,10 +1,10 @@
 """Checks what a comparison on real data must show, however short it was."""
 
-import json
 import sys
-from pathlib import Path
 
-runs = json.loads(Path(sys.argv[1]).read_text())
+from keras_initprune.lab.runs.results import Results
+
+runs = Results(sys.argv[1]).runs
 error = {run["method"]: run["test_error"] for run in runs}
 for run in runs:
     wanted = 0.0 if run["method"] == "dense" else run["sparsity"]

@@ -19,6 +19,10 @@ STUDIES = sorted(DOCS.glob("study/**/*.md"))
 BENCHMARK = [f"benchmarks/{n}" for n in ("benchmark.md", "peers.md", "benchmark.png")]
 README_FILES = [*sorted(ROOT.glob("images/*.png")), *map(ROOT.joinpath, BENCHMARK)]
 README = (ROOT / "README.md").read_text()
+# Blanks at which no line is broken: those of `95 %`, `0.3 ± 0.1`, `(3 of 5)`.
+TOGETHER = re.compile(
+    r"(?<=\d) (?=[%±])|(?<=±) (?=\d)|(?<=\(\d) (?=of \d\))|(?<=\(\d of) (?=\d\))"
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -57,6 +61,14 @@ def on_page_markdown(markdown: str, **kwargs: object) -> str:
     )
 
 
+def on_page_content(content: str, **kwargs: object) -> str:
+    """Keep numbers on one line with what belongs to them: `95 %`, `0.3 ± 0.1`."""
+    code_or_tag = r"(<(?:pre|code)\b.*?</(?:pre|code)>|<[^>]+>)"
+    parts = re.split(code_or_tag, content, flags=re.DOTALL)
+    parts[::2] = [TOGETHER.sub("\u00a0", text) for text in parts[::2]]
+    return "".join(parts)
+
+
 def readme_section(name: str) -> str:
     """Return a part of the README between marks, or a section by its title."""
     begin, end = (f"<!-- --8<-- [{word}:{name}] -->\n" for word in ("start", "end"))
@@ -71,6 +83,7 @@ def notebook_files(path: Path) -> dict[str, str | bytes]:
     body, resources = MarkdownExporter().from_filename(str(path))
     body = re.sub(r"\]\((output_\S+)\)", rf"]({path.stem}_\1)", body)
     body = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", body)
+    body = body.replace("](../docs/", "](../")
     pictures = resources["outputs"].items()
     return {
         f"{path.stem}.md": body,
@@ -130,4 +143,5 @@ def _default(parameter: object) -> str:
     value = parameter.default
     if value is None or value == [] or value is False:
         return ""
-    return f"`{','.join(map(str, value)) if isinstance(value, list) else value}`"
+    values = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"`{values.replace(',', ', ')}`"

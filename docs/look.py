@@ -157,8 +157,10 @@ def browser(port: int = 9517) -> Iterator[Browser]:
                 break
         else:
             sys.exit("chromedriver does not answer.")
-        yield chromium
-        chromium.send("", method="DELETE")
+        try:
+            yield chromium
+        finally:
+            chromium.send("", method="DELETE")
     finally:
         driver.terminate()
         driver.wait()

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from keras_initprune.deploy.fit_sparse import fit_sparse
     from keras_initprune.deploy.sparse.conversion import to_dense, to_sparse
     from keras_initprune.deploy.sparse.layer import SparseDense
-    from keras_initprune.paths.report import report, sparsity
-    from keras_initprune.paths.summary import summary
     from keras_initprune.pruning.problems import score_weights
     from keras_initprune.pruning.prune import prune, pruning_masks
+    from keras_initprune.reports.report import report, sparsity
+    from keras_initprune.reports.summary import summary
     from keras_initprune.research.lottery import lottery_ticket
 
 __all__ = [
@@ -121,8 +121,8 @@ _NAMES = {
     "deploy.fit_sparse": ["fit_sparse"],
     "deploy.sparse.conversion": ["to_dense", "to_sparse"],
     "deploy.sparse.layer": ["SparseDense"],
-    "paths.report": ["report", "sparsity"],
-    "paths.summary": ["summary"],
+    "reports.report": ["report", "sparsity"],
+    "reports.summary": ["summary"],
     "pruning.problems": ["score_weights"],
     "pruning.prune": ["prune", "pruning_masks"],
     "research.lottery": ["lottery_ticket"],

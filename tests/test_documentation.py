@@ -145,6 +145,12 @@ def test_the_reference_has_every_public_name():
     assert sorted(listed) == sorted({*PUBLIC, PRUNABLE_WEIGHTS})
 
 
+def test_no_file_is_called_like_what_its_folder_exports():
+    """The reference would show the file in its place."""
+    files = {name: ROOT / f"{name.replace('.', '/')}.py" for name in PUBLIC}
+    assert not [name for name, file in files.items() if file.exists()]
+
+
 def test_public_names_have_an_example():
     silent = [
         name for name, what in PUBLIC.items() if ">>> " not in inspect.getdoc(what)

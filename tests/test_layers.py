@@ -27,8 +27,7 @@ LAYERS = [
     ["criteria"],
     ["pruning", "callbacks", "research"],
     ["deploy"],
-    # They count what sparse layers hold.
-    ["paths/report", "paths/summary"],
+    ["reports"],
     ["tuner"],
     ["lab"],
 ]
@@ -36,7 +35,7 @@ ROW = {place: row for row, places in enumerate(LAYERS) for place in places}
 
 
 def name_of(path):
-    """Return a file's name in the package, such as `paths/report` or `paths`."""
+    """Return a file's name in the package, such as `paths/check` or `paths`."""
     return (
         path.relative_to(PACKAGE).with_suffix("").as_posix().removesuffix("/__init__")
     )
@@ -52,20 +51,18 @@ def place_of(name):
 
 
 def imported_modules(tree):
-    """Yield what a file imports, in dots, but for what only type checkers read."""
+    """Yield what a file imports, in dots, within functions too."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif not (
-            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        ):
+        else:
             yield from imported_modules(node)
 
 
 def imported_files(name):
-    """Return the files of this package that a file imports, within functions too."""
+    """Return the files of this package that a file imports."""
     found = set()
     for module in imported_modules(ast.parse(FILES[name].read_text())):
         package, _, rest = module.partition(".")

@@ -27,12 +27,27 @@ def test_there_is_one_version():
     assert cited == keras_initprune.__version__ == version("keras_initprune")
 
 
+def test_every_file_is_below_a_megabyte():
+    folders = ("benchmarks", "docs", "images", "keras_initprune", "notebooks", "tests")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    assert not [path for path in files if path.stat().st_size >= 10**6]
+
+
 def test_workflows_check_with_the_commands_of_ci():
     pattern = re.compile(r"\.venv/bin/(?:ruff|mypy|mkdocs|pytest -m).*$", re.MULTILINE)
     commands = {found for path in WORKFLOWS for found in pattern.findall(text(path))}
     commands.discard(".venv/bin/pytest -m slow tests/test_wheel.py")
     assert len(commands) >= 5
     assert [command for command in commands if command not in text(".ci/run")] == []
+
+
+@pytest.mark.parametrize("path", [".ci/run", ".github/workflows/ci.yml"])
+def test_every_backend_is_held_to_the_same_contract(path):
+    command = (
+        'pytest -n 2 -p no:cacheprovider -m "backends or jax_only" tests/backends '
+        "tests/test_backend.py tests/constraints/test_leak_matrix.py"
+    )
+    assert command in " ".join(text(path).replace("\\", " ").split())
 
 
 def test_ci_has_the_versions_of_python_that_the_package_declares():

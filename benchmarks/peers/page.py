@@ -1,5 +1,6 @@
 """Shows what the peers found, as a page."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,13 +23,7 @@ def markdown(
     heading: str,
     missing: Sequence[tuple[str, str]],
 ) -> str:
-    """Return a page of three tables for every network.
-
-    Args:
-        records: What was found, in the order of the tables.
-        heading: How it was made: command, machine, data.
-        missing: Peers that are not in the tables, or not in all, and why.
-    """
+    """Return a page of three tables for every network."""
     parts = [
         f"# Beside the peers\n\n{heading}\n",
         f"## Versions\n\n{_versions(records)}\n",
@@ -140,6 +135,8 @@ def _cell(
     reason = reasons.get(name) or reasons.get("training")
     if reason is None:
         return ""
+    # What a peer says may be long; the file of figures has more of it.
+    reason = textwrap.shorten(reason, 160, placeholder=" ...")
     if reason not in notes:
         notes.append(reason)
     return f"[{notes.index(reason) + 1}]"

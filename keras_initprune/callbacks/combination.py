@@ -240,11 +240,12 @@ class Combination(PruningCallback):
         # By the change at which a weight started: what is oldest counts least.
         ages = np.arange(1 + self._changes, 0, -1, dtype=np.float32)
         worth = ages**-self.age
-        return {
-            path: np.abs(value - self._initial[path] * self._decay.decay(path))
-            * worth[self._born[path]]
-            for path, value in self.values().items()
-        }
+        scores = self.values()
+        for path, moved in scores.items():  # In place: new arrays take longer to get.
+            moved -= self._initial[path] * self._decay.decay(path)
+            np.abs(moved, out=moved)
+            moved *= worth.take(self._born[path])
+        return scores
 
     def _counts(self, alive: Masks, progress: float) -> dict[str, int]:
         sparsity, distribution = on_the_way(

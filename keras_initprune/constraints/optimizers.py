@@ -60,12 +60,13 @@ def check_training_is_supported(model: keras.Model) -> None:
             f"under strategy={name}"
         )
     replicas = getattr(strategy, "num_replicas_in_sync", 1)
-    steps = [o.gradient_accumulation_steps for o in updating_optimizers(model)]
+    steps = [o.gradient_accumulation_steps or 0 for o in updating_optimizers(model)]
     if replicas > 1 and any(steps):
         raise ValueError(
-            "Keras 3 cannot accumulate gradients on several replicas. Leave out "
-            "`gradient_accumulation_steps` or train on one device. Received: "
-            f"gradient_accumulation_steps={steps[0]} on {replicas} replicas"
+            "Keras 3 cannot accumulate gradients on several replicas: "
+            "`gradient_accumulation_steps` must be None there. Use a larger batch, or "
+            "train on one device. Received: "
+            f"gradient_accumulation_steps={max(steps)} on {replicas} replicas"
         )
 
 

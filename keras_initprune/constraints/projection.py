@@ -84,13 +84,7 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
 def change_masks(
     model: keras.Model, weights: Mapping[str, PrunableWeight], masks: Masks
 ) -> None:
-    """Do what `set_masks` does, for weights that are known and masks that are checked.
-
-    Args:
-        model: The model.
-        weights: By tensor path, the weights that `masks` names, or more.
-        masks: From tensor path to mask.
-    """
+    """Do what `set_masks` does, for known weights and masks that are checked."""
     slots = optimizer_slots(model)
     for path, mask in masks.items():
         variable = weights[path].variable
@@ -99,8 +93,7 @@ def change_masks(
         stays = ops.convert_to_tensor(mask & _mask_of(weights[path]))
         mask_variable(weights[path]).assign(mask)
         for slot, pruned in slots.get(id(variable), ()):
-            value = ops.convert_to_tensor(slot)
-            slot.assign(ops.where(stays, value, ops.full_like(value, pruned)))
+            slot.assign(ops.where(stays, slot, pruned))
 
 
 def project(model: keras.Model) -> None:
@@ -132,8 +125,7 @@ def project(model: keras.Model) -> None:
         variable = weight.variable
         mask = ops.convert_to_tensor(mask_variable(weight))
         for target, pruned in ((variable, 0.0), *slots.get(id(variable), ())):
-            value = ops.convert_to_tensor(target)
-            target.assign(ops.where(mask, value, ops.full_like(value, pruned)))
+            target.assign(ops.where(mask, target, pruned))
 
 
 def find_leaks(model: keras.Model) -> dict[str, int]:

@@ -10,11 +10,15 @@ differs in marker, line or hatching, too, and a method looks the same in every f
 from keras_initprune.extras import needs
 
 with needs("plots"):
-    from keras_initprune.plots.errors import error_against, error_against_sparsity
+    from keras_initprune.plots.errors import (
+        error_against,
+        error_against_density,
+        error_against_sparsity,
+    )
     from keras_initprune.plots.fitness import candidate_fitness, fitness_against_error
+    from keras_initprune.plots.fronts import pareto_front
     from keras_initprune.plots.images import mask_images, pixel_use, reconstructions
     from keras_initprune.plots.intervals import interval_dots
-    from keras_initprune.plots.pareto_front import pareto_front
     from keras_initprune.plots.style import PALETTE, Figure, subplots
     from keras_initprune.plots.weights import density_per_layer, weight_movement
 
@@ -24,6 +28,7 @@ __all__ = [
     "candidate_fitness",
     "density_per_layer",
     "error_against",
+    "error_against_density",
     "error_against_sparsity",
     "fitness_against_error",
     "interval_dots",

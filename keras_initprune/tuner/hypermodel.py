@@ -11,7 +11,7 @@ import keras_tuner
 from keras_tuner import errors
 
 from keras_initprune import constraints
-from keras_initprune.paths.report import sparsity
+from keras_initprune.reports.report import sparsity
 from keras_initprune.tuner import strategies
 from keras_initprune.tuner.objectives import SPARSITY
 from keras_initprune.tuner.space import PruningSpace

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import keras
 from keras_tuner import errors
 
-from keras_initprune import backend
+from keras_initprune import backend, constraints
 from keras_initprune.validation import check_choice, check_positive_integer
 
 StrategyName = Literal["none", "one_device", "mirrored"]
@@ -123,19 +123,13 @@ def check_model(model: keras.Model) -> None:
         FatalValueError: If several replicas would accumulate gradients, or take several
             steps at once.
     """
+    try:
+        constraints.check_training_is_supported(model)
+    except ValueError as error:
+        raise errors.FatalValueError(str(error)) from error
     strategy = getattr(model, "distribute_strategy", None)
     replicas = getattr(strategy, "num_replicas_in_sync", 1)
-    if replicas < 2:
-        return
-    accumulated = getattr(model.optimizer, "gradient_accumulation_steps", None)
-    if accumulated:
-        raise errors.FatalValueError(
-            "`gradient_accumulation_steps` must be None under a strategy with several "
-            f"replicas, of which there are {replicas}: Keras 3 does not support both. "
-            "Use a larger batch, or OneDeviceStrategy. "
-            f"Received: gradient_accumulation_steps={accumulated}"
-        )
-    if model.steps_per_execution != 1:
+    if replicas > 1 and model.steps_per_execution != 1:
         # TensorFlow fails in the middle of an epoch, with an error that says nothing.
         raise errors.FatalValueError(
             "`steps_per_execution` must be 1 under a strategy with several replicas, "

@@ -75,6 +75,13 @@ def test_a_failed_training_says_why():
     assert errors[3:] == ["[1]"] * 3
 
 
+def test_a_long_reason_ends_at_a_word():
+    failed = Record(TASK, "", notes={"training": "it said " + 100 * "nothing "})
+    last = page.markdown([failed], "how", []).splitlines()[-1]
+    assert last.endswith("nothing ...")
+    assert len(last) < 200
+
+
 def test_what_was_found_is_kept_and_not_trained_again(tmp_path):
     out = tmp_path / "peers.json"
     failed = Record(OTHER.task, "", notes={"training": "it stopped"})

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from keras_initprune import sparsity
 from keras_initprune.lab.cli import app
+from keras_initprune.lab.runs.results import Results
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,13 +36,13 @@ def test_compare_resumes_and_ends_in_a_table_and_a_figure(tmp_path):
     first = call("compare", *TINY, "--methods", "dense,random", "--out", out)
     assert first.exit_code == 0, first.output
     assert "[1/2] dense" in first.output
-    stored = json.loads((out / "results.json").read_text())
+    stored = Results(out).runs
 
     arguments = ["--methods", "dense,random", "--methods", "combination"]
     second = call("compare", *TINY, *arguments, "--out", out)
     assert second.exit_code == 0, second.output
     assert "2 of 3 runs were finished before." in second.output
-    runs = json.loads((out / "results.json").read_text())
+    runs = Results(out).runs
     assert runs[:2] == stored
     assert [run["method"] for run in runs] == ["dense", "random", "combination"]
     table = second.output[second.output.index("digits, perceptron") :]
@@ -239,7 +240,7 @@ def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
     killed.kill()
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    kept = json.loads((out / "results.json").read_text())
+    kept = Results(out).runs
     assert kept
 
     resumed = start_long_comparison(out)
@@ -248,7 +249,7 @@ def test_a_killed_comparison_resumes_and_ctrl_c_ends_it_cleanly(tmp_path):
     assert f"[{len(kept) + 1}/200]" in resumed.stdout.readline()
     resumed.send_signal(signal.SIGINT)
     _, errors = resumed.communicate(timeout=60)
-    runs = json.loads((out / "results.json").read_text())
+    runs = Results(out).runs
     assert runs[: len(kept)] == kept
     assert resumed.returncode == 130
     assert errors == (

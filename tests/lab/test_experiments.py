@@ -26,6 +26,7 @@ from keras_initprune.lab.runs import (
 )
 from keras_initprune.lab.runs.configuration import (
     DEFAULTS,
+    METHODS,
     TASKS,
     Configuration,
     configure,
@@ -75,6 +76,10 @@ def test_one_value_has_a_mean_and_no_interval():
 
 
 # Configurations
+
+
+def test_every_method_makes_its_callbacks():
+    assert tuple(methods.METHODS) == METHODS
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
@@ -245,6 +250,44 @@ def test_added_runs_are_read_back_and_found(tmp_path):
     assert stored.find(configure(method="random", seed=2)) is None
 
 
+def test_what_runs_share_is_stored_once(tmp_path):
+    versions = {"keras": "3.15.1"}
+    runs = [record(seed=seed) for seed in range(3)]
+    runs += [record("k_starts", seed=0, k=4), record("dense", seed=0, test_error=None)]
+    runs = [{**run, "versions": versions} for run in runs]
+    runs[2]["versions"] = {"keras": "3.15.2"}
+    stored = Results(tmp_path)
+    for run in runs:
+        stored.add(run)
+    assert Results(tmp_path).runs == runs
+    text = (tmp_path / "results.json").read_text()
+    assert text.count('"weight_decay"') == text.count('"3.15.1"') == 1
+    assert text.count('"k": 16') == text.count('"k": 4') == 1
+    _, _, usual, _, *lines, _, _ = text.splitlines()
+    assert '"batch_size": 32' in usual
+    assert lines[1] == (
+        '{"settings": {"method": "random", "sparsity": 0.9, "seed": 1}, '
+        '"achieved_sparsity": 0.9, "test_error": 0.04, "seconds": 1.5},'
+    )
+
+
+def test_a_run_without_versions_gets_none_of_another_run(tmp_path):
+    runs = [{**record(seed=0), "versions": {"keras": "3.15.1"}}, record(seed=1)]
+    for run in runs:
+        Results(tmp_path).add(run)
+    assert Results(tmp_path).runs == runs
+
+
+def test_a_list_of_whole_records_is_read_and_shortened(tmp_path):
+    runs = [record(seed=seed) for seed in range(3)]
+    (tmp_path / "results.json").write_text(json.dumps(runs))
+    stored = Results(tmp_path)
+    assert stored.runs == runs
+    stored.add(runs[-1])
+    assert Results(tmp_path).runs == runs
+    assert (tmp_path / "results.json").read_text().count('"weight_decay"') == 1
+
+
 def test_runs_of_another_process_are_kept(tmp_path):
     one, other = Results(tmp_path), Results(tmp_path)
     one.add(record(seed=0))
@@ -343,6 +386,12 @@ def test_runs_of_a_version_with_other_settings_are_refused(tmp_path, change, mes
         (b"", "damaged"),
         (b'{"dataset": "digits"}', "not a list of runs"),
         (b'[{"dataset": "digits"}]', "not a list of runs"),
+        (b'[{"settings": "digits"}]', "not a list of runs"),
+        (b'""', "not a list of runs"),
+        (b'{"format": 2, "usual": {"settings": {}}}', "not a list of runs"),
+        (b'{"format": 2, "usual": {"settings": {}}, "runs": {}}', "not a list of runs"),
+        (b'{"format": 2, "usual": {}, "runs": [{}]}', "not a list of runs"),
+        (b'{"format": 3, "runs": []}', "another version .*format is 3"),
     ],
 )
 def test_a_foreign_file_is_refused_and_kept(tmp_path, content, message):

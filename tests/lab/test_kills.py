@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from keras_initprune.lab.runs.results import Results
+
 STUDY = """
 [every]
 dataset = "digits"
@@ -33,10 +35,13 @@ STORED = {
 
 def stored(name, out):
     """Return what is finished, as texts."""
-    found = [json.loads(path.read_text()) for path in out.glob(STORED[name][0])]
+    paths = list(out.glob(STORED[name][0]))
     if name == "search":
-        found = [[trial] for trial in found if trial["status"] == "COMPLETED"]
-    return {json.dumps(run, sort_keys=True) for runs in found for run in runs}
+        trials = [json.loads(path.read_text()) for path in paths]
+        found = [trial for trial in trials if trial["status"] == "COMPLETED"]
+    else:
+        found = [run for path in paths for run in Results(path.parent).runs]
+    return {json.dumps(run, sort_keys=True) for run in found}
 
 
 @pytest.mark.whole_matrix

@@ -1,7 +1,6 @@
 """A study: its file, its runs over processes, its page."""
 
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -18,7 +17,9 @@ from keras_initprune.lab.cli import app
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.configuration import CHECKS, CONTROLS, configure
 from keras_initprune.lab.runs.controls import small_widths
+from keras_initprune.lab.runs.results import Results
 from keras_initprune.lab.study import StudyResults, read_study, run_study, write_reports
+from keras_initprune.lab.study.reports import mean_density
 
 pytestmark = pytest.mark.slow
 
@@ -302,16 +303,41 @@ def test_the_tables_of_this_repository_are_those_of_its_runs(request, tmp_path):
     assert page.read_text() == (folder / page.name).read_text()
 
 
+NEVER_DENSE = (
+    HEAD
+    + """
+[parts.cost]
+method = ["dense", "combination", "combination_from_90", "rigl"]
+sparsity = 0.95
+reports = ["training_density"]
+"""
+)
+
+
+def test_density_of_a_training_is_the_area_under_its_curve(tmp_path, quiet):
+    study = read_study(write(tmp_path, NEVER_DENSE))
+    results = run_study(study, tmp_path, console=quiet)
+    runs = {run["method"]: run for run in Results(tmp_path / "digits-perceptron").runs}
+    assert mean_density(runs["rigl"]) == pytest.approx(0.05, abs=1e-3)
+    never, dense = (
+        mean_density(runs[m]) for m in ("combination_from_90", "combination")
+    )
+    assert 0.05 < never < 0.1 < dense < 1.0
+    page, figure = write_reports(study, results, tmp_path)
+    assert figure.name == "cost-density.png"
+    assert f"{100 * never:.2f}" in page.read_text()
+
+
 # Its runs
 
 
 def test_runs_are_stored_one_by_one_and_never_twice(tmp_path, quiet):
     study = read_study(write(tmp_path, SMALL))
     run_study(study.choose(["again"]), tmp_path, console=quiet)
-    stored = json.loads((tmp_path / "digits-perceptron/results.json").read_text())
+    stored = Results(tmp_path / "digits-perceptron").runs
     assert [run["method"] for run in stored] == ["dense", "random"]
     results = run_study(study, tmp_path, console=quiet)
-    again = json.loads((tmp_path / "digits-perceptron/results.json").read_text())
+    again = Results(tmp_path / "digits-perceptron").runs
     assert again[:2] == stored
     assert [run["method"] for run in again[2:]] == ["dissipating_gradients"]
     for record in again:
@@ -412,7 +438,7 @@ def test_a_kill_ends_the_processes_too_and_keeps_what_is_finished(tmp_path, numb
         assert killed.returncode == 130
         assert "1 of 5 runs are kept" in errors.replace("\n", " ")
     wait_until(lambda: not is_group_alive(killed.pid), seconds=60)
-    assert len(json.loads(stored.read_text())) == 1
+    assert len(Results(stored.parent).runs) == 1
 
 
 def is_group_alive(group):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from keras_initprune import validation
-from keras_initprune.lab.runs import methods
 from keras_initprune.validation import one_of
 
 CLASSIFICATION = "classification"
@@ -77,6 +76,32 @@ DEFAULTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
 # The optimizers of runs, in `runner.py`.
 OPTIMIZERS = ("adam", "sgd")
 
+# The pruning methods, in `methods.py`.
+METHODS = (
+    "dense",
+    "small_dense",
+    "random",
+    "magnitude_at_init",
+    "snip",
+    "iterative_snip",
+    "force",
+    "grasp",
+    "synflow",
+    "k_starts",
+    "dissipating_gradients",
+    "combination",
+    "combination_from_75",
+    "combination_from_90",
+    "hand_over",
+    "random_after_epochs",
+    "magnitude_after_epochs",
+    "gradual_magnitude",
+    "granet",
+    "rigl",
+    "set",
+    "lottery_ticket",
+)
+
 # Control experiments, in `controls.py`.
 CONTROLS = (
     "rewound",
@@ -145,7 +170,7 @@ class Configuration:
     Attributes:
         dataset: Name of the data set.
         model: Name of the model.
-        method: Name of the pruning method, see `methods.METHODS`.
+        method: Name of the pruning method, see `METHODS`.
         sparsity: Fraction of the prunable weights to remove; 0 for `"dense"`.
         seed: Decides the split, the initial weights, the order of the batches and
             every random mask.
@@ -184,7 +209,7 @@ class Configuration:
 
     dataset: str = _setting(one_of(DEFAULTS))
     model: str = _setting(one_of(TASKS))
-    method: str = _setting(one_of(methods.METHODS))
+    method: str = _setting(one_of(METHODS))
     sparsity: float = _setting(validation.check_sparsity)
     seed: int = _setting(_check_own_seed, default=0)
     epochs: int = _setting(validation.check_positive_integer)
@@ -302,9 +327,6 @@ def configure(
         method: Name of the pruning method.
         **settings: Any other attribute of `Configuration`. None stands for the
             default.
-
-    Returns:
-        The complete, checked configuration.
 
     Raises:
         ValueError: If a name is unknown or a value breaks its rule.

@@ -1,17 +1,16 @@
 """The pruning methods of a comparison: a name and the callbacks that it stands for.
 
-A new method is one row in `METHODS`, and a function where the row would be long. The
-callbacks are imported when they are made, so that the command line can list the names
-without loading TensorFlow.
+A new method is one row in `METHODS`, a function where the row would be long, and a
+name in `configuration.METHODS`. The callbacks are imported when they are made, so
+that the command line can list the names without loading TensorFlow.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from keras_initprune.lab.runs.configuration import Configuration
+from keras_initprune.lab.runs.configuration import Configuration
 
-Method = Callable[["Configuration"], list[Any]]
+Method = Callable[[Configuration], list[Any]]
 
 # Each of them removes the same share of what is left: 45 % on the way to 95 %. The
 # usual 20 % takes three times as many trainings.
@@ -25,7 +24,7 @@ _USUAL_REWIRING_INTERVAL = 100
 _SETTINGS = ("restarts", "age", "curve", "memory")
 
 
-def _made(run: "Configuration", name: str, **arguments: Any) -> Any:
+def _made(run: Configuration, name: str, **arguments: Any) -> Any:
     """Return the callback of a name, with the run's sparsity and distribution."""
     from keras_initprune import callbacks
 
@@ -33,25 +32,25 @@ def _made(run: "Configuration", name: str, **arguments: Any) -> Any:
     return getattr(callbacks, name)(**{**shared, **arguments})
 
 
-def _half(run: "Configuration") -> int:
+def _half(run: Configuration) -> int:
     # Nothing is removed until it is selected: half of the pruning epochs, "a couple",
     # leave the survivors more time to settle.
     return max(1, run.prune_epochs // 2)
 
 
-def _k_starts(run: "Configuration", epochs: int, **arguments: Any) -> Any:
+def _k_starts(run: Configuration, epochs: int, **arguments: Any) -> Any:
     own = {name: getattr(run, name) for name in ("k", "fitness", "selection")}
     seeded = {"epochs": epochs, "seed": run.masks_from}
     return _made(run, "KStarts", **{**own, **seeded, **arguments})
 
 
-def _dissipating(run: "Configuration", epochs: int) -> Any:
+def _dissipating(run: Configuration, epochs: int) -> Any:
     how = {"criterion": run.criterion, "distribution": run.distribution}
     return _made(run, "DissipatingGradients", epochs=epochs, **how)
 
 
 def _combination(start_sparsity: float = 0.0) -> Method:
-    def make(run: "Configuration") -> list[Any]:
+    def make(run: Configuration) -> list[Any]:
         from keras_initprune.callbacks import Combination
         from keras_initprune.lab.runs.callbacks import MagnitudeStarts
 
@@ -71,7 +70,7 @@ def _combination(start_sparsity: float = 0.0) -> Method:
     return make
 
 
-def _hand_over(run: "Configuration") -> list[Any]:
+def _hand_over(run: Configuration) -> list[Any]:
     """K-starts for an epoch and a quarter of the way, then dissipating gradients."""
     if run.prune_epochs < 2:
         raise ValueError(
@@ -82,7 +81,7 @@ def _hand_over(run: "Configuration") -> list[Any]:
     return [first, _dissipating(run, run.prune_epochs - 1)]
 
 
-def _random_after_epochs(run: "Configuration") -> list[Any]:
+def _random_after_epochs(run: Configuration) -> list[Any]:
     # As many dense epochs as K-starts has, and then the first mask that is drawn.
     from keras_initprune.lab.runs.callbacks import MaskFitness
 
@@ -90,7 +89,7 @@ def _random_after_epochs(run: "Configuration") -> list[Any]:
 
 
 def _before_training(criterion: str) -> Method:
-    def make(run: "Configuration") -> list[Any]:
+    def make(run: Configuration) -> list[Any]:
         from keras_initprune.lab.runs.callbacks import InitialPruning
 
         return [InitialPruning(criterion, run.sparsity, run.distribution, run.seed)]
@@ -103,7 +102,7 @@ def _gradual(name: str) -> Method:
 
 
 def _rewiring(name: str) -> Method:
-    def make(run: "Configuration") -> list[Any]:
+    def make(run: Configuration) -> list[Any]:
         interval = _REWIRING_INTERVAL.get(run.dataset, _USUAL_REWIRING_INTERVAL)
         how = {"epochs": run.prune_epochs, "interval": interval, "seed": run.seed}
         return [_made(run, name, **how)]
@@ -111,11 +110,11 @@ def _rewiring(name: str) -> Method:
     return make
 
 
-def _lottery_ticket(run: "Configuration") -> list[Any]:
+def _lottery_ticket(run: Configuration) -> list[Any]:
     from keras_initprune.lab.runs.callbacks import LotteryRounds
 
     distribution = run.distribution or "global"
-    return [LotteryRounds(run.sparsity, LOTTERY_ROUNDS, 0, distribution)]
+    return [LotteryRounds(run.sparsity, LOTTERY_ROUNDS, distribution)]
 
 
 METHODS: dict[str, Method] = {
@@ -147,7 +146,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def callbacks(run: "Configuration") -> list[Any]:
+def callbacks(run: Configuration) -> list[Any]:
     """Return what prunes as the configuration says.
 
     Returns:
@@ -165,7 +164,7 @@ def callbacks(run: "Configuration") -> list[Any]:
     return METHODS[run.method](run)
 
 
-def trainings(run: "Configuration") -> int:
+def trainings(run: Configuration) -> int:
     """Return how often a run trains its model.
 
     Example:

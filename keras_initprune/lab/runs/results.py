@@ -1,27 +1,32 @@
 """Keeps the finished runs of a comparison in one file, whatever happens to it."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_initprune.files import check_writable, write_atomically
 from keras_initprune.lab.claims import locked
-from keras_initprune.lab.runs.configuration import VARIED, Configuration
+from keras_initprune.lab.runs.configuration import CHECKS, VARIED, Configuration
 
 FILE_NAME = "results.json"
 _LOCK_NAME = ".results.lock"
-_REQUIRED = {"dataset", "model", *VARIED, "achieved_sparsity", "epochs", "settings"}
+_FORMAT = 2
+# What a record repeats of its settings.
+_REPEATED = {"dataset", "model", *VARIED, "epochs"}
 
 
 class Results:
-    """The runs in a folder's `results.json`, a list of records.
+    """The runs in a folder's `results.json`.
+
+    The file begins with what is usual among its runs, and has a line per run: its
+    method, sparsity and seed, what else is not usual, and what came out. Files of
+    earlier versions, lists of whole records, are read too, and `add` rewrites them.
 
     Every added run is on disk when `add` returns: the file is replaced as a whole, so
     that a reader or a crash never meets half of one. Several processes can add to it at
     the same time.
-
-    Args:
-        folder: Folder of the file. It is made if it is missing.
 
     Raises:
         OSError: If the folder cannot be written.
@@ -50,11 +55,7 @@ class Results:
         return self._runs.get(configuration)
 
     def check_same_comparison(self, configuration: Configuration) -> None:
-        """Raise unless the stored runs share a configuration's settings.
-
-        Raises:
-            ValueError: If a setting other than method, sparsity and seed differs.
-        """
+        """Raise unless the stored runs share a configuration's settings."""
         for run in self.runs:
             for name, value in configuration.shared.items():
                 stored = run["settings"][name]
@@ -72,9 +73,47 @@ class Results:
             configuration = Configuration.from_dict(run["settings"])
             self._runs.pop(configuration, None)
             self._runs[configuration] = run
-            # A run per line: it can be read by eye, a new one is a line of a diff.
-            lines = ",\n".join(json.dumps(run, allow_nan=False) for run in self.runs)
-            write_atomically(self.path, f"[\n{lines}\n]\n")
+            write_atomically(self.path, _text(self.runs))
+
+
+def _text(runs: Sequence[dict[str, Any]]) -> str:
+    """Return the content of a file, in which a run is a line: a new one of a diff."""
+    usual: dict[str, Any] = {
+        "settings": {
+            name: _most_common(run["settings"][name] for run in runs)
+            for name in CHECKS
+            if name not in VARIED
+        }
+    }
+    if all("versions" in run for run in runs):
+        usual["versions"] = _most_common(run["versions"] for run in runs)
+    shortened = (_shortened(run, usual) for run in runs)
+    lines = ",\n".join(json.dumps(run, allow_nan=False) for run in shortened)
+    head = f'"format": {_FORMAT},\n"usual": {json.dumps(usual)},\n'
+    return f'{{\n{head}"runs": [\n{lines}\n]\n}}\n'
+
+
+def _most_common(values: Iterable[Any]) -> Any:
+    [(text, _)] = Counter(json.dumps(value) for value in values).most_common(1)
+    return json.loads(text)
+
+
+def _shortened(run: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without what is usual, and what it repeats of its settings."""
+    settings = run["settings"]
+    repeated = {name: settings[name] for name in _REPEATED}
+    return {
+        "settings": _other_than(usual["settings"], settings),
+        **_other_than({**usual, **repeated, "settings": settings}, run),
+    }
+
+
+def _other_than(said: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in said or value != said[name]
+    }
 
 
 def _read(path: Path) -> dict[Configuration, dict[str, Any]]:
@@ -83,12 +122,11 @@ def _read(path: Path) -> dict[Configuration, dict[str, Any]]:
         return {}
     advice = "Move it away, or choose another --out."
     try:
-        runs = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # Broken JSON, and bytes that are not text.
         raise ValueError(f"{path} is damaged: {error}. {advice}") from error
-    if not isinstance(runs, list) or not all(_is_run(run) for run in runs):
-        raise ValueError(f"{path} is not a list of runs of a comparison. {advice}")
     try:
+        runs = _whole(content)
         found = {Configuration.from_dict(run["settings"]): run for run in runs}
     except ValueError as error:
         # Whether a setting that is not known decided the outcome is not known either.
@@ -96,13 +134,34 @@ def _read(path: Path) -> dict[Configuration, dict[str, Any]]:
             f"{path} holds runs of another version of keras_initprune: {error}. "
             f"{advice}"
         ) from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a list of runs of a comparison. {advice}"
+        ) from error
     # As this version writes them: what another program has as 16.0 is 16.
     return {key: {**run, "settings": key.as_dict()} for key, run in found.items()}
 
 
-def _is_run(run: Any) -> bool:
-    return (
-        isinstance(run, dict)
-        and run.keys() >= _REQUIRED
-        and isinstance(run["settings"], dict)
-    )
+def _whole(content: Any) -> list[dict[str, Any]]:
+    """Return the records of a file, of which earlier versions wrote a list.
+
+    Raises:
+        ValueError: If the file has a later format.
+        KeyError, TypeError: If it has none, or something in it is missing.
+    """
+    runs, usual = content, dict[str, Any](settings={})
+    if isinstance(content, dict):
+        if content["format"] != _FORMAT:
+            raise ValueError(f"Its format is {content['format']!r}, not {_FORMAT}")
+        runs, usual = content["runs"], content["usual"]
+    if not isinstance(runs, list):
+        raise TypeError(f"{type(runs)} instead of a list")
+    return [_completed(run, usual) for run in runs]
+
+
+def _completed(run: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    if "achieved_sparsity" not in run:
+        raise KeyError("achieved_sparsity")
+    settings = {**usual["settings"], **run["settings"]}
+    repeated = {name: settings[name] for name in _REPEATED}
+    return {**usual, **repeated, **run, "settings": settings}

@@ -24,7 +24,7 @@ from keras_initprune.lab.runs.callbacks import (
 )
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
 from keras_initprune.lab.runs.controls import control_masks, small_widths
-from keras_initprune.paths.report import report
+from keras_initprune.reports.report import report
 from keras_initprune.research import sanity_checks
 
 # Several steps per call of the compiled function halve the time of a small run; the
@@ -78,9 +78,6 @@ def train(
         callbacks: More callbacks, which come after those of the method.
         validate_epochs: Whether to evaluate the validation images after every epoch
             and not only at the end.
-
-    Returns:
-        The record, the model and the history.
 
     Raises:
         ValueError: If the training diverges or the method refuses a setting.

@@ -1,4 +1,4 @@
-"""Trains one network for the command line, and shows what a saved one is made of."""
+"""Models on disk, for the command line: trained and saved, loaded, shown."""
 
 import csv
 import io
@@ -20,8 +20,8 @@ from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.interrupts import Interrupts
 from keras_initprune.lab.runs.progress import make_progress
 from keras_initprune.lab.terminal import make_table, percent, say_written
-from keras_initprune.paths.report import Report, Row, report
 from keras_initprune.plots.errors import measure_of
+from keras_initprune.reports.report import Report, Row, report
 
 NAMES = ("model.keras", "history.csv", "report.json", "run.json")
 
@@ -34,13 +34,6 @@ def train_and_save(
     console: Console | None = None,
 ) -> None:
     """Train one network and write its model, history, report and record.
-
-    Args:
-        run: The configuration.
-        folder: Where to write.
-        data_dir: Folder with the data, see `datasets.load`.
-        overwrite: Whether to replace files that are there already.
-        console: Where to show the progress and the report. Defaults to the terminal.
 
     Raises:
         ValueError: If the configuration is refused.

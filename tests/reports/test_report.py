@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_initprune.constraints.layers import Layers
 from keras_initprune.constraints.weights import prunable_weights
-from keras_initprune.paths.report import report, sparsity
+from keras_initprune.reports.report import report, sparsity
 
 
 def perceptron():

@@ -1,0 +1,1 @@
+"""How sparse a model is, and what it is made of, as tables of its weights."""
