@@ -1,17 +1,15 @@
 """Training that goes sparse after selection, against dense training, as a whole."""
 
-import statistics
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 
 from benchmarks.sizes import Sizes
 from keras_initprune.callbacks import DissipatingGradients
 from keras_initprune.deploy.fit_sparse import fit_sparse
 from keras_initprune.lab.datasets import Dataset, load
-from keras_initprune.lab.measurement import Measurement, clock
+from keras_initprune.lab.measurement import Measurement, clock, spread
 from keras_initprune.lab.models import perceptron
 
 SPARSITY = 0.98
@@ -79,8 +77,8 @@ def _compare(
         kind: [[run[kind].seconds, run[kind].accuracy] for run in runs]
         for kind in ("dense", "sparse")
     }
-    yield _summary(f"dense, {name}", unit, totals, details)
-    yield _summary(f"dense to the same accuracy, {name}", unit, sooner, None)
+    yield spread(f"dense, {name}", unit, totals, details=details)
+    yield spread(f"dense to the same accuracy, {name}", unit, sooner)
 
 
 def _trained(
@@ -106,12 +104,3 @@ def _trained(
         pruning = DissipatingGradients(sparsity=SPARSITY, epochs=SELECTION_EPOCHS)
         fit_sparse(model, **arguments, callbacks=[pruning, clock])
     return clock
-
-
-def _summary(
-    name: str, unit: str, ratios: list[float], details: dict[str, Any] | None
-) -> Measurement:
-    median = float(statistics.median(ratios))
-    return Measurement(
-        name, unit, median, np.min(ratios), np.max(ratios), details=details
-    )

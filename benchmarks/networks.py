@@ -15,13 +15,7 @@ BATCH_SIZE = 64
 def wide_perceptron(
     width: int, sparsity: float, steps_per_execution: int = 1
 ) -> keras.Model:
-    """Return a compiled perceptron with two hidden layers and random masks.
-
-    Args:
-        width: Units of both hidden layers.
-        sparsity: Fraction of the weights to remove; 0 for a model without masks.
-        steps_per_execution: As in `compile`.
-    """
+    """Return a compiled perceptron with two hidden layers and random masks."""
     model = models.perceptron(IMAGE_SHAPE, hidden_units=(width, width), seed=0)
     if sparsity:
         constraints.install_masks(model)

@@ -48,13 +48,6 @@ def run(
 ) -> Iterator[tuple[str, Measurement]]:
     """Run measures, one figure after the other.
 
-    Args:
-        names: Names of measures, from `MEASURES`. Defaults to all.
-        sizes: How much to measure. Defaults to `Sizes()`.
-
-    Yields:
-        Pairs of a measure's name and a measurement, as they are made.
-
     Raises:
         ValueError: If a name is unknown.
     """
@@ -66,11 +59,7 @@ def run(
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise unless all names are measures'.
-
-    Raises:
-        ValueError: If one is not.
-    """
+    """Raise unless all names are measures'."""
     unknown = [name for name in names if name not in MEASURES]
     if unknown or not names:
         raise ValueError(
@@ -87,14 +76,6 @@ def run_and_show(
     pairs: int | None = None,
 ) -> None:
     """Measure with a progress line, then print a table and write it if asked to.
-
-    Args:
-        console: Where to show both.
-        quick: Whether a few pairs and small networks do.
-        out: A JSON file for the figures, or None. A page and a picture come beside it.
-            Other measures that the file already holds stay in it.
-        names: Names of measures, from `MEASURES`. Defaults to all.
-        pairs: Interleaved pairs of every timing. Defaults to what `Sizes` says.
 
     Raises:
         OSError: If `out` cannot be written, or a page or picture of another making is

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 def needs(extra: str) -> Iterator[None]:
     """Have imports that fail say what to install.
 
-    Args:
-        extra: The extra of this package that brings what is imported within.
-
     Raises:
         ImportError: If it is not installed.
 

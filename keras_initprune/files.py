@@ -102,10 +102,7 @@ def check_writable(folder: str | Path) -> None:
 def check_replaceable(path: Path, is_ours: Callable[[Path], bool] = no_folder) -> None:
     """Raise if something is at a path that no file or folder of ours may replace.
 
-    Args:
-        path: The path.
-        is_ours: Tells of a folder whether it may be replaced, with all that is in it.
-            Defaults to none.
+    `is_ours` is that of `replacing`.
 
     Raises:
         OSError: If it is a folder with something in it that is not ours, or neither
@@ -121,11 +118,7 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool] = no_folder) -
 
 
 def check_free(paths: Iterable[Path]) -> None:
-    """Raise if something is at a path where nothing of ours can be.
-
-    Raises:
-        OSError: If something is there.
-    """
+    """Raise if something is at a path where nothing of ours can be."""
     for path in paths:
         if path.exists():
             raise FileExistsError(
@@ -186,10 +179,6 @@ def _locked(folder: Path, wait: bool = False) -> Iterator[bool | None]:
 
 def lock(descriptor: int, wait: bool = False) -> bool | None:
     """Lock an open file; the lock ends with the process.
-
-    Args:
-        descriptor: The file.
-        wait: Whether to wait for another process that holds it. Defaults to False.
 
     Returns:
         Whether it is locked now, or None where files cannot be locked.

@@ -23,7 +23,7 @@ from keras_initprune import (
 from keras_initprune.deploy import numpy_runtime
 from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.lab.datasets import idx
-from keras_initprune.lab.runs import training
+from keras_initprune.lab.runs import saved_models
 from keras_initprune.research.lottery.rewinding import Snapshot
 from keras_initprune.research.lottery.storage import Storage
 
@@ -287,7 +287,7 @@ def patterns(model):
 
 def model_file(folder):
     pruned().save(folder / "model.keras")
-    return folder / "model.keras", lambda path: arrays_of(training.load(path))
+    return folder / "model.keras", lambda path: arrays_of(saved_models.load(path))
 
 
 def numpy_file(folder):

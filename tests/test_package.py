@@ -27,6 +27,12 @@ def test_there_is_one_version():
     assert cited == keras_initprune.__version__ == version("keras_initprune")
 
 
+def test_every_file_is_below_a_megabyte():
+    folders = ("benchmarks", "docs", "images", "keras_initprune", "notebooks", "tests")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    assert not [path for path in files if path.stat().st_size >= 10**6]
+
+
 def test_workflows_check_with_the_commands_of_ci():
     pattern = re.compile(r"\.venv/bin/(?:ruff|mypy|mkdocs|pytest -m).*$", re.MULTILINE)
     commands = {found for path in WORKFLOWS for found in pattern.findall(text(path))}

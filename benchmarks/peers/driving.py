@@ -77,11 +77,7 @@ def tasks(
 ) -> Iterator[Task]:
     """Yield what a peer is to do: each network dense, then by each of its methods.
 
-    Args:
-        peer: A name of `PEERS`.
-        networks: Networks; those that the peer cannot build are passed over.
-        sparsities: Sparsities of the pruned ones.
-        **settings: The other attributes of `Task`.
+    Networks that the peer cannot build are passed over.
 
     Example:
         >>> settings = dict(epochs=4, pruning_epochs=2, images=6000, batch_size=100)
@@ -101,10 +97,6 @@ def tasks(
 
 def interpreter(peer: str, folder: Path) -> Path:
     """Return the interpreter of a peer's environment, made first where it is not there.
-
-    Args:
-        peer: A name of `PEERS`.
-        folder: Where environments are; they stay for the next run.
 
     Raises:
         RuntimeError: If it cannot be made.

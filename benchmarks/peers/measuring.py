@@ -30,13 +30,7 @@ Found = TypeVar("Found")
 
 
 def main(module: str, task: Task, data: Path) -> Record:
-    """Return what a peer finds.
-
-    Args:
-        module: Name of the file with its `Peer`.
-        task: What to do.
-        data: An NPZ file with `x_train`, `y_train`, `x_test` and `y_test`.
-    """
+    """Return what a peer finds."""
     peer = importlib.import_module(f"benchmarks.peers.sides.{module}").Peer(task)
     with np.load(data) as arrays:
         return measure(peer, dict(arrays))

@@ -23,13 +23,7 @@ def markdown(
     heading: str,
     missing: Sequence[tuple[str, str]],
 ) -> str:
-    """Return a page of three tables for every network.
-
-    Args:
-        records: What was found, in the order of the tables.
-        heading: How it was made: command, machine, data.
-        missing: Peers that are not in the tables, or not in all, and why.
-    """
+    """Return a page of three tables for every network."""
     parts = [
         f"# Beside the peers\n\n{heading}\n",
         f"## Versions\n\n{_versions(records)}\n",

@@ -29,17 +29,8 @@ def selection_record(
 ) -> dict[str, Any]:
     """Return what a selection gains, for `plots.candidate_fitness`.
 
-    Fitness is that of masks of all tensors together.
-
-    Args:
-        fitness: From tensor path to the fitness of every weight.
-        k: Number of random masks per tensor.
-        sparsity: Overall fraction removed, in [0, 1).
-        selection: `"network"`, `"layer"`, `"unit"` or `"recombine"`.
-        distribution: As in `k_starts_masks`.
-        seed: Seed of the candidates.
-        unit_axes: From tensor path to the axes that index output units. Defaults to
-            the last axis.
+    Fitness is that of masks of all tensors together. The arguments are those of
+    `k_starts_masks`.
 
     Returns:
         `label`, the name of the selection; `candidates`, the fitness of each of the k

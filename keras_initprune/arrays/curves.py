@@ -1,4 +1,8 @@
-"""Curves: how sparsity and the share of rewired weights change with progress."""
+"""Curves: how sparsity and the share of rewired weights change with progress.
+
+Progress goes from 0 to 1. A sparsity goes from `start` to `end`, both in [0, 1), and a
+share of rewired weights from `fraction`, in (0, 1], to 0.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,11 +12,6 @@ def cubic_sparsity(start: float, end: float, progress: float) -> float:
     """Return the sparsity of gradual pruning, fast first and slower towards the end.
 
     `end + (start - end) * (1 - progress) ** 3`.
-
-    Args:
-        start: Sparsity at progress 0, in [0, 1).
-        end: Sparsity at progress 1, in [0, 1).
-        progress: Share of the way that is over, in [0, 1].
 
     References:
         - Zhu and Gupta 2017, "To prune, or not to prune: exploring the efficacy of
@@ -30,11 +29,6 @@ def geometric_sparsity(start: float, end: float, progress: float) -> float:
 
     `1 - (1 - start) ** (1 - progress) * (1 - end) ** progress`.
 
-    Args:
-        start: Sparsity at progress 0, in [0, 1).
-        end: Sparsity at progress 1, in [0, 1).
-        progress: Share of the way that is over, in [0, 1].
-
     Example:
         >>> [geometric_sparsity(0.0, 0.75, progress) for progress in (0.0, 0.5, 1.0)]
         [0.0, 0.5, 0.75]
@@ -45,13 +39,8 @@ def geometric_sparsity(start: float, end: float, progress: float) -> float:
 def power_sparsity(start: float, end: float, progress: float, power: float) -> float:
     """Return the sparsity that is higher early on than on the geometric way from 0.
 
-    `max(start, 1 - (1 - end) ** (progress ** power))`.
-
-    Args:
-        start: Sparsity at progress 0, in [0, 1), below which it never falls.
-        end: Sparsity at progress 1, in [0, 1).
-        progress: Share of the way that is over, in [0, 1].
-        power: How early weights go: 1 is the geometric way, less is earlier.
+    `max(start, 1 - (1 - end) ** (progress ** power))`: with `power` 1 it is that way,
+    with less weights go earlier.
 
     Example:
         >>> [power_sparsity(0.6, 0.75, progress, 0.5) for progress in (0.0, 0.25, 1.0)]
@@ -64,10 +53,6 @@ def cosine_fraction(fraction: float, progress: float) -> float:
     """Return the share of kept weights that is rewired, falling to 0 along a cosine.
 
     `fraction / 2 * (1 + cos(pi * progress))`.
-
-    Args:
-        fraction: Share at progress 0, in (0, 1].
-        progress: Share of the way that is over, in [0, 1].
 
     References:
         - Dettmers and Zettlemoyer 2019, "Sparse networks from scratch: faster training
@@ -84,12 +69,7 @@ def cosine_fraction(fraction: float, progress: float) -> float:
 def power_fraction(fraction: float, progress: float, power: float) -> float:
     """Return the share of kept weights that is rewired, falling to 0 as a power.
 
-    `fraction * (1 - progress) ** power`.
-
-    Args:
-        fraction: Share at progress 0, in (0, 1].
-        progress: Share of the way that is over, in [0, 1].
-        power: 0 is constant, 1 linear, and more falls faster.
+    `fraction * (1 - progress) ** power`: constant with `power` 0, a line with 1.
 
     References:
         - Evci et al. 2020, "Rigging the lottery" (arXiv 1911.11134), appendix G

@@ -45,9 +45,7 @@ _DENSITY_WEIGHTS: dict[str, Callable[[Shapes], dict[str, float]]] = {
 }
 
 
-def check_distribution(
-    distribution: Any, ranked: bool, name: str = "distribution"
-) -> Distribution:
+def check_distribution(distribution: Any, ranked: bool) -> Distribution:
     """Return `distribution`, or raise unless it is a known name or a valid dictionary.
 
     Args:
@@ -55,20 +53,20 @@ def check_distribution(
             to sparsity.
         ranked: Whether weights are ranked against each other; only then can they be
             ranked over the whole network, which `"global"` means.
-        name: Name of the argument for the error.
     """
     if isinstance(distribution, Mapping):
         for path, sparsity in distribution.items():
-            validation.check_sparsity(sparsity, f"{name}[{path!r}]")
+            validation.check_sparsity(sparsity, f"distribution[{path!r}]")
         return dict(distribution)
     if isinstance(distribution, str) and distribution == GLOBAL and not ranked:
         raise ValueError(
-            f'`{name}="global"` ranks all weights of the network against each other, '
-            "which random masks do not do: choose 'erk', 'uniform' or a dictionary. "
-            f"Received: {name}={distribution!r}"
+            '`distribution="global"` ranks all weights of the network against each '
+            "other, which random masks do not do: choose 'erk', 'uniform' or a "
+            "dictionary. "
+            f"Received: distribution={distribution!r}"
         )
     choices = [*_DENSITY_WEIGHTS, GLOBAL] if ranked else list(_DENSITY_WEIGHTS)
-    return validation.check_choice(distribution, name, choices)
+    return validation.check_choice(distribution, "distribution", choices)
 
 
 def allocate(
@@ -136,12 +134,7 @@ def allocate(
 def count_beside(
     sizes: Mapping[str, int], sparsity: float, dense: Mapping[str, int]
 ) -> int:
-    """Return how many weights are kept in all, without those of dense tensors.
-
-    Args:
-        sizes: From tensor path to the number of weights.
-        sparsity: Overall fraction removed, in [0, 1).
-        dense: From the path of each dense tensor to the number that it keeps.
+    """Return how many weights are kept in all, without those that dense tensors keep.
 
     Raises:
         ValueError: If the dense tensors leave less than one weight for each other one.

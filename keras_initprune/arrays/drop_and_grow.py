@@ -136,12 +136,6 @@ def random_union(size: int, count: int, k: int, key: int) -> Mask:
     own size. That size hardly varies, so its mean is taken, and one draw does, however
     large k is.
 
-    Args:
-        size: Number of weights.
-        count: How many each mask keeps.
-        k: Number of masks.
-        key: 128-bit key, see `masks.candidate_key`.
-
     Example:
         >>> [int(random_union(1000, 100, k, key=1).sum()) for k in (1, 2, 16, 1000)]
         [100, 190, 815, 1000]

@@ -75,17 +75,8 @@ def top_k_unit_mask(
     """Keep the highest scores of every output unit, all of the same fan-in.
 
     Where `count` is not a multiple of the number of units, the first `count % units`
-    units keep one weight more, so that the total is exact.
-
-    Args:
-        scores: Array of any shape, higher = keep.
-        count: How many entries to keep in all.
-        eligible: Boolean array of the shape of `scores`; only entries that are True
-            may be kept. Defaults to all.
-        unit_axes: Axes of `scores` that index output units. Defaults to the last.
-
-    Returns:
-        Boolean array of the shape of `scores`.
+    units keep one weight more, so that the total is exact. `unit_axes` are the axes
+    that index output units; the other arguments are those of `top_k_mask`.
 
     Raises:
         ValueError: If a unit has fewer eligible weights than its share, or a score is
@@ -147,11 +138,7 @@ def random_mask(
 
 
 def candidate_scores(shape: Sequence[int], key: int) -> NDArray[np.float64]:
-    """Draw one number per weight, of which `random_mask` keeps the highest.
-
-    Args:
-        shape: Shape of the weights.
-        key: 128-bit key, see `candidate_key`.
+    """Draw a number in [0, 1) per weight, of which `random_mask` keeps the highest.
 
     Returns:
         Array of shape `shape`, uniform in [0, 1).
@@ -167,19 +154,9 @@ def candidate_scores(shape: Sequence[int], key: int) -> NDArray[np.float64]:
 def random_unit_mask(
     shape: Sequence[int], count: int, key: int, unit_axes: Sequence[int] = (-1,)
 ) -> Mask:
-    """Draw a mask that gives every output unit the same fan-in.
+    """Draw a mask that gives every output unit the same fan-in, as `random_mask` does.
 
-    Where `count` is not a multiple of the number of units, the first `count % units`
-    units keep one weight more, so that the total is exact.
-
-    Args:
-        shape: Shape of the mask.
-        count: How many weights to keep in all.
-        key: 128-bit key, see `candidate_key`.
-        unit_axes: Axes of `shape` that index output units. Defaults to the last.
-
-    Returns:
-        Boolean array of shape `shape`.
+    Its counts are those of `top_k_unit_mask`.
 
     Example:
         >>> random_unit_mask((6, 3), 9, key=1).sum(axis=0).tolist()

@@ -423,6 +423,9 @@ class Blocks(Pattern):
         return self.outputs if axis == max(_positive(tensor.unit_axes, shape)) else 1
 
 
+_NAMED = {None: Pattern, "unit": Units, "units": WholeUnits}
+
+
 def get(identifier: Any) -> Pattern:
     """Return a pattern.
 
@@ -438,20 +441,14 @@ def get(identifier: Any) -> Pattern:
         >>> get("2:4"), get((8, 8))
         (NOfM(n=2, m=4, axis=None), Blocks(inputs=8, outputs=8))
     """
-    if identifier is None:
-        return Pattern()
     if isinstance(identifier, Pattern):
         return identifier
-    if isinstance(identifier, str) and identifier == "unit":
-        return Units()
-    if isinstance(identifier, str) and identifier == "units":
-        return WholeUnits()
+    if isinstance(identifier, str | None) and identifier in _NAMED:
+        return _NAMED[identifier]()
     if isinstance(identifier, str) and re.fullmatch(r"\d+:\d+", identifier):
         return NOfM(*map(int, identifier.split(":")))
-    if isinstance(identifier, tuple | list) and [type(i) for i in identifier] == [
-        int,
-        int,
-    ]:
+    is_block = isinstance(identifier, tuple | list)
+    if is_block and [type(size) for size in identifier] == [int, int]:
         return Blocks(*identifier)
     raise ValueError(
         "`pattern` must be None, 'unit' (constant fan-in), 'units' (whole units), "
@@ -464,12 +461,6 @@ def pattern_masks(
     pattern: Pattern, tensors: Tensors, sparsity: float, distribution: Distribution
 ) -> dict[str, Mask]:
     """Keep the highest scores in a pattern, at an overall sparsity.
-
-    Args:
-        pattern: Which shapes of masks are allowed.
-        tensors: From tensor path to what is known of it.
-        sparsity: Overall fraction removed, in [0, 1).
-        distribution: As in `keras_initprune.arrays.ranking.rank_masks`.
 
     Example:
         >>> scores = np.array([[4.0, 1.0], [3.0, 2.0]])

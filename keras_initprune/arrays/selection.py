@@ -94,11 +94,7 @@ SELECTIONS: dict[str, Callable[[Tensors, int, int], dict[str, Mask]]] = {
 
 
 def check_selection(selection: str, distribution: Distribution) -> str:
-    """Return `selection`, or raise unless it is known and fits the distribution.
-
-    Raises:
-        ValueError: If it is unknown, or does not rank weights as `"global"` needs.
-    """
+    """Return `selection`, or raise unless it is known and fits the distribution."""
     validation.check_choice(selection, "selection", SELECTIONS)
     if distribution == GLOBAL and selection != "recombine":
         raise ValueError(
@@ -168,16 +164,8 @@ def k_starts_units(
     """Return the fittest masks of whole units that k random starts yield.
 
     The fitness of a unit is the mean over its weights. Tensors that share their units
-    lose the same ones.
-
-    Args:
-        tensors: From tensor path to its fitness and what else patterns have to know.
-        k: Number of random masks per tensor.
-        sparsity: Overall fraction removed, in [0, 1).
-        selection: `"network"`, `"layer"` or `"recombine"`.
-        distribution: `"uniform"`, `"erk"` or a dictionary.
-        seed: Seed of the candidates.
-        keys: From tensor path to its name for the generator.
+    lose the same ones. The arguments are those of `k_starts_masks`, with fitness as
+    scores of `tensors`.
 
     Example:
         >>> tensors = {"a": patterns.Tensor(np.eye(4), np.ones((4, 4), bool))}
@@ -218,14 +206,9 @@ def random_masks(
     seed: int = 0,
     keys: Mapping[str, str] | None = None,
 ) -> dict[str, Mask]:
-    """Return one random mask per tensor.
+    """Return one random mask per tensor, of weights that are eligible.
 
-    Args:
-        eligible: From tensor path to the weights that may be kept.
-        sparsity: Overall fraction removed, in [0, 1).
-        distribution: `"uniform"`, `"erk"` or a dictionary.
-        seed: Seed of the masks.
-        keys: From tensor path to its name for the generator. Defaults to the path.
+    The other arguments are those of `k_starts_masks`.
 
     Returns:
         From tensor path to mask; the counts are exact.

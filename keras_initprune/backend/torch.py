@@ -80,15 +80,14 @@ def masked(mask: keras.Variable, value: Any) -> Any:
     if torch.is_grad_enabled() and tensor.requires_grad:
         result = torch.where(mask.value, tensor, 0)
     else:
-        # In a third of the time: all bits are kept where the mask is -1, none where 0.
-        kept = mask.value.view(torch.int8).neg()
+        # Its bits times 0 or 1, in a sixth of the time: infinity itself would be NaN.
         bits = tensor.view(_INTEGERS[tensor.dtype.itemsize])
         if _is_weight_of(mask, value):
             # In place: nobody is to see its pruned entries as anything but zero.
-            bits.bitwise_and_(kept)
+            bits.mul_(mask.value)
             result = tensor
         else:
-            result = (bits & kept).view(tensor.dtype)
+            result = (bits * mask.value).view(tensor.dtype)
     if not torch.compiler.is_compiling():
         setattr(result, _MASKED, _versions(mask, result))
     return result

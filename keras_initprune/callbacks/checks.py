@@ -36,11 +36,6 @@ def check_scores(
 ) -> dict[str, NDArray]:
     """Return the scores that a function has made, or raise if they cannot rank weights.
 
-    Args:
-        scores: From tensor path to the scores of its weights.
-        alive: From tensor path to the weights among which they choose.
-        name: The argument that named the function.
-
     Raises:
         ValueError: If a tensor has no scores, or they are not one number per weight.
 

@@ -63,7 +63,6 @@ class _SparseTraining(PruningCallback):
     schedule: str | Curve
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         super().__post_init__()
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.epochs = check_phase(self.epochs)
@@ -187,7 +186,6 @@ class RigL(SeesGradients, _SparseTraining):
     schedule: str | Curve = "cosine"
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         validation.check_positive_integer(self.interval, "interval")
         super().__post_init__()
 

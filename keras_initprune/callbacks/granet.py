@@ -63,7 +63,6 @@ class GraNet(SeesGradients, Magnitude):
     distribution: Distribution = "erk"
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         super().__post_init__()
         self.fraction = validation.check_fraction(self.fraction)
 

@@ -87,7 +87,6 @@ class KStarts(PruningCallback):
     pattern: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         super().__post_init__()
         self.k = _check_k(self.k)
         self.sparsity = validation.check_sparsity(self.sparsity)

@@ -20,7 +20,6 @@ class Magnitude(PruningCallback):
     distribution: Distribution
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         super().__post_init__()
         self.epochs = check_phase(self.epochs)
         self.sparsity = validation.check_sparsity(self.sparsity)

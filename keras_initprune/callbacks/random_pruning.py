@@ -47,7 +47,6 @@ class RandomPruning(PruningCallback):
     pattern: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         super().__post_init__()
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.distribution = check_distribution(self.distribution, ranked=False)

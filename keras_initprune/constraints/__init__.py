@@ -8,7 +8,6 @@ from keras_initprune.constraints.installation import (
     restore_masks,
     strategy_scope,
 )
-from keras_initprune.constraints.keras_internals import wrap_keras
 from keras_initprune.constraints.loading import copy_weights
 from keras_initprune.constraints.mask_constraint import MaskConstraint
 from keras_initprune.constraints.optimizers import (
@@ -28,6 +27,7 @@ from keras_initprune.constraints.projection import (
     project,
     set_masks,
 )
+from keras_initprune.constraints.wrappers import wrap_keras
 
 wrap_keras()
 

@@ -58,7 +58,6 @@ class Layers:
     dense: str | Collection[str] | None = ()
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         _check_selector(self.select, "select")
         checked = {
             "skip_output": validation.check_boolean(self.skip_output, "skip_output"),
@@ -114,11 +113,7 @@ LayerSelector: TypeAlias = Selector | Layers
 
 
 def check_none_dense(layers: LayerSelector, owner: str) -> None:
-    """Raise if `layers` is invalid, or has some stay dense, which only `prune` can do.
-
-    Raises:
-        ValueError: In both cases.
-    """
+    """Raise if `layers` is invalid, or has some stay dense, which `prune` alone can."""
     if dense := Layers.of(layers).dense:
         raise ValueError(
             f"`layers` of {owner} cannot have layers stay dense, as those of `prune` "

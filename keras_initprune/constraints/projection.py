@@ -84,13 +84,7 @@ def set_masks(model: keras.Model, masks: Mapping[str, Any]) -> None:
 def change_masks(
     model: keras.Model, weights: Mapping[str, PrunableWeight], masks: Masks
 ) -> None:
-    """Do what `set_masks` does, for weights that are known and masks that are checked.
-
-    Args:
-        model: The model.
-        weights: By tensor path, the weights that `masks` names, or more.
-        masks: From tensor path to mask.
-    """
+    """Do what `set_masks` does, for known weights and masks that are checked."""
     slots = optimizer_slots(model)
     for path, mask in masks.items():
         variable = weights[path].variable

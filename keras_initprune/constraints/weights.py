@@ -239,10 +239,6 @@ def maskable_weights(model: keras.Model) -> dict[str, PrunableWeight]:
 def warn_of_left_out(model: keras.Model, stacklevel: int = 2) -> None:
     """Warn if weights that nothing prunes hold a noteworthy share of a model.
 
-    Args:
-        model: A built Keras model.
-        stacklevel: Whose line the warning names, as in `warnings.warn`.
-
     Warns:
         UserWarning: If trained tensors of two or more dimensions hold 5 % or more of
             what could be pruned with them. Embeddings, normalisation and slopes of

@@ -8,8 +8,8 @@ from keras_initprune.criteria.criterion import Criterion, Problem
 from keras_initprune.criteria.force import FORCE
 from keras_initprune.criteria.grasp import GraSP
 from keras_initprune.criteria.iterative_snip import IterativeSNIP
-from keras_initprune.criteria.layerwise import Normalised
 from keras_initprune.criteria.magnitude import Magnitude
+from keras_initprune.criteria.normalised import Normalised
 from keras_initprune.criteria.random import Random
 from keras_initprune.criteria.registry import CRITERIA, get
 from keras_initprune.criteria.snip import SNIP

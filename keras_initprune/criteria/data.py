@@ -143,9 +143,9 @@ def class_balanced(
             "`x` and `y` must hold the same number of examples. "
             f"Received: {sizes} in x, {labels.size} in y"
         )
-    order = np.random.default_rng(
-        random.randint(0, 2**31 - 1) if seed is None else seed
-    ).permutation(labels.size)
+    drawn = random.randint(0, 2**31 - 1) if seed is None else seed
+    generator = np.random.default_rng(drawn)
+    order = generator.permutation(labels.size)
     places = [np.flatnonzero(labels[order] == each)[:per_class] for each in classes]
     few = {
         int(c): p.size

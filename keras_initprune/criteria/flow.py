@@ -70,12 +70,6 @@ class LinearNetwork:
     - attention weighs values by the products of queries and keys, divided likewise;
     - what is subtracted, or of which the maximum or minimum is taken, is added;
     - layers of your own run as they are, in float64 too.
-
-    Args:
-        model: A built model.
-        weights: The weights to score, by tensor path. Others take part.
-        inputs: A batch of inputs, of which only shape and integers matter. Defaults to
-            what the model knows of its inputs.
     """
 
     def __init__(
@@ -216,9 +210,9 @@ def _substitutes(layer: keras.Layer) -> dict[str, Any]:
     if isinstance(layer, keras.layers.RNN):
         return {"use_cudnn": False, "stateful": False}
     return {
-        name: _linear(own_attribute(layer, name))
+        name: _bounded if activation in _BOUNDED else keras.activations.linear
         for name in ("activation", "recurrent_activation")
-        if callable(own_attribute(layer, name))
+        if callable(activation := own_attribute(layer, name))
     }
 
 
@@ -287,10 +281,6 @@ def _pooled(layer: keras.Layer, values: Any, along_depth: bool) -> Any:
     )
     pool = ops.max_pool if layer.pool_mode == "max" else ops.average_pool
     return pool(values, size, strides, layer.padding, "channels_last")
-
-
-def _linear(activation: Callable[..., Any]) -> Callable[..., Any]:
-    return _bounded if activation in _BOUNDED else keras.activations.linear
 
 
 def _bounded(values: Any, *args: Any, **kwargs: Any) -> Any:

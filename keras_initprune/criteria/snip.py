@@ -41,9 +41,10 @@ class SNIP(Criterion):
         self.training = validation.check_boolean(training, "training")
 
     def score(self, problem: Problem, masks: Masks) -> Scores:
-        """Return `|w * dL/dw|` of the masked network."""
-        weights = problem.masked(masks)
-        gradients = problem.objective(training=self.training).gradients(
-            weights, problem.batches
-        )
+        """Return `|w * dL/dw|`, the gradient at the masked network."""
+        masked = problem.masked(masks)
+        objective = problem.objective(training=self.training)
+        gradients = objective.gradients(masked, problem.batches)
+        # What may come back is scored by the value that it would have.
+        weights = problem.initial if self.resurrects else masked
         return {path: np.abs(weights[path] * gradients[path]) for path in gradients}

@@ -12,7 +12,7 @@ from keras_initprune import backend
 from keras_initprune.backend.keras_internals import CompileLoss
 from keras_initprune.constraints.weights import PrunableWeight
 from keras_initprune.criteria.data import Batch
-from keras_initprune.criteria.normalisation import twice_differentiable
+from keras_initprune.criteria.second_derivatives import twice_differentiable
 from keras_initprune.paths.substitutes import own_attribute, replaced
 
 Arrays = dict[str, NDArray]
@@ -157,11 +157,7 @@ def computing_in(
 ) -> Iterator[None]:
     """Have the layers of a model compute in another type of float for a while.
 
-    Args:
-        model: A model; its variables keep their type.
-        dtype: The type to compute in.
-        instead_of: Only layers that compute in these types are changed. Defaults to
-            all.
+    With `instead_of` only those that compute in one of these types are changed.
     """
     policy = keras.DTypePolicy(dtype)
     with contextlib.ExitStack() as stack:

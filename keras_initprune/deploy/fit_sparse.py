@@ -86,9 +86,9 @@ def fit_sparse(
         callbacks=list(callbacks),
         **arguments,
     )
-    if model.stop_training:
-        return _converted(model, convert), history
     cheaper = _converted(model, convert)
+    if model.stop_training:
+        return cheaper, history
     rest = cheaper.fit(
         *data,
         epochs=epochs,

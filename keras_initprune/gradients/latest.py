@@ -18,10 +18,6 @@ class DenseGradients:
     A removed weight takes part in the step as a zero, so its gradient is the true one;
     the optimizer leaves it out only after it has been seen here. Steps that are not
     armed only read a flag.
-
-    Args:
-        model: A compiled model.
-        weights: The weights whose gradients are wanted, by tensor path.
     """
 
     # Every replica keeps its own share; reading adds them up.
@@ -53,14 +49,11 @@ class DenseGradients:
         for path, gradient in (latest or {}).items():
             self._gradients[path].assign(gradient)
             self._recorded.assign(1.0)
-        attach(constraints.innermost_optimizer(self._model), self, self._variables())
-        constraints.forget_compiled_functions(self._model)
+        attach(self._model, self, self._variables())
 
     def stop(self) -> None:
         """Detach from the optimizer and free the gradients, if it was started."""
-        optimizer = constraints.innermost_optimizer(self._model)
-        if detach(optimizer, self, self._variables()):
-            constraints.forget_compiled_functions(self._model)
+        detach(self._model, self, self._variables())
         self._gradients = {}
 
     def arm(self) -> None:

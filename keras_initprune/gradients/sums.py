@@ -70,14 +70,11 @@ class GradientRecorder:
         for name, variables in (("gradients", self._totals), ("decays", self._decays)):
             for path, value in (state or {}).get(name, {}).items():
                 variables[path].assign(value)
-        attach(constraints.innermost_optimizer(self._model), self, self._variables())
-        constraints.forget_compiled_functions(self._model)
+        attach(self._model, self, self._variables())
 
     def stop(self) -> None:
         """Stop following and free what was gathered, if anything was started."""
-        optimizer = constraints.innermost_optimizer(self._model)
-        if detach(optimizer, self, self._variables()):
-            constraints.forget_compiled_functions(self._model)
+        detach(self._model, self, self._variables())
         self._totals, self._decays = {}, {}
 
     def totals(self) -> dict[str, np.ndarray]:
@@ -181,19 +178,23 @@ def _accumulator(shape: tuple[int, ...], initializer: str) -> keras.Variable:
     )
 
 
-def attach(optimizer: Any, recorder: Any, variables: Sequence[keras.Variable]) -> None:
-    """Have an optimizer show its gradients to a recorder; its step is not retraced.
+def attach(
+    model: keras.Model, recorder: Any, variables: Sequence[keras.Variable]
+) -> None:
+    """Have a model's optimizer show its gradients to a recorder.
 
-    Args:
-        optimizer: The optimizer.
-        recorder: What has `record` and `sums_replicas`.
-        variables: What `record` assigns to.
+    A recorder has `sums_replicas` and `record`, which assigns to the variables.
     """
+    optimizer = constraints.innermost_optimizer(model)
     backend.carry(optimizer, variables)
     recorders = vars(optimizer).setdefault(_RECORDERS, [])
     recorders.append(recorder)
-    if len(recorders) > 1:
-        return
+    if len(recorders) == 1:
+        _show_gradients(optimizer, recorders)
+    constraints.forget_compiled_functions(model)
+
+
+def _show_gradients(optimizer: Any, recorders: Sequence[Any]) -> None:
     inner_apply = optimizer.apply
 
     def apply(grads: Any, trainable_variables: Any = None) -> Any:
@@ -208,16 +209,19 @@ def attach(optimizer: Any, recorder: Any, variables: Sequence[keras.Variable]) -
     vars(optimizer)["apply"] = apply
 
 
-def detach(optimizer: Any, recorder: Any, variables: Sequence[keras.Variable]) -> bool:
-    """Undo `attach`; return whether the recorder was attached."""
+def detach(
+    model: keras.Model, recorder: Any, variables: Sequence[keras.Variable]
+) -> None:
+    """Undo `attach`, if the recorder was attached."""
+    optimizer = constraints.innermost_optimizer(model)
     recorders = vars(optimizer).get(_RECORDERS, [])
     if recorder not in recorders:
-        return False
+        return
     recorders.remove(recorder)
     backend.drop(optimizer, variables)
     if not recorders:
         del vars(optimizer)["apply"], vars(optimizer)[_RECORDERS]
-    return True
+    constraints.forget_compiled_functions(model)
 
 
 def _whole_gradients(optimizer: Any, gradients: list[Any]) -> tuple[list, list]:

@@ -27,9 +27,6 @@ def copy(
         prepare: From a layer's id to a function of the symbolic tensor that it reads; a
             Sequential model of such layers becomes a Functional one. Defaults to none.
 
-    Returns:
-        The copy, which is not compiled, and pairs of a layer and its successor.
-
     Raises:
         ValueError: If a layer is quantised with float8.
     """

@@ -82,12 +82,7 @@ def call_counts(model: keras.Model) -> Counter[int]:
 
 
 def trace(model: keras.Model, counts: Counter[int]) -> Graph:
-    """Return the graph of a model.
-
-    Args:
-        model: A built model for which `is_graph` holds.
-        counts: The `call_counts` of the outermost model.
-    """
+    """Return a model's graph; `counts` are the `call_counts` of the outermost model."""
     numbers: dict[int, int] = {}
     shapes: list[Shape] = []
 

@@ -5,7 +5,13 @@ from typing import Any
 
 import keras
 
-from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.constraints.weights import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    SEPARABLE,
+    TRANSPOSED,
+    PrunableWeight,
+)
 from keras_initprune.graphs.graph import (
     Call,
     Graph,
@@ -18,17 +24,9 @@ from keras_initprune.graphs.graph import (
 layers = keras.layers
 
 # Only these very classes: what a subclass computes is not known.
-_DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 _OWNERS = {
-    layers.Dense: "kernel",
-    layers.Conv1D: "kernel",
-    layers.Conv2D: "kernel",
-    layers.Conv3D: "kernel",
-    layers.Conv1DTranspose: "kernel",
-    layers.Conv2DTranspose: "kernel",
-    layers.Conv3DTranspose: "kernel",
-    layers.SeparableConv1D: "pointwise_kernel",
-    layers.SeparableConv2D: "pointwise_kernel",
+    **dict.fromkeys((layers.Dense, *CONVOLUTIONS, *TRANSPOSED), "kernel"),
+    **dict.fromkeys(SEPARABLE, "pointwise_kernel"),
 }
 
 
@@ -124,7 +122,7 @@ def _keeps_units(graph: Graph, call: Call) -> bool:
     sizes = {graph.units(tensor) for tensor in (*call.inputs, *call.outputs)}
     if len(call.outputs) != 1 or len(sizes) != 1 or 0 in sizes:
         return False
-    return type(call.operation) in _DEPTHWISE or not _mixes(call.operation)
+    return type(call.operation) in DEPTHWISE or not _mixes(call.operation)
 
 
 def _mixes(operation: Any) -> bool:

@@ -93,6 +93,40 @@ def single(name: str, unit: str, ratio: float, **fields: Any) -> Measurement:
     return Measurement(name, unit, ratio, ratio, ratio, **fields)
 
 
+def spread(name: str, unit: str, ratios: list[float], **fields: Any) -> Measurement:
+    """Return the record of a figure that differs from run to run.
+
+    Example:
+        >>> spread("an epoch", "a dense one", [1.2, 0.9, 1.0]).ratio
+        1.0
+    """
+    median = statistics.median(ratios)
+    return Measurement(name, unit, median, min(ratios), max(ratios), **fields)
+
+
+def of_pairs(
+    name: str, unit: str, seconds: tuple[list[float], list[float]], **fields: Any
+) -> Measurement:
+    """Return the ratio of two sides whose times were taken in pairs.
+
+    Args:
+        name: What the first side is.
+        unit: What the second side is.
+        seconds: How long each of the two took, pair by pair.
+        **fields: Goal and details, see `Measurement`.
+
+    Example:
+        >>> made = of_pairs("much", "little", ([2.0, 3.0, 8.0], [1.0, 1.0, 2.0]))
+        >>> made.low, made.ratio, made.high
+        (2.0, 3.0, 4.0)
+    """
+    ratios = [first / second for first, second in zip(*seconds, strict=True)]
+    medians = [statistics.median(side) for side in seconds]
+    own = fields.pop("details", {})
+    details = {"seconds": medians, "clock": clock().__name__, **own}
+    return spread(name, unit, ratios, details=details, **fields)
+
+
 def clock() -> Callable[[], float]:
     """Return the clock that timings are read from.
 
@@ -116,13 +150,6 @@ def paired(
 
     One call of each comes first and is not counted.
 
-    Args:
-        name: What the first side is.
-        unit: What the second side is.
-        sides: The two.
-        pairs: How often both are timed.
-        **fields: Goal and details, see `Measurement`.
-
     Example:
         >>> paired("nothing", "a sum", (lambda: None, lambda: sum(range(10**5))), 3).met
     """
@@ -136,15 +163,4 @@ def paired(
             begin = now()
             sides[index]()
             seconds[index].append(now() - begin)
-    ratios = [first / second for first, second in zip(*seconds, strict=True)]
-    medians = [statistics.median(side) for side in seconds]
-    details = {"seconds": medians, "clock": now.__name__, **fields.pop("details", {})}
-    return Measurement(
-        name,
-        unit,
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-        details=details,
-        **fields,
-    )
+    return of_pairs(name, unit, seconds, **fields)

@@ -21,11 +21,6 @@ def check_paths(
 
     No other thread may call the model meanwhile, see `observe`.
 
-    Args:
-        model: A built Keras model.
-        masks: See `observe`.
-        inputs: See `observe`.
-
     Raises:
         ValueError: If no path from the inputs to the outputs remains. It names the
             tensor at which the last path ends.

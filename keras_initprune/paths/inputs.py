@@ -78,7 +78,8 @@ def example_call(model: keras.Model, inputs: Any = None) -> ExampleCall:
     """
     declared = _declared_inputs(model)
     if inputs is not None:
-        by_name = isinstance(inputs, dict) and set(inputs) <= _arguments(model)
+        arguments = inspect.signature(model.call).parameters
+        by_name = isinstance(inputs, dict) and inputs.keys() <= arguments.keys()
         return ExampleCall(_vary(inputs, declared), by_name)
     if declared is None:
         declared = keras.tree.map_shape_structure(
@@ -113,10 +114,6 @@ def _remembered_shapes(model: keras.Model) -> Any:
             "small batch as `inputs`. Received: inputs=None"
         )
     return config["input_shape"]
-
-
-def _arguments(model: keras.Model) -> set[str]:
-    return set(inspect.signature(model.call).parameters)
 
 
 def _vary(inputs: Any, declared: Any) -> Any:

@@ -20,9 +20,6 @@ def as_floats(model: keras.Model) -> Iterator[int]:
 
     Where a weight is not zero its value is that of the quantised weight, without scale.
 
-    Args:
-        model: A built model.
-
     Yields:
         By how many numbers these weights are more than what is stored of them.
 

@@ -10,7 +10,11 @@ differs in marker, line or hatching, too, and a method looks the same in every f
 from keras_initprune.extras import needs
 
 with needs("plots"):
-    from keras_initprune.plots.errors import error_against, error_against_sparsity
+    from keras_initprune.plots.errors import (
+        error_against,
+        error_against_density,
+        error_against_sparsity,
+    )
     from keras_initprune.plots.fitness import candidate_fitness, fitness_against_error
     from keras_initprune.plots.fronts import pareto_front
     from keras_initprune.plots.images import mask_images, pixel_use, reconstructions
@@ -24,6 +28,7 @@ __all__ = [
     "candidate_fitness",
     "density_per_layer",
     "error_against",
+    "error_against_density",
     "error_against_sparsity",
     "fitness_against_error",
     "interval_dots",

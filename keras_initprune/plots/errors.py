@@ -152,12 +152,7 @@ def apart(sparsities: Collection[float]) -> list[float]:
 
 
 def draw_dense(axis: Axes, values: Sequence[float]) -> None:
-    """Draw dense networks as a dashed line at their mean, with a 95 % band.
-
-    Args:
-        axis: The axis.
-        values: One value per seed; fewer than three have no band.
-    """
+    """Draw dense networks as a dashed line at their mean, with a band from three on."""
     mean, half_width = drawn_interval(values)
     look: dict[str, Any] = {"color": BLACK, "linewidth": 1.2, "linestyle": DASHES}
     axis.axhline(mean, zorder=2, **look)
@@ -170,7 +165,6 @@ def draw_dense(axis: Axes, values: Sequence[float]) -> None:
 def error_against(
     groups: Mapping[str, Mapping[float, Sequence[Mapping[str, Any]]]],
     label: str,
-    reference: Sequence[Mapping[str, Any]] = (),
     logarithmic: bool = False,
     axis: Axes | None = None,
 ) -> Axes:
@@ -182,13 +176,9 @@ def error_against(
         groups: From a line's name to the setting's value, to runs with either
             `test_error` (a fraction, shown in %) or `test_mse`.
         label: What the setting is called.
-        reference: Runs whose mean is drawn as a horizontal line, as dense ones.
         logarithmic: Whether values that double are equally far apart. Defaults to
             False.
         axis: Where to draw. Defaults to a new figure.
-
-    Returns:
-        The axis.
 
     Raises:
         ValueError: If the runs have no common measure.
@@ -200,7 +190,7 @@ def error_against(
         ('k', 'Test error (%)')
     """
     every = [run for of in groups.values() for runs in of.values() for run in runs]
-    measure = measure_of([*every, *reference])
+    measure = measure_of(every)
     key, factor = measure.key, measure.factor
     axis = new_axis(6.0, 4.0) if axis is None else axis
     styles = method_styles(list(groups))
@@ -208,9 +198,6 @@ def error_against(
         places = sorted(value for value in values if values[value])
         runs = [[factor * run[key] for run in values[place]] for place in places]
         draw_line(axis, places, runs, styles[group])
-    if reference:
-        mean = float(np.mean([factor * run[key] for run in reference]))
-        axis.axhline(mean, color="black", linewidth=1, linestyle=":", label="Dense")
     if logarithmic:
         axis.set_xscale("log", base=2)
     ticks = sorted({value for values in groups.values() for value in values})
@@ -241,9 +228,6 @@ def error_against_sparsity(
         records: Runs with `method`, `sparsity`, `seed` and either `test_error` (a
             fraction, shown in %) or `test_mse`.
         axis: Where to draw. Defaults to a new figure.
-
-    Returns:
-        The axis.
 
     Raises:
         ValueError: If the records have no common measure.
@@ -289,4 +273,46 @@ def error_against_sparsity(
     tidy(axis, grid=True)
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
     add_legend(axis, **beside)
+    return axis
+
+
+def error_against_density(
+    records: Sequence[Mapping[str, Any]], axis: Axes | None = None
+) -> Axes:
+    """Draw the test error of every method against the mean density of its training.
+
+    Points are means over seeds, with 95 % t-intervals of the error from three on; a
+    line joins the sparsities of a method.
+
+    Args:
+        records: Runs with `method`, `sparsity`, `density` in % and either `test_error`
+            (a fraction, shown in %) or `test_mse`.
+        axis: Where to draw. Defaults to a new figure.
+
+    Raises:
+        ValueError: If the records have no common measure.
+
+    Example:
+        >>> run = {"method": "set", "sparsity": 0.9, "density": 10.0, "test_mse": 0.01}
+        >>> error_against_density([run]).get_xlabel()
+        'Mean density of the training (%)'
+    """
+    measure = measure_of(records)
+    groups: dict[str, dict[float, list[Mapping[str, Any]]]] = {}
+    for record in records:
+        of_method = groups.setdefault(record["method"], {})
+        of_method.setdefault(record["sparsity"], []).append(record)
+    axis = new_axis(6.0, 4.0) if axis is None else axis
+    styles = method_styles(list(groups))
+    for method in in_order(list(groups)):
+        runs = [groups[method][sparsity] for sparsity in sorted(groups[method])]
+        places = [float(np.mean([run["density"] for run in of])) for of in runs]
+        values = [[measure.factor * run[measure.key] for run in of] for of in runs]
+        draw_line(axis, places, values, styles[method])
+    axis.set_xscale("log")
+    label_logarithms(axis.xaxis)
+    axis.set_xlabel("Mean density of the training (%)")
+    axis.set_ylabel(measure.title)
+    tidy(axis, grid=True)
+    add_legend(axis)
     return axis

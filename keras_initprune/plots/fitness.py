@@ -35,9 +35,6 @@ def candidate_fitness(
             `"Fitness"`.
         axis: Where to draw. Defaults to a new figure.
 
-    Returns:
-        The axis.
-
     Raises:
         ValueError: If there are no records, some but not all have `top`, or a record's
             top weights are not fitter than its candidates.
@@ -129,9 +126,6 @@ def fitness_against_error(
         label: What the fitness is called.
         note: A line within the figure, such as a rank correlation.
         axis: Where to draw. Defaults to a new figure.
-
-    Returns:
-        The axis.
 
     Example:
         >>> fitness_against_error([1.0, 2.0], [4.0, 3.0]).get_ylabel()

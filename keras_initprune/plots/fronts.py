@@ -29,9 +29,6 @@ def pareto_front(
         lower_is_better: Whether low values are good.
         axis: Where to draw. Defaults to a new figure.
 
-    Returns:
-        The axis.
-
     Raises:
         ValueError: If there are no records.
 

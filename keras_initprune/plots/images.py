@@ -21,9 +21,6 @@ def mosaic(images: NDArray, columns: int, frame: float) -> NDArray:
         columns: Images side by side, where there are so many.
         frame: Value of the lines, and of the places that stay empty.
 
-    Returns:
-        One image.
-
     Raises:
         ValueError: If `columns` is not an integer of at least 1.
 
@@ -93,9 +90,6 @@ def mask_images(
         columns: Images side by side. Defaults to 8.
         axis: Where to draw. Defaults to a new figure.
 
-    Returns:
-        The axis.
-
     Raises:
         ValueError: If the mask's first axis is not the number of pixels, or a unit
             does not exist.
@@ -138,9 +132,6 @@ def pixel_use(
             that are compared. Defaults to the largest number in this one.
         axis: Where to draw. Defaults to a new figure.
 
-    Returns:
-        The axis.
-
     Raises:
         ValueError: If the mask's first axis is not the number of pixels, or `most` is
             not an integer of at least 1.
@@ -178,9 +169,6 @@ def reconstructions(images: Mapping[str, ArrayLike], axis: Axes | None = None) -
             of shape `(n, height, width)`, with 1 or 3 channels or none, in [0, 1];
             values beyond are clipped. Without colours 1 is black, like ink.
         axis: Where to draw. Defaults to a new figure.
-
-    Returns:
-        The axis.
 
     Raises:
         ValueError: If there are no rows, or their shapes are not images or differ.

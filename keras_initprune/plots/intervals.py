@@ -16,10 +16,8 @@ from keras_initprune.plots import style
 _FEWEST_WITH_INTERVAL = 3
 
 
-def mean_and_half_width(
-    values: Sequence[float], confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return the mean and the half-width of its Student t-interval.
+def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the half-width of its Student t-interval of 95 %.
 
     The half-width is `t * s / sqrt(n)` with the sample's standard deviation `s`
     (n - 1 in the denominator) and the two-sided quantile `t` of n - 1 degrees of
@@ -27,7 +25,6 @@ def mean_and_half_width(
 
     Args:
         values: The measurements, one per seed.
-        confidence: Probability that the interval covers the mean.
 
     Returns:
         Mean and half-width. The half-width of a single value is NaN: one
@@ -46,7 +43,7 @@ def mean_and_half_width(
     mean = float(np.mean(values))
     if len(values) == 1:
         return mean, math.nan
-    quantile = stats.t.ppf((1 + confidence) / 2, len(values) - 1)
+    quantile = stats.t.ppf(0.975, len(values) - 1)
     return mean, float(quantile * np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
@@ -99,9 +96,6 @@ def interval_dots(
         label: What the values are.
         reference: Where to draw a vertical line, as at a difference of 0.
         axis: Where to draw. Defaults to a new figure.
-
-    Returns:
-        The axis.
 
     Raises:
         ValueError: If there is nothing to draw.

@@ -22,9 +22,6 @@ def density_per_layer(rows: Any, axis: Axes | None = None) -> Axes:
             path from input to output.
         axis: Where to draw. Defaults to a new figure.
 
-    Returns:
-        The axis.
-
     Raises:
         ValueError: If there are no rows, or they are something else.
 
@@ -98,9 +95,6 @@ def weight_movement(
         label: What is measured. Defaults to |w - w0|.
         bins: Number of bars per epoch. Defaults to 60.
         axis: Where to draw. Defaults to a new figure.
-
-    Returns:
-        The axis.
 
     Raises:
         ValueError: If no weight in `records` moved, or `bins` is not an integer of at

@@ -50,13 +50,7 @@ def make_groups(
 ) -> list[Group]:
     """Say what competes with what, and how many weights are kept in the end.
 
-    Args:
-        weights: The weights to prune.
-        eligible: From tensor path to the weights that are left.
-        sparsity: Overall fraction removed in the end.
-        distribution: Checked already.
-        dense: Paths of the tensors that stay as they are.
-        tied: The tensors, those together whose counts go together.
+    `tied` are the tensors, those together whose counts go together.
 
     Raises:
         ValueError: If the model is sparser already, or a tensor would vanish.
@@ -99,20 +93,7 @@ def select_masks(
     ties: Mapping[str, str],
     progress: float,
 ) -> Masks:
-    """Keep the highest scores, as many as at this point of the schedule.
-
-    Args:
-        pattern: Which shapes of masks are allowed.
-        groups: What competes with what.
-        scores: From tensor path to scores, higher = keep.
-        eligible: From tensor path to the weights that may be kept.
-        weights: The weights.
-        ties: From tensor path to the name of its units, see `patterns.Tensor`.
-        progress: 0 at the start of the schedule, 1 in the end.
-
-    Returns:
-        From tensor path to mask.
-    """
+    """Keep the highest scores, as many as at this point of the schedule."""
     masks: Masks = {}
     for group in groups:
         if group.is_dense:

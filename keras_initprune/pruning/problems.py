@@ -31,17 +31,7 @@ def score_weights(
 ) -> dict[str, NDArray]:
     """Return a criterion's scores of a model's weights as they are.
 
-    No other thread may call the model meanwhile, see `prune`.
-
-    Args:
-        model: As in `prune`, and so are all other arguments.
-        method: The criterion.
-        data: What the criterion learns from.
-        loss: The loss.
-        layers: Which weights to score.
-        seed: Seed.
-        batch_size: Examples per batch of arrays.
-        steps: The most batches to average over.
+    The arguments are those of `prune`. No other thread may call the model meanwhile.
 
     Returns:
         A dictionary from tensor path to an array of the tensor's shape. Higher scores

@@ -156,22 +156,7 @@ def pruning_masks(
 ) -> Masks:
     """Return the masks that `prune` would set, and leave the model as it is.
 
-    No other thread may call the model meanwhile, see `prune`.
-
-    Args:
-        model: As in `prune`, and so are all other arguments.
-        method: The criterion.
-        sparsity: Fraction of the weights that is removed.
-        data: What the criterion learns from.
-        loss: The loss.
-        iterations: How many times to score and remove.
-        pattern: Which shapes of masks are allowed.
-        distribution: How weights compete.
-        layers: Which weights to prune.
-        seed: Seed.
-        batch_size: Examples per batch of arrays.
-        steps: The most batches to average over.
-        verbose: 0 or 1.
+    The arguments are those of `prune`. No other thread may call the model meanwhile.
 
     Returns:
         A dictionary from tensor path to a boolean array of the tensor's shape, True
@@ -213,7 +198,7 @@ def pruning_masks(
     bar = keras.utils.Progbar(count, unit_name="iteration") if verbose else None
     masks, scored = eligible, None
     for step in range(1, count + 1):
-        if not _same(masks, scored):
+        if scored is None or any((masks[p] != scored[p]).any() for p in masks):
             scores, scored = (
                 checked(criterion.score(problem, masks), problem, criterion),
                 masks,
@@ -239,10 +224,6 @@ def _few(problem: criteria.Problem) -> Any:
     if not problem.batches:
         return None
     return keras.tree.map_structure(lambda array: array[:3], problem.batches[0].x)
-
-
-def _same(masks: Masks, others: Masks | None) -> bool:
-    return others is not None and all((masks[p] == others[p]).all() for p in masks)
 
 
 def _count(masks: Masks) -> int:

@@ -19,10 +19,6 @@ def order_zeros(scores: Arrays, weights: Arrays) -> dict[str, NDArray]:
     Scores tie at 0 where no gradient comes through, as behind units that have lost all
     their inputs. Without an order the first of them in memory would be kept.
 
-    Args:
-        scores: From tensor path to scores.
-        weights: From tensor path to weights, of the same shapes.
-
     Returns:
         From tensor path to scores. What was 0 is not negative, and smaller than all
         that was positive.

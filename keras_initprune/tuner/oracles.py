@@ -248,14 +248,6 @@ class GridOracle(RobustOracle, keras_tuner.oracles.GridSearchOracle):
 class HyperbandOracle(RobustOracle, keras_tuner.oracles.HyperbandOracle):
     """Hyperband whose shortest trials are longer than the pruning.
 
-    Args:
-        *args: Arguments of KerasTuner's oracle.
-        max_trials: Budget of trials; brackets follow each other until it is spent.
-        min_epochs: Epochs of the shortest trial.
-        max_epochs: Epochs of the longest trial.
-        factor: By how much brackets and rounds differ in epochs. Defaults to 2.
-        **kwargs: Arguments of KerasTuner's oracle.
-
     Raises:
         ValueError: If the longest trial is too short for anything to be cut.
 

@@ -11,7 +11,7 @@ from keras_initprune.extras import needs
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective, non_dominated
 from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.space import PREFIX
-from keras_initprune.tuner.tuners import PruningTuner, is_completed
+from keras_initprune.tuner.tuners import PruningTuner
 
 if TYPE_CHECKING:
     import pandas
@@ -154,11 +154,7 @@ class SearchResults:
         return self.tuner.hypermodel.callbacks(hyperparameters.copy())
 
     def describe_callbacks(self, record: Record | None = None) -> list[dict[str, Any]]:
-        """Return those callbacks' names and arguments as plain values.
-
-        Args:
-            record: Which trial. Defaults to None: the best.
-        """
+        """Return the names and arguments of `callbacks` as plain values."""
         return [description.describe(callback) for callback in self.callbacks(record)]
 
     def _trial(self, record: Record | None) -> Any:
@@ -210,7 +206,7 @@ def _record(trial: Any) -> Record:
             if not name.startswith(_HYPERBANDS)
         },
         "description": describe(trial.hyperparameters, PREFIX + "sparsity"),
-        "metrics": metrics_of(trial) if is_completed(trial) else {},
+        "metrics": metrics_of(trial) if status == "completed" else {},
         "score": None if trial.score is None else float(trial.score),
         "front": False,
     }
@@ -228,9 +224,6 @@ def plot_front(
         dense: Metrics of the dense reference, such as the last ones of its `history`.
             Defaults to None.
         axis: Where to draw. Defaults to a new figure.
-
-    Returns:
-        The axis.
     """
     from keras_initprune import plots
 

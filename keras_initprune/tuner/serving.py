@@ -31,10 +31,6 @@ def serving(oracle: RobustOracle, address: str) -> Iterator[Callable[[], None]]:
     KerasTuner's own server waits for ever for a worker that died, and up to 20 seconds
     for those that did not.
 
-    Args:
-        oracle: What answers.
-        address: `"host:port"` to listen at.
-
     Yields:
         A function that returns once the search is over and all workers know.
 
@@ -106,11 +102,6 @@ def heartbeat(
     ask: Callable[[], Any], interval: float, patience: float
 ) -> Iterator[Callable[[], None]]:
     """Ask the chief something every few seconds, in a thread, while a trial runs.
-
-    Args:
-        ask: The request.
-        interval: Seconds between two.
-        patience: Seconds without an answer after which the chief counts as lost.
 
     Yields:
         A function that raises `ChiefLostError` once the chief is lost: nobody would

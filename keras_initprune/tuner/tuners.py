@@ -269,8 +269,3 @@ class PruningTuner(keras_tuner.Tuner):
         return serving.heartbeat(
             lambda: self.oracle.get_trial(trial.trial_id), patience / 4, patience
         )
-
-
-def is_completed(trial: Any) -> bool:
-    """Return whether a trial has a score."""
-    return trial.status == TrialStatus.COMPLETED

@@ -21,7 +21,7 @@ from keras_initprune import (
     to_sparse,
 )
 from keras_initprune.callbacks import RandomPruning
-from keras_initprune.constraints import keras_internals
+from keras_initprune.constraints import wrappers
 from keras_initprune.constraints.guard import GuardedMask, GuardedWeight
 
 layers = keras.layers
@@ -61,18 +61,18 @@ def data(rng):
 
 
 def test_keras_has_what_is_wrapped_and_it_is_wrapped_once():
-    before = [getattr(owner, name) for owner, name, _ in keras_internals.WRAPPERS]
-    keras_internals.wrap_keras()
-    after = [getattr(owner, name) for owner, name, _ in keras_internals.WRAPPERS]
+    before = [getattr(owner, name) for owner, name, _ in wrappers.WRAPPERS]
+    wrappers.wrap_keras()
+    after = [getattr(owner, name) for owner, name, _ in wrappers.WRAPPERS]
     assert before == after
-    assert all(hasattr(function, keras_internals._WRAPPED) for function in after)
+    assert all(hasattr(function, wrappers._WRAPPED) for function in after)
 
 
 def test_another_keras_is_refused(monkeypatch):
     missing = ((keras.Model, "no_such_function", print),)
-    monkeypatch.setattr(keras_internals, "WRAPPERS", missing)
+    monkeypatch.setattr(wrappers, "WRAPPERS", missing)
     with pytest.raises(ImportError, match="it has no `no_such_function`"):
-        keras_internals.wrap_keras()
+        wrappers.wrap_keras()
 
 
 def test_a_weight_is_guarded_as_long_as_its_constraint_is_a_mask(make_model):

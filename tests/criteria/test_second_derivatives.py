@@ -11,7 +11,7 @@ from tensorflow.python.ops import nn_impl
 
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.criteria.data import Batch
-from keras_initprune.criteria.normalisation import twice_differentiable
+from keras_initprune.criteria.second_derivatives import twice_differentiable
 from keras_initprune.criteria.training_loss import Objective
 
 layers = keras.layers

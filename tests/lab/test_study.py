@@ -19,6 +19,7 @@ from keras_initprune.lab.runs.configuration import CHECKS, CONTROLS, configure
 from keras_initprune.lab.runs.controls import small_widths
 from keras_initprune.lab.runs.results import Results
 from keras_initprune.lab.study import StudyResults, read_study, run_study, write_reports
+from keras_initprune.lab.study.reports import mean_density
 
 pytestmark = pytest.mark.slow
 
@@ -300,6 +301,31 @@ def test_the_tables_of_this_repository_are_those_of_its_runs(request, tmp_path):
     study, results = read_study(folder / "study.toml"), StudyResults(folder)
     page, *_ = write_reports(study, results, tmp_path, DATA_DIR)
     assert page.read_text() == (folder / page.name).read_text()
+
+
+NEVER_DENSE = (
+    HEAD
+    + """
+[parts.cost]
+method = ["dense", "combination", "combination_from_90", "rigl"]
+sparsity = 0.95
+reports = ["training_density"]
+"""
+)
+
+
+def test_density_of_a_training_is_the_area_under_its_curve(tmp_path, quiet):
+    study = read_study(write(tmp_path, NEVER_DENSE))
+    results = run_study(study, tmp_path, console=quiet)
+    runs = {run["method"]: run for run in Results(tmp_path / "digits-perceptron").runs}
+    assert mean_density(runs["rigl"]) == pytest.approx(0.05, abs=1e-3)
+    never, dense = (
+        mean_density(runs[m]) for m in ("combination_from_90", "combination")
+    )
+    assert 0.05 < never < 0.1 < dense < 1.0
+    page, figure = write_reports(study, results, tmp_path)
+    assert figure.name == "cost-density.png"
+    assert f"{100 * never:.2f}" in page.read_text()
 
 
 # Its runs

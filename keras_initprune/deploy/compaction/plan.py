@@ -146,15 +146,7 @@ def make_plan(
     prefix: str = "",
     plans: dict[int, Plan] | None = None,
 ) -> Plan:
-    """Analyse a model and the models nested in it.
-
-    Args:
-        model: A built model that is defined by its graph.
-        gather: Fraction of its inputs up to which a dense layer selects them.
-        counts: How often each operation is called in all of them.
-        prefix: Names of the models around it.
-        plans: Plans that exist already, by the id of the model.
-    """
+    """Analyse a model and the models nested in it."""
     plans = {} if plans is None else plans
     analysis: Analysis = analyse(trace(model, counts))
     plan = plans[id(model)] = Plan(model, [])

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,6 +29,13 @@ def converting(model: keras.Model, target: str) -> Iterator[None]:
         raise ValueError(
             f"{target} cannot convert the model {model.name!r}: {reason}"
         ) from error
+
+
+def arrays_of(structure: Any) -> list[NDArray]:
+    """Return the tensors of a structure as arrays, in Keras' order."""
+    return [
+        keras.ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(structure)
+    ]
 
 
 def close(found: Sequence[NDArray], expected: Sequence[NDArray]) -> bool:

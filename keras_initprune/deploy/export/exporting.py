@@ -1,11 +1,11 @@
 """Exports a model in one of several formats."""
 
 import fnmatch
-import functools
 import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -75,13 +75,11 @@ class Format:
     Attributes:
         write: Writes a model without masks to a path that is free.
         suffix: What the path ends in; empty for a folder.
-        summary: What it is, in a few words.
         stores_zeros: Whether zeros take as much room as other numbers.
     """
 
     write: Callable[[keras.Model, Path], None]
     suffix: str
-    summary: str
     stores_zeros: bool = True
 
 
@@ -97,35 +95,18 @@ FormatName = Literal[
 ]
 
 FORMATS: Mapping[str, Format] = {
-    "keras": Format(write_keras, ".keras", "a plain Keras file"),
-    "saved_model": Format(write_saved_model, "", "a folder for TensorFlow Serving"),
-    "litert": Format(
-        functools.partial(litert.write, sparse=True),
-        ".tflite",
-        "LiteRT, zeros not stored",
-        stores_zeros=False,
-    ),
-    "litert_dense": Format(
-        functools.partial(litert.write, sparse=False), ".tflite", "LiteRT, zeros stored"
-    ),
+    "keras": Format(write_keras, ".keras"),
+    "saved_model": Format(write_saved_model, ""),
+    "litert": Format(partial(litert.write, sparse=True), ".tflite", False),
+    "litert_dense": Format(partial(litert.write, sparse=False), ".tflite"),
     "litert_int8": Format(
-        functools.partial(litert.write, sparse=True, int8=True),
-        ".tflite",
-        "LiteRT, 8-bit weights, zeros not stored, plain kernels only",
-        stores_zeros=False,
+        partial(litert.write, sparse=True, int8=True), ".tflite", False
     ),
     "litert_int8_dense": Format(
-        functools.partial(litert.write, sparse=False, int8=True),
-        ".tflite",
-        "LiteRT, 8-bit weights, zeros stored",
+        partial(litert.write, sparse=False, int8=True), ".tflite"
     ),
-    "numpy": Format(
-        numpy_files.write,
-        ".npz",
-        "NumPy and SciPy, zeros not stored, no TensorFlow",
-        stores_zeros=False,
-    ),
-    "onnx": Format(onnx_files.write, ".onnx", "ONNX, zeros stored"),
+    "numpy": Format(numpy_files.write, ".npz", False),
+    "onnx": Format(onnx_files.write, ".onnx"),
 }
 
 # The files of a SavedModel, those of other versions among them.
@@ -215,10 +196,6 @@ def export(
 
 def check_target(path: str | Path, format: str) -> Path:
     """Return `path`, or raise unless a model can be written there in a format.
-
-    Args:
-        path: Where to write.
-        format: One of `FORMATS`.
 
     Raises:
         ValueError: If the format is unknown, or the path does not fit it.

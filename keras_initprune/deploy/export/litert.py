@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import backend
-from keras_initprune.deploy.export.converting import close, converting
+from keras_initprune.deploy.export.converting import arrays_of, close, converting
 from keras_initprune.extras import needs
 from keras_initprune.graphs.copying import copy
 from keras_initprune.graphs.graph import is_graph, operations
@@ -40,7 +40,7 @@ def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> N
     )
     _interpreter_module()  # Say that it is missing before seconds of conversion.
     example = example_call(model)
-    inputs = [np.asarray(value) for value in keras.tree.flatten(example.inputs)]
+    inputs = arrays_of(example.inputs)
     ready = align(model) if sparse and is_graph(model) else model
     convert(ready, path, sparse, int8)
     outputs = run(path, inputs, plain_kernels=int8)
@@ -54,8 +54,7 @@ def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> N
         finally:
             rounded.unlink(missing_ok=True)
     else:
-        flat = keras.tree.flatten(example.run(model))
-        expected = [keras.ops.convert_to_numpy(output) for output in flat]
+        expected = arrays_of(example.run(model))
     if not close(outputs, expected):
         raise ValueError(
             f"LiteRT's sparse format does not compute what the model {model.name!r} "
@@ -99,19 +98,13 @@ def run(
     return [results[name] for name in _in_order(results)]
 
 
-def interpreter(path: Path, plain_kernels: bool = False, threads: int = 1) -> Any:
-    """Return LiteRT's interpreter of a file.
-
-    Args:
-        path: The file.
-        plain_kernels: See `run`. Defaults to False.
-        threads: Number of threads. Defaults to 1.
-    """
+def interpreter(path: Path, plain_kernels: bool = False) -> Any:
+    """Return LiteRT's interpreter of a file, on one thread."""
     module = _interpreter_module()
     kinds = module.OpResolverType
     return module.Interpreter(
         str(path),
-        num_threads=threads,
+        num_threads=1,
         experimental_op_resolver_type=(
             kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain_kernels else kinds.AUTO
         ),
@@ -134,9 +127,8 @@ def align(model: keras.Model) -> keras.Model:
         return model
 
     def replace(layer: keras.Layer) -> keras.Layer | None:
-        return (
-            type(layer).from_config(layer.get_config()) if id(layer) in padded else None
-        )
+        is_padded = id(layer) in padded
+        return type(layer).from_config(layer.get_config()) if is_padded else None
 
     prepare = {
         key: functools.partial(_append_zeros, count=count)

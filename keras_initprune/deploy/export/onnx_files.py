@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import backend
-from keras_initprune.deploy.export.converting import close, converting
+from keras_initprune.deploy.export.converting import arrays_of, close, converting
 from keras_initprune.extras import needs
 from keras_initprune.paths.inputs import example_call
 
@@ -26,10 +26,6 @@ _CONVERTERS = {
 def write(model: keras.Model, path: Path) -> None:
     """Convert a model to ONNX, run it, and keep it if it computes the same.
 
-    Args:
-        model: A model without masks.
-        path: Where to write.
-
     Raises:
         ImportError: If Keras' converter or `onnxruntime` is not installed.
         ValueError: If the model cannot be converted, or the file does not compute what
@@ -41,17 +37,12 @@ def write(model: keras.Model, path: Path) -> None:
         importlib.import_module(converter)
         importlib.import_module("onnxruntime")
     example = example_call(model)
-    expected = [
-        keras.ops.convert_to_numpy(output)
-        for output in keras.tree.flatten(example.run(model))
-    ]
+    expected = arrays_of(example.run(model))
     # Converters warn of what they are not sure of; the file is compared below.
     with converting(model, "ONNX"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.export(str(path), format="onnx", verbose=False)
-    inputs = keras.tree.flatten(example.inputs)
-    outputs = run(path, [keras.ops.convert_to_numpy(value) for value in inputs])
-    if not close(outputs, expected):
+    if not close(run(path, arrays_of(example.inputs)), expected):
         raise ValueError(
             f"The ONNX file does not compute what the model {model.name!r} does, so it "
             "was not written. Use the format 'keras'."
@@ -60,13 +51,6 @@ def write(model: keras.Model, path: Path) -> None:
 
 def run(path: Path, inputs: Sequence[NDArray]) -> list[NDArray]:
     """Run an ONNX file on the CPU.
-
-    Args:
-        path: The file.
-        inputs: The inputs in the order of the Keras model's.
-
-    Returns:
-        The outputs in the order of the Keras model's.
 
     Raises:
         ValueError: If ONNX Runtime refuses the file or the inputs.

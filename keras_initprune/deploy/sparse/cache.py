@@ -36,18 +36,7 @@ def cached_matrix(
     shape: tuple[int, int],
     name: str,
 ) -> tf.Tensor:
-    """Return a CSR matrix, assembled anew only if its values have changed.
-
-    Args:
-        assemble: Makes the matrix out of the next three arguments.
-        values: The non-zeros.
-        indices: Their positions.
-        shape: Shape of the matrix.
-        name: Identifies the kept matrix within the process.
-
-    Returns:
-        The matrix, a variant tensor.
-    """
+    """Return a CSR matrix, assembled anew only if its values have changed."""
     table = _table(name)
     fingerprint = tf.bitcast(
         tf.raw_ops.Fingerprint(data=tf.reshape(values, [1, -1]), method="farmhash64"),
@@ -92,12 +81,6 @@ def typed(
 
     TensorFlow infers it only from operations. What it knows of one element of a stack
     it knows of all, so it stacks the matrix on an empty one.
-
-    Args:
-        matrix: The variant tensor.
-        assemble: As for `cached_matrix`.
-        shape: Shape of the matrix.
-        dtype: Type of its values.
     """
     if tf.executing_eagerly():
         return matrix

@@ -18,11 +18,7 @@ _MATRIX_OPTIMIZERS = (keras.optimizers.Adafactor, keras.optimizers.Muon)
 
 
 def check_elementwise(optimizer: Any) -> None:
-    """Raise unless an optimizer treats every weight by itself.
-
-    Raises:
-        ValueError: If it keeps or makes matrices.
-    """
+    """Raise unless an optimizer treats every weight by itself."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if isinstance(inner, _MATRIX_OPTIMIZERS):
         raise ValueError(
@@ -36,11 +32,6 @@ def successor(
     optimizer: Any, variables: list[keras.Variable], successors: Successors
 ) -> Any:
     """Return an optimizer for new weights that goes on where another one stands.
-
-    Args:
-        optimizer: The optimizer of the source model.
-        variables: Trainable variables of the new model.
-        successors: Says what became of which source variable.
 
     Returns:
         A built optimizer of the same kind, with its iterations and slots.

@@ -61,10 +61,10 @@ def report(
     if not model.is_file():
         raise FileNotFoundError(f"There is no model file {model}.")
     with quiet_tensorflow():
-        from keras_initprune.lab.runs import training
+        from keras_initprune.lab.runs import saved_models
     from keras_initprune.lab.cli.console import Console
 
-    Console().print(training.report_table(training.load(model)))
+    Console().print(saved_models.report_table(saved_models.load(model)))
 
 
 def prepare_data(

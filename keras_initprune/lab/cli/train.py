@@ -44,7 +44,7 @@ def train(
     run = configure(**options.settings(context), sparsity=sparsity)
     folder = out or Path("trained") / f"{dataset}-{model}-{method}"
     with quiet_tensorflow():
-        from keras_initprune.lab.runs import training
+        from keras_initprune.lab.runs import saved_models
     from keras_initprune.lab.cli.console import Console
 
-    training.train_and_save(run, folder, data_dir, overwrite, Console())
+    saved_models.train_and_save(run, folder, data_dir, overwrite, Console())

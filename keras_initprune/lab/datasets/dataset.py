@@ -69,19 +69,7 @@ def assemble(
     validation_fraction: float,
     seed: int | None,
 ) -> Dataset:
-    """Scale the images and carve the validation part out of the training data.
-
-    Args:
-        name: The data set's name.
-        train: Raw training images, values in [0, scale], and their labels.
-        test: The same for the test part.
-        scale: The raw value that becomes 1.
-        validation_fraction: Fraction of `train` held out, in (0, 1).
-        seed: Seed of the stratified validation split; None draws a new one.
-
-    Returns:
-        The `Dataset`.
-    """
+    """Scale the images and carve the validation part out of the training data."""
     from sklearn.model_selection import train_test_split
 
     images, labels = train

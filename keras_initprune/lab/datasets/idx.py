@@ -30,10 +30,6 @@ def locate(directory: str | PathLike[str], name: str) -> dict[str, Path]:
     Each may be compressed (`.gz`) or not, and be called `-idx3-ubyte` or
     `.idx3-ubyte`.
 
-    Args:
-        directory: Where the files are, or the parent of a directory `name` of them.
-        name: The data set's name.
-
     Returns:
         File stem, such as `"train-images"`, to path.
 
@@ -52,11 +48,6 @@ def locate(directory: str | PathLike[str], name: str) -> dict[str, Path]:
 
 def read(path: Path, stem: str, md5: str) -> bytes:
     """Return the uncompressed content of an IDX file that is what it should be.
-
-    Args:
-        path: The file, compressed if its name ends in `.gz`.
-        stem: Which of the four files it is, such as `"train-images"`.
-        md5: The published MD5 of the uncompressed content, in hexadecimal.
 
     Returns:
         The whole file, header included.

@@ -104,13 +104,6 @@ class MagnitudeStarts(Combination):
 class InitialPruning(keras.callbacks.Callback):
     """Prunes the model with a criterion before its first step.
 
-    Args:
-        method: Name of the criterion, see `prune`.
-        sparsity: Fraction of the weights to remove, in [0, 1).
-        distribution: How weights compete. Defaults to the criterion's.
-        seed: Decides which examples the criterion learns from. Defaults to None: left
-            to chance.
-
     Attributes:
         data: The training data `(x, y)`, to be set before training.
     """
@@ -137,7 +130,6 @@ class LotteryRounds:
 
     sparsity: float
     rounds: int
-    rewind_to: int
     distribution: Distribution
 
     def train(
@@ -150,8 +142,6 @@ class LotteryRounds:
         Returns:
             What `fit` returned in the last round.
         """
-        where = (self.sparsity, self.rounds, self.rewind_to)
-        tickets = lottery_ticket(
-            model, fit, *where, distribution=self.distribution, verbose=0
-        )
+        what, how = (self.sparsity, self.rounds), self.distribution
+        tickets = lottery_ticket(model, fit, *what, distribution=how, verbose=0)
         return tickets.rounds[-1].result

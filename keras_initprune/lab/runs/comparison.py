@@ -84,15 +84,6 @@ def compare(
     interruption, or a crash, goes on where it stopped. A run whose network collapses or
     diverges is stored too, with the reason as its entry `failed`.
 
-    Args:
-        configurations: The runs, as `plan` returns them.
-        out: Folder of the results.
-        data_dir: Folder with the data, see `datasets.load`.
-        console: Where to show the progress. Defaults to the terminal.
-
-    Returns:
-        The records and the paths of the files.
-
     Raises:
         ValueError: If a configuration is refused, or `out` holds other runs.
         OSError: If the data cannot be read, `out` cannot be written, or a table or
@@ -119,11 +110,7 @@ def compare(
 
 
 def write_summary(runs: Sequence[dict[str, Any]], folder: str | Path) -> list[Path]:
-    """Write the Markdown table, and the figure if there is a run to draw.
-
-    Returns:
-        The paths of the files.
-    """
+    """Write the table, and the figure if there is a run to draw; return their paths."""
     table, figure = Path(folder) / TABLE_NAME, Path(folder) / FIGURE_NAME
     write_atomically(table, markdown(runs))
     drawn = completed(runs)

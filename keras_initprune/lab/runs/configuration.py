@@ -328,9 +328,6 @@ def configure(
         **settings: Any other attribute of `Configuration`. None stands for the
             default.
 
-    Returns:
-        The complete, checked configuration.
-
     Raises:
         ValueError: If a name is unknown or a value breaks its rule.
 

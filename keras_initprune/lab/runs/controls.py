@@ -43,19 +43,7 @@ def control_masks(
     y: np.ndarray,
     fit: Fit,
 ) -> dict[str, Mask]:
-    """Return the masks that the network of a control experiment trains with.
-
-    Args:
-        run: The configuration, with a `control`.
-        model: A compiled, untrained model, which is trained to find the masks.
-        callbacks: What prunes it.
-        x: Training inputs.
-        y: Training targets.
-        fit: Trains a model for the epochs in which the method finds its masks.
-
-    Returns:
-        From tensor path to mask.
-    """
+    """Return the masks that the network of a control experiment trains with."""
     assert run.control is not None
     if run.control in ("inverted", "random_fitness"):
         return _without_method(run, model, x, y, fit)
@@ -102,14 +90,6 @@ def small_widths(
     All layers shrink by the same factor, but none becomes narrower than the narrowest
     of the whole network as long as the widest is not: that would be a bottleneck that
     the whole network does not have.
-
-    Args:
-        model: Name of the model.
-        sparsity: Fraction of the prunable weights that the sparse network lacks.
-        arguments: The model's other arguments.
-
-    Returns:
-        Arguments of the model.
 
     Example:
         >>> small_widths("autoencoder", 0.95, {"input_shape": (28, 28, 1)})

@@ -12,7 +12,7 @@ from keras_initprune.deploy.export import FORMATS, check_target, export
 from keras_initprune.deploy.export.exporting import is_saved_model
 from keras_initprune.files import check_writable, size_of
 from keras_initprune.lab.claims import Claim
-from keras_initprune.lab.runs.training import load
+from keras_initprune.lab.runs.saved_models import load
 from keras_initprune.lab.terminal import make_table
 from keras_initprune.quiet import quiet_tensorflow
 

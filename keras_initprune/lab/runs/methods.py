@@ -114,7 +114,7 @@ def _lottery_ticket(run: Configuration) -> list[Any]:
     from keras_initprune.lab.runs.callbacks import LotteryRounds
 
     distribution = run.distribution or "global"
-    return [LotteryRounds(run.sparsity, LOTTERY_ROUNDS, 0, distribution)]
+    return [LotteryRounds(run.sparsity, LOTTERY_ROUNDS, distribution)]
 
 
 METHODS: dict[str, Method] = {

@@ -28,9 +28,6 @@ class Results:
     that a reader or a crash never meets half of one. Several processes can add to it at
     the same time.
 
-    Args:
-        folder: Folder of the file. It is made if it is missing.
-
     Raises:
         OSError: If the folder cannot be written.
         ValueError: If the file there does not hold such runs.
@@ -58,11 +55,7 @@ class Results:
         return self._runs.get(configuration)
 
     def check_same_comparison(self, configuration: Configuration) -> None:
-        """Raise unless the stored runs share a configuration's settings.
-
-        Raises:
-            ValueError: If a setting other than method, sparsity and seed differs.
-        """
+        """Raise unless the stored runs share a configuration's settings."""
         for run in self.runs:
             for name, value in configuration.shared.items():
                 stored = run["settings"][name]

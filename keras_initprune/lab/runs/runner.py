@@ -79,9 +79,6 @@ def train(
         validate_epochs: Whether to evaluate the validation images after every epoch
             and not only at the end.
 
-    Returns:
-        The record, the model and the history.
-
     Raises:
         ValueError: If the training diverges or the method refuses a setting.
 

@@ -31,15 +31,7 @@ def train(
 ) -> dict[str, Any]:
     """Train the dense reference unless it is in the folder, and return its metrics.
 
-    Args:
-        folder: Folder of the search.
-        run: The configuration, of the method `"dense"`.
-        data: Its data set.
-        strategy: A strategy, or None.
-        check: Called after every step; what it raises ends the training.
-
-    Returns:
-        The metrics of the last epoch, and the test result.
+    `check` is called after every step; what it raises ends the training.
     """
     if (folder / NAME).exists():
         return read(folder)

@@ -37,15 +37,6 @@ class Search:
     Everything is kept in the folder: made again with the same settings, it goes on
     where it was.
 
-    Args:
-        settings: What to search.
-        folder: Folder of the search; chief and workers share it.
-        data_dir: Folder with the data, see `datasets.load`.
-        strategy: Name of the strategy of trials, see `strategies.get`.
-        devices: Number of devices of `"mirrored"`.
-        patience: See `PruningTuner`.
-        console: Where to show the progress. Defaults to the terminal.
-
     Raises:
         ValueError: If a setting is refused.
         OSError: If the folder cannot be written.

@@ -75,11 +75,7 @@ class SearchSettings:
         return {**own, **lists, "run": run}
 
     def make_objective(self, reference: Any) -> SearchObjective:
-        """Return the objective.
-
-        Args:
-            reference: A function that returns the dense network's metric.
-        """
+        """Return the objective; `reference` returns the dense network's metric."""
         arguments: dict[str, dict[str, Any]] = {
             "accuracy_at_sparsity": {"sparsity": self.sparsity},
             "sparsity_within_tolerance": {

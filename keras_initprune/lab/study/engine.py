@@ -27,9 +27,6 @@ from keras_initprune.validation import check_positive_integer
 class StudyResults:
     """The runs in `FOLDER/DATASET-MODEL/results.json`.
 
-    Args:
-        folder: Folder of the study's results.
-
     Raises:
         OSError: If it cannot be written.
         ValueError: If a file there does not hold runs.
@@ -82,9 +79,6 @@ def run_study(
         scheduler: Address of a Dask scheduler whose workers train. Defaults to None:
             processes of this machine.
         console: Where to show the progress. Defaults to the terminal.
-
-    Returns:
-        The results.
 
     Raises:
         ValueError: If an argument is not valid, or a results file is damaged.

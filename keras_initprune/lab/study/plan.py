@@ -25,6 +25,7 @@ REPORTS = (
     "paired",
     "rank_correlation",
     "price",
+    "training_density",
     "effective_sparsity",
     "pca",
 )
@@ -114,12 +115,6 @@ def read_study(path: str | Path) -> Study:
     goes before the earlier ones. A list of values in `every` or in a part is one axis
     of its grid. `"none"` stands for None. All of the file is checked, also what no run
     uses.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The study, its parts in the order of the file.
 
     Raises:
         OSError: If the file cannot be read.

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from keras_initprune import plots
+from keras_initprune.arrays.curves import power_sparsity
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab import datasets
 from keras_initprune.lab.runs.configuration import RECONSTRUCTION
@@ -62,11 +63,7 @@ def write_reports(
 ) -> list[Path]:
     """Write `results.md` with a table for every part that has runs, and the figures.
 
-    Args:
-        study: The study.
-        results: Its results so far.
-        folder: Where to write.
-        data_dir: Folder with the data, which the comparison with PCA needs.
+    `data_dir` has the data for the comparison with PCA.
 
     Returns:
         The paths of the files.
@@ -239,6 +236,55 @@ def _price(material: _Material) -> str:
     )
 
 
+def _training_density(material: _Material) -> str:
+    """Return what a training costs where zeros are skipped, against its error."""
+    runs = [
+        {**run, "density": 100 * mean_density(run)}
+        for run in material.runs
+        if run["achieved_sparsity"]
+    ]
+    shown = Measure(1.0, 2, "density")
+    return "\n\n".join(
+        [
+            "Mean density of the whole training in %, the area under the density curve "
+            "(the lowest is bold):",
+            pivot.table(material.part, runs, shown),
+            material.figure(plots.error_against_density(runs), "density"),
+        ]
+    )
+
+
+_CHANGES = 10  # Of the masks in every epoch, for `Combination`.
+
+
+def mean_density(run: Mapping[str, Any]) -> float:
+    """Return the mean fraction of weights alive over a training.
+
+    By the callback's schedule: weights that have just restarted are zeros, so that the
+    zeros at the ends of epochs do not tell.
+
+    Raises:
+        ValueError: If it is neither `Combination` nor a method of constant density.
+    """
+    [callback] = run["callbacks"]
+    sparsity, epochs = run["achieved_sparsity"], run["settings"]["epochs"]
+    if callback["callback"] in ("RandomPruning", "RigL", "SET"):
+        return float(1.0 - sparsity)
+    if callback["callback"] != "Combination":
+        raise ValueError(
+            "The mean density of a training is known of `Combination`, RigL, SET and "
+            f"random pruning. Received: {callback['callback']}"
+        )
+    start, curve = callback["start_sparsity"], callback["curve"]
+    changes = _CHANGES * callback["epochs"]
+    removed = [
+        power_sparsity(start, sparsity, change / changes, curve)
+        for change in range(changes)
+    ]
+    later = sparsity * (epochs - callback["epochs"])
+    return float(1.0 - (sum(removed) / _CHANGES + later) / epochs)
+
+
 def _rank_correlation(material: _Material) -> str:
     runs, key = material.runs, material.measure.key
     if len(runs) < 2:
@@ -331,6 +377,7 @@ _REPORTS: dict[str, Callable[[_Material], str]] = {
     "paired": _paired,
     "rank_correlation": _rank_correlation,
     "price": _price,
+    "training_density": _training_density,
     "effective_sparsity": _effective_sparsity,
     "pca": _pca,
 }

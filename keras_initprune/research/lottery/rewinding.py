@@ -56,12 +56,7 @@ class Snapshot:
 
 
 class TakeSnapshot(keras.callbacks.Callback):
-    """Takes a snapshot once a model has trained for so many steps or epochs.
-
-    Args:
-        at: Number of steps or epochs.
-        unit: `"step"` or `"epoch"`.
-    """
+    """Takes a snapshot once a model has trained for so many steps or epochs."""
 
     def __init__(self, at: int, unit: str) -> None:
         super().__init__()
@@ -110,11 +105,7 @@ class TakeSnapshot(keras.callbacks.Callback):
 
 
 class StopAt(keras.callbacks.Callback):
-    """Ends training at a step of the optimizer.
-
-    Args:
-        step: Number of the optimizer's steps, counted since it was made.
-    """
+    """Ends training at a step of the optimizer."""
 
     def __init__(self, step: int) -> None:
         super().__init__()

@@ -25,10 +25,6 @@ class Storage:
 
     A round is there when its file is: every file is the old or the new one, never half.
 
-    Args:
-        folder: The folder. It is made if it is missing.
-        settings: What decides the rounds, of plain values.
-
     Raises:
         OSError: If the folder cannot be written.
         ValueError: If it holds rounds with other settings.

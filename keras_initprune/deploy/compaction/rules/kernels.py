@@ -213,12 +213,7 @@ class Separable(Kernel):
 
 
 class Depthwise(Rule):
-    """A convolution of each channel by itself, into as many outputs as `multiplier`.
-
-    Args:
-        layer: The layer.
-        is_padded: Whether some positions do not see all of the kernel.
-    """
+    """A convolution of each channel by itself, into as many outputs as `multiplier`."""
 
     def __init__(self, layer: keras.Layer, is_padded: bool) -> None:
         super().__init__(layer)

@@ -26,9 +26,6 @@ def twice_differentiable(model: keras.Model) -> Iterator[None]:
     others; moments are computed in float64 and rounded once. Spectral and unit
     normalisation and interpolation are exchanged in the layers, which other threads
     see, but it changes no outputs.
-
-    Args:
-        model: The model that runs meanwhile.
     """
     with contextlib.ExitStack() as stack:
         for layer in model._flatten_layers(include_self=False):

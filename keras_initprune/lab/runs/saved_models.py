@@ -1,4 +1,4 @@
-"""Trains one network for the command line, and shows what a saved one is made of."""
+"""Models on disk, for the command line: trained and saved, loaded, shown."""
 
 import csv
 import io
@@ -34,13 +34,6 @@ def train_and_save(
     console: Console | None = None,
 ) -> None:
     """Train one network and write its model, history, report and record.
-
-    Args:
-        run: The configuration.
-        folder: Where to write.
-        data_dir: Folder with the data, see `datasets.load`.
-        overwrite: Whether to replace files that are there already.
-        console: Where to show the progress and the report. Defaults to the terminal.
 
     Raises:
         ValueError: If the configuration is refused.

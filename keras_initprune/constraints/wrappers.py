@@ -1,4 +1,4 @@
-"""Everything that this package changes in Keras, in one place.
+"""Everything of Keras that this package wraps, in one place.
 
 Keras offers no hook for what masks need, so a few of its functions are wrapped when the
 package is imported, once per process. Models without masks never notice. A version of

@@ -6,7 +6,7 @@ import pytest
 
 from keras_initprune import criteria, prune, pruning_masks, score_weights
 from keras_initprune.criteria import Normalised
-from keras_initprune.criteria.layerwise import NORMALISATIONS, l2, lamp
+from keras_initprune.criteria.normalised import NORMALISATIONS, l2, lamp
 
 
 def lamp_by_hand(weights):
