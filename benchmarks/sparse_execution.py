@@ -117,7 +117,7 @@ def bare_operations(
     matrices = [_matrix(layer) for layer in layers]
     biases = [ops.expand_dims(layer.bias, 1) for layer in layers]
 
-    # On Python 3.13 AutoGraph warns of what that deprecates, and there is no need of it.
+    # AutoGraph, which is not needed, warns of what Python 3.13 deprecates.
     @tf.function(jit_compile=False, autograph=False)
     def predict(batches: list[tf.Tensor], matrices: list[tf.Tensor]) -> list[tf.Tensor]:
         known = [_typed(*pair) for pair in zip(layers, matrices, strict=True)]
