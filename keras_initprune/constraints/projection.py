@@ -93,7 +93,8 @@ def change_masks(
         stays = ops.convert_to_tensor(mask & _mask_of(weights[path]))
         mask_variable(weights[path]).assign(mask)
         for slot, pruned in slots.get(id(variable), ()):
-            slot.assign(ops.where(stays, slot, pruned))
+            value = ops.convert_to_tensor(slot)
+            slot.assign(ops.where(stays, value, ops.cast(pruned, value.dtype)))
 
 
 def project(model: keras.Model) -> None:
@@ -125,7 +126,8 @@ def project(model: keras.Model) -> None:
         variable = weight.variable
         mask = ops.convert_to_tensor(mask_variable(weight))
         for target, pruned in ((variable, 0.0), *slots.get(id(variable), ())):
-            target.assign(ops.where(mask, target, pruned))
+            value = ops.convert_to_tensor(target)
+            target.assign(ops.where(mask, value, ops.cast(pruned, value.dtype)))
 
 
 def find_leaks(model: keras.Model) -> dict[str, int]:

@@ -112,11 +112,9 @@ class GradientRecorder:
         """Take in the gradients of one global batch; runs inside the compiled step."""
         found = by_path(self._weights, gradients, variables) if self._totals else {}
         self._seen.update(found)  # While the step is traced.
-        optimizer = constraints.innermost_optimizer(self._model)
         for path, gradient in found.items():
-            summand = ops.abs(gradient) if self._magnitudes else gradient
-            # Not the variable's own `assign_add`, which makes a new one of the sum.
-            optimizer.assign_add(self._totals[path], summand)
+            total = self._totals[path]
+            total.assign_add(ops.abs(gradient) if self._magnitudes else gradient)
         for path, decay in self._decays.items():
             decaying = self._decaying(self._weights[path])
             decay.assign(decay * _decay_factor(decaying))

@@ -1,5 +1,6 @@
 """Figures of the benchmark say what was compared and whether it is enough."""
 
+import itertools
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import running, showing
+from benchmarks import removing, running, showing
 from benchmarks.__main__ import benchmark
 from benchmarks.networks import random_images, wide_perceptron
 from benchmarks.sizes import Sizes
@@ -53,6 +54,15 @@ def test_sparse_layers_are_measured():
     ]
     # 12 bytes of all weights and moments, against 12 and 16 of positions of a tenth.
     assert 12 / 2.8 * 0.8 < figures[-1].ratio < 12 / 2.8 * 1.2
+
+
+def test_tracing_anew_is_a_figure_of_its_own():
+    with_changes, traced = itertools.islice(removing.measure(Sizes(2, steps=10)), 2)
+    assert "ten changes" in with_changes.name
+    assert "tracing included" in traced.name
+    # Both against the same epochs of the same fits.
+    assert with_changes.details["seconds"][1] == traced.details["seconds"][1]
+    assert (with_changes.goal, traced.goal) == ("at most 1.15", "")
 
 
 def test_bare_operations_compute_the_model():
