@@ -47,9 +47,20 @@ _MNIST_LIKE: dict[str, dict[str, Any]] = {
     },
     "convnet": {"epochs": 12, "prune_epochs": 4},
     "lenet5": {"epochs": 12, "prune_epochs": 6},
-    "resnet": {"epochs": 10, "prune_epochs": 5},
+    "resnet": {
+        "epochs": 10,
+        "prune_epochs": 5,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+    },
     # Compiled, a step takes two thirds of the time; convolutions take longer compiled.
-    "vit": {"epochs": 10, "prune_epochs": 5, "jit_compile": True},
+    "vit": {
+        "epochs": 10,
+        "prune_epochs": 5,
+        "learning_rate": 3e-3,
+        "jit_compile": True,
+    },
 }
 # 5,000 of the 60,000 training images are the usual validation split. How the networks
 # are trained was chosen on 10,000; `docs/study/study.toml` says among what.
