@@ -106,7 +106,7 @@ def test_networks_with_shortcuts_are_compared_trained_and_loaded(model, tmp_path
         "compare", *short, *TINY[:4], "--methods", "combination", "--out", tmp_path
     )
     assert compared.exit_code == 0, compared.output
-    (run,) = json.loads((tmp_path / "results.json").read_text())
+    (run,) = Results(tmp_path).runs
     assert "failed" not in run
 
     arguments = [*short, "--method", "combination", "--sparsity", 0.9]
