@@ -93,8 +93,7 @@ def change_masks(
         stays = ops.convert_to_tensor(mask & _mask_of(weights[path]))
         mask_variable(weights[path]).assign(mask)
         for slot, pruned in slots.get(id(variable), ()):
-            value = ops.convert_to_tensor(slot)
-            slot.assign(ops.where(stays, value, ops.cast(pruned, value.dtype)))
+            slot.assign(_chosen(stays, slot, pruned))
 
 
 def project(model: keras.Model) -> None:
@@ -126,8 +125,15 @@ def project(model: keras.Model) -> None:
         variable = weight.variable
         mask = ops.convert_to_tensor(mask_variable(weight))
         for target, pruned in ((variable, 0.0), *slots.get(id(variable), ())):
-            value = ops.convert_to_tensor(target)
-            target.assign(ops.where(mask, value, ops.cast(pruned, value.dtype)))
+            target.assign(_chosen(mask, target, pruned))
+
+
+def _chosen(mask: Any, variable: Any, pruned: float) -> Any:
+    """Return a variable's values where the mask is true, and `pruned` elsewhere."""
+    # JAX takes tensors alone here, and a plain number might change their type.
+    value = ops.convert_to_tensor(variable)
+    fill = ops.convert_to_tensor(pruned, dtype=variable.dtype)
+    return ops.where(mask, value, fill)
 
 
 def find_leaks(model: keras.Model) -> dict[str, int]:
