@@ -30,7 +30,9 @@ def test_there_is_one_version():
 def test_every_file_is_below_a_megabyte():
     folders = ("benchmarks", "docs", "images", "keras_initprune", "notebooks", "tests")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
-    assert not [path for path in files if path.stat().st_size >= 10**6]
+    # What notebooks write is not in the repository.
+    kept = [path for path in files if "results" not in path.parent.parts]
+    assert not [path for path in kept if path.stat().st_size >= 10**6]
 
 
 def test_workflows_check_with_the_commands_of_ci():

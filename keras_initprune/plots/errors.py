@@ -264,16 +264,21 @@ def error_against_sparsity(
         draw_dense(axis, [value for group in dense.values() for value in group])
     every = [value for of in (*values.values(), dense) for value in of.values()]
     means = [float(np.mean(group)) for group in every]
-    if needs_logarithm(means):
-        axis.set_yscale("log", nonpositive="clip")
-        low, high = min(means) / 1.6, max(max(means) * 1.3, axis.get_ylim()[1])
-        axis.set_ylim(low, high)
-        label_logarithms(axis.yaxis)
+    _spread_errors(axis, means)
     axis.set_ylabel(measure.title)
     tidy(axis, grid=True)
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if crowded else {}
     add_legend(axis, **beside)
     return axis
+
+
+def _spread_errors(axis: Axes, means: Sequence[float]) -> None:
+    """Make the scale of errors logarithmic where they lie far apart."""
+    if needs_logarithm(means):
+        axis.set_yscale("log", nonpositive="clip")
+        low, high = min(means) / 1.6, max(max(means) * 1.3, axis.get_ylim()[1])
+        axis.set_ylim(low, high)
+        label_logarithms(axis.yaxis)
 
 
 def error_against_density(
@@ -304,11 +309,14 @@ def error_against_density(
         of_method.setdefault(record["sparsity"], []).append(record)
     axis = new_axis(6.0, 4.0) if axis is None else axis
     styles = method_styles(list(groups))
+    means: list[float] = []
     for method in in_order(list(groups)):
         runs = [groups[method][sparsity] for sparsity in sorted(groups[method])]
         places = [float(np.mean([run["density"] for run in of])) for of in runs]
         values = [[measure.factor * run[measure.key] for run in of] for of in runs]
         draw_line(axis, places, values, styles[method])
+        means += [float(np.mean(of)) for of in values]
+    _spread_errors(axis, means)
     axis.set_xscale("log")
     label_logarithms(axis.xaxis)
     axis.set_xlabel("Mean density of the training (%)")

@@ -114,7 +114,8 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
             styles[method] = METHOD_STYLES[method]
             continue
         colour, marker, line = left[others % len(left)]
-        label = method.replace("_", " ").capitalize()
+        words = method.replace("_", " ")
+        label = words.upper() if words == "erk" else words.capitalize()
         styles[method] = MethodStyle(label, colour, marker, line)
         others += 1
     return styles
