@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from keras_initprune import backend, constraints, validation
 from keras_initprune.arrays import patterns
+from keras_initprune.arrays.curves import CHANGES_PER_EPOCH
 from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.arrays.masks import Mask, kept_count
 from keras_initprune.callbacks.checks import (
@@ -34,9 +35,6 @@ from keras_initprune.graphs.units import unit_ties
 from keras_initprune.paths.check import check_masks
 
 Masks = dict[str, Mask]
-
-# On MNIST ten removals an epoch leave fewer errors than one, and more gain nothing.
-_CHANGES_PER_EPOCH = 10
 
 
 @dataclass(init=False, eq=False, repr=False, kw_only=True)
@@ -439,7 +437,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         steps = self.params.get("steps")
         if not steps:
             return None
-        changes = max(1, min(_CHANGES_PER_EPOCH, steps // self._fewest_steps))
+        changes = max(1, min(CHANGES_PER_EPOCH, steps // self._fewest_steps))
         return Fraction(steps, changes)
 
     def _length_of_phase(self) -> int:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from keras_initprune import plots
-from keras_initprune.arrays.curves import power_sparsity
+from keras_initprune.arrays.curves import CHANGES_PER_EPOCH, power_sparsity
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab import datasets
 from keras_initprune.lab.runs.configuration import RECONSTRUCTION
@@ -254,9 +254,6 @@ def _training_density(material: _Material) -> str:
     )
 
 
-_CHANGES = 10  # Of the masks in every epoch, for `Combination`.
-
-
 def mean_density(run: Mapping[str, Any]) -> float:
     """Return the mean fraction of weights alive over a training.
 
@@ -276,13 +273,13 @@ def mean_density(run: Mapping[str, Any]) -> float:
             f"random pruning. Received: {callback['callback']}"
         )
     start, curve = callback["start_sparsity"], callback["curve"]
-    changes = _CHANGES * callback["epochs"]
+    changes = CHANGES_PER_EPOCH * callback["epochs"]
     removed = [
         power_sparsity(start, sparsity, change / changes, curve)
         for change in range(changes)
     ]
     later = sparsity * (epochs - callback["epochs"])
-    return float(1.0 - (sum(removed) / _CHANGES + later) / epochs)
+    return float(1.0 - (sum(removed) / CHANGES_PER_EPOCH + later) / epochs)
 
 
 def _rank_correlation(material: _Material) -> str:
