@@ -14,7 +14,6 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PACKAGE = ROOT / "keras_initprune"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-STUDIES = sorted(DOCS.glob("study/**/*.md"))
 # What the README shows or links to, and the site has too.
 BENCHMARK = [f"benchmarks/{n}" for n in ("benchmark.md", "peers.md", "benchmark.png")]
 README_FILES = [*sorted(ROOT.glob("images/*.png")), *map(ROOT.joinpath, BENCHMARK)]
@@ -26,11 +25,10 @@ TOGETHER = re.compile(
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the notebooks, and what studies found, in the navigation."""
+    """List the notebooks and the benchmarks in the navigation."""
     sections = {title: pages for entry in config.nav for title, pages in entry.items()}
     sections["Notebooks"] += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
-    studies = [str(path.relative_to(DOCS)) for path in STUDIES]
-    sections["What it reaches"] += [*studies, *BENCHMARK[:2]]
+    sections["What it reaches"] += BENCHMARK[:2]
     return config
 
 

@@ -30,9 +30,11 @@ from keras_initprune.gradients.sums import GradientRecorder
 
 # Chosen on validation images, see `docs/study/study.toml`. Restarts make the pull last
 # longer, so what lasts once goes on: autoencoders pass the bound at once, perceptrons
-# never do.
-_RESTARTS_WHERE_IT_LASTS, _RESTARTS_ELSE = 1.0, 0.3
+# never do. A network that begins sparse has no more weights than it needs, of which
+# many restarts would leave few in place.
+_RESTARTS_WHERE_IT_LASTS, _RESTARTS_ELSE, _RESTARTS_FROM_SPARSE = 1.0, 0.3, 0.5
 _LASTING = 0.1  # Agreement of the gradients, see `agreement`.
+_SPARSE = 0.5  # Sparsity at the start.
 
 
 @dataclass(eq=False, repr=False)
@@ -64,9 +66,10 @@ class Combination(PruningCallback):
             is rounded down. Defaults to 0.5.
         k: Number of random masks. Defaults to 16.
         restarts: Share of fresh starts when the phase begins, in [0, 1]; it falls to 0
-            along a line. Defaults to `"auto"`, which asks at every change whether the
-            pull on removed weights lasts: 1 where it points as it did before, and 0.3
-            where it turns, as in networks that have what they need.
+            along a line. Defaults to `"auto"`: 0.5 in a network of which half or more
+            is removed when the phase begins. Elsewhere it asks at every change whether
+            the pull on removed weights lasts: 1 where it points as it did before, and
+            0.3 where it turns, as in networks that have what they need.
         age: The exponent of a weight's age, in [0, 1]: 0 compares distances, where
             fresh starts have no chance, and 1 compares distances per change. Defaults
             to 0.75.
@@ -227,13 +230,20 @@ class Combination(PruningCallback):
         self._sums.reset()
         share = self.restarts
         if share == "auto":
-            removed = {path: ~mask for path, mask in alive.items()}
-            lasts = agreement(self._pull, gathered, removed) > _LASTING
-            share = _RESTARTS_WHERE_IT_LASTS if lasts else _RESTARTS_ELSE
+            share = self._share_of_restarts(alive, gathered)
         for path, pull in self._pull.items():
             pull *= self.memory
             pull += gathered[path]
         return share
+
+    def _share_of_restarts(self, alive: Masks, gathered: dict[str, np.ndarray]) -> float:
+        sizes = {path: mask.size for path, mask in alive.items()}
+        removed_before = sum(sizes[p] * s for p, s in self.start_sparsities.items())
+        if removed_before >= _SPARSE * sum(sizes.values()):
+            return _RESTARTS_FROM_SPARSE
+        removed = {path: ~mask for path, mask in alive.items()}
+        lasts = agreement(self._pull, gathered, removed) > _LASTING
+        return _RESTARTS_WHERE_IT_LASTS if lasts else _RESTARTS_ELSE
 
     def _movement(self) -> dict[str, np.ndarray]:
         """Return how far weights moved, for their age."""

@@ -239,7 +239,7 @@ def test_a_wrong_value_is_refused_wherever_it_stands(tmp_path, name, place):
         ("[parts.a]\nreports = []", "`reports` must be a list"),
         ("[parts.a]\nreports = ['dot']", "`reports` must be one of"),
         ("[parts.a]\nreports = ['pca']", "'pca' needs `model` 'autoencoder'"),
-        ("[parts.a]\nreports = ['rank_correlation']", "needs two runs or more"),
+        ("[parts.a]\nreports = ['rank_correlation']", "needs runs that differ"),
         ("[parts.a]\nreports = ['effective_sparsity']", "needs a `sparsity`"),
         ("[parts.a]\nreports = ['lines']\ncolumns = 'method'", "needs numbers"),
         ("[parts.a]\nmodel = ['perceptron', 'autoencoder']", "need one measure"),
@@ -467,13 +467,15 @@ def test_controls_change_masks_but_not_their_sparsity(control):
     assert set(record["epoch_nonzeros"]) == {5020}
 
 
-def test_one_network_can_meet_many_random_masks():
-    run = configure(method="random_after_epochs", epochs=2, batch_size=256)
+@pytest.mark.parametrize("method", ["random_after_epochs", "combination"])
+def test_one_network_can_meet_many_random_masks(method):
+    run = configure(method=method, epochs=2, batch_size=32)
     records = [runner.train(run.replace(mask_seed=seed)).record for seed in (1, 2)]
     fitness = [record["mask_fitness"] for record in records]
     assert fitness[0].keys() == {"magnitude", "gradient", "movement"}
     assert fitness[0] != fitness[1]
     assert all(np.isfinite(list(values.values())).all() for values in fitness)
+    assert "mask_fitness" not in runner.train(run).record
 
 
 @pytest.mark.parametrize(

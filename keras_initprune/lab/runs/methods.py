@@ -65,9 +65,16 @@ def _combination(start_sparsity: float = 0.0) -> Method:
             seed=run.masks_from,
             **{name: value for name, value in given.items() if value is not None},
         )
-        return [callback]
+        return [callback, *_fitness(run, run.prune_epochs)]
 
     return make
+
+
+def _fitness(run: Configuration, epochs: int) -> list[Any]:
+    """Return what notes a mask's fitness, if the run's mask has others beside it."""
+    from keras_initprune.lab.runs.callbacks import MaskFitness
+
+    return [] if run.mask_seed is None else [MaskFitness(epochs)]
 
 
 def _hand_over(run: Configuration) -> list[Any]:
@@ -83,9 +90,8 @@ def _hand_over(run: Configuration) -> list[Any]:
 
 def _random_after_epochs(run: Configuration) -> list[Any]:
     # As many dense epochs as K-starts has, and then the first mask that is drawn.
-    from keras_initprune.lab.runs.callbacks import MaskFitness
-
-    return [_k_starts(run, _half(run), k=1), MaskFitness(_half(run))]
+    epochs = _half(run)
+    return [_k_starts(run, epochs, k=1), *_fitness(run, epochs)]
 
 
 def _before_training(criterion: str) -> Method:

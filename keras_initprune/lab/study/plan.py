@@ -255,8 +255,10 @@ def _check_reports(part: Part) -> None:
     needs = {
         "pca": (runs[0].task == configuration.RECONSTRUCTION, "`model` 'autoencoder'"),
         "rank_correlation": (
-            {run.method for run in runs} == {"random_after_epochs"} and len(runs) > 1,
-            "two runs or more, all with `method` 'random_after_epochs'",
+            len({run.mask_seed for run in runs} - {None}) == len(runs) > 1
+            and {run.method for run in runs} <= {"random_after_epochs", "combination"},
+            "runs that differ in `mask_seed`, of `method` 'random_after_epochs' or "
+            "'combination'",
         ),
         "effective_sparsity": (any(run.sparsity for run in runs), "a `sparsity`"),
         "lines": (
