@@ -236,7 +236,9 @@ class Combination(PruningCallback):
             pull += gathered[path]
         return share
 
-    def _share_of_restarts(self, alive: Masks, gathered: dict[str, np.ndarray]) -> float:
+    def _share_of_restarts(
+        self, alive: Masks, gathered: dict[str, np.ndarray]
+    ) -> float:
         sizes = {path: mask.size for path, mask in alive.items()}
         removed_before = sum(sizes[p] * s for p, s in self.start_sparsities.items())
         if removed_before >= _SPARSE * sum(sizes.values()):

@@ -223,7 +223,9 @@ def test_many_start_again_where_the_pull_lasts(
     turns = lasts * np.array([1, -1] * 4)[:, None]
     removed = round(24 * sparsity)
     for targets, share in ((lasts, lasting), (turns, turning)):
-        fresh = pulled(make_model, regression_data, targets, sparsity, restarts=restarts)
+        fresh = pulled(
+            make_model, regression_data, targets, sparsity, restarts=restarts
+        )
         shares = [share * (1 - change / 8) for change in range(2, 8)]
         expected = [min(removed, int(each * (24 - removed))) for each in shares]
         assert [int(of.sum()) for of in fresh[1:]] == expected
