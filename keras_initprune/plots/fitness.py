@@ -133,6 +133,7 @@ def fitness_against_error(
     """
     axis = style.new_axis(5.0, 4.0) if axis is None else axis
     axis.scatter(fitness, error, s=26, color=style.BLUE, alpha=0.75, linewidths=0)
+    axis.locator_params(axis="x", nbins=6)
     axis.set_xlabel(label)
     axis.set_ylabel("Test error (%)")
     if note:
