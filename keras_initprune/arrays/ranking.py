@@ -117,14 +117,26 @@ def on_the_way(
         >>> on_the_way(sizes, starts, 0.75, 0.5, geometric_sparsity, {"a": 0.0})
         (0.5, {'a': 0.0})
     """
-    size = sum(sizes.values())
-    start = sum(sizes[path] * removed for path, removed in starts.items()) / size
+    start = overall_sparsity(sizes, starts)
     if not isinstance(distribution, str):
         distribution = {
             path: curve(starts.get(path, 0.0), end, progress)
             for path, end in distribution.items()
         }
     return curve(start, sparsity, progress), distribution
+
+
+def overall_sparsity(
+    sizes: Mapping[str, int], sparsities: Mapping[str, float]
+) -> float:
+    """Return the sparsity of all tensors together.
+
+    Example:
+        >>> overall_sparsity({"a": 10, "b": 30}, {"a": 1.0, "b": 0.5})
+        0.625
+    """
+    removed = sum(sizes[path] * sparsity for path, sparsity in sparsities.items())
+    return removed / sum(sizes.values())
 
 
 def global_top_k(

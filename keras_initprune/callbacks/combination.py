@@ -15,7 +15,7 @@ from keras_initprune.arrays.distributions import (
 )
 from keras_initprune.arrays.drop_and_grow import agreement, dissipate_and_restart
 from keras_initprune.arrays.masks import candidate_key
-from keras_initprune.arrays.ranking import on_the_way
+from keras_initprune.arrays.ranking import on_the_way, overall_sparsity
 from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import (
     Interval,
@@ -240,8 +240,7 @@ class Combination(PruningCallback):
         self, alive: Masks, gathered: dict[str, np.ndarray]
     ) -> float:
         sizes = {path: mask.size for path, mask in alive.items()}
-        removed_before = sum(sizes[p] * s for p, s in self.start_sparsities.items())
-        if removed_before >= _SPARSE * sum(sizes.values()):
+        if overall_sparsity(sizes, self.start_sparsities) >= _SPARSE:
             return _RESTARTS_FROM_SPARSE
         removed = {path: ~mask for path, mask in alive.items()}
         lasts = agreement(self._pull, gathered, removed) > _LASTING

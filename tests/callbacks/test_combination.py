@@ -192,8 +192,15 @@ def pulled(make_model, regression_data, targets, sparsity=0.75, **arguments):
     by much: the gradient follows the targets.
     """
     watch = Watch()
-    arguments = {"epochs": 1, "interval": 1, "layers": "output", **arguments}
-    callback = Combination(sparsity, start_sparsity=sparsity, seed=0, **arguments)
+    callback = Combination(
+        sparsity,
+        epochs=1,
+        start_sparsity=sparsity,
+        interval=1,
+        layers="output",
+        seed=0,
+        **arguments,
+    )
     make_model(keras.optimizers.SGD(1e-12), run_eagerly=True).fit(
         np.tile(regression_data[0][:16], (len(targets), 1)),
         np.repeat(targets, 16, axis=0),
