@@ -1,11 +1,14 @@
 """The settings table: what the contract suite needs to know of every method.
 
 A new callback, fitness, selection or criterion of movement adds its row here and is
-covered by `test_contract.py` and `test_resuming.py` at once.
+covered by `test_contract.py` and `test_resuming.py` at once. What takes long is tested
+on a row of every callback, and on the others with the whole matrix.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import pytest
 
 from keras_initprune import (
     SET,
@@ -120,3 +123,26 @@ CALLBACKS: dict[str, Setting] = {
         keeps_zeros=True,
     ),
 }
+
+_OF_EVERY_CALLBACK = (
+    "random",
+    "hand_over",
+    "combination",
+    "one_shot_magnitude",
+    "gradual_magnitude",
+    "granet",
+    "rigl",
+    "set",
+)
+every_setting = pytest.mark.parametrize("setting", CALLBACKS.values(), ids=CALLBACKS)
+every_callback = pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param(
+            setting,
+            id=name,
+            marks=[] if name in _OF_EVERY_CALLBACK else pytest.mark.whole_matrix,
+        )
+        for name, setting in CALLBACKS.items()
+    ],
+)

@@ -191,6 +191,7 @@ def test_damaged_models_are_refused_or_intact(kind, saved, tmp_path_factory, dat
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 @shared
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["flipped", "truncated"])

@@ -623,6 +623,7 @@ def smallest(weights, initial, gradients):
     return {path: -np.abs(weight) for path, weight in weights.items()}
 
 
+@pytest.mark.slow
 def test_functions_score_as_names_do(make_model, regression_data):
     def masks(callback):
         model = make_model(run_eagerly=True)
@@ -749,8 +750,15 @@ class Worse(keras.callbacks.Callback):
         logs["worse"] = float(epoch)
 
 
-@pytest.mark.parametrize("ours_first", [True, False])
-@pytest.mark.parametrize("weights_only", [True, False])
+@pytest.mark.parametrize(
+    ("weights_only", "ours_first"),
+    [
+        (True, True),
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.whole_matrix),
+        pytest.param(False, True, marks=pytest.mark.whole_matrix),
+    ],
+)
 def test_the_best_epoch_is_one_with_the_final_masks(
     weights_only, ours_first, make_model, regression_data, tmp_path
 ):

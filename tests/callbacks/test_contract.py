@@ -5,15 +5,13 @@ import inspect
 import keras
 import numpy as np
 import pytest
-from settings import CALLBACKS
+from settings import every_callback, every_setting
 
 from keras_initprune import get_masks, sparsity
 from keras_initprune.constraints.weights import prunable_weights
 
 SIZE = 12 * 16 + 16 * 8 + 8 * 3
 EPOCHS = 4
-
-every_callback = pytest.mark.parametrize("setting", CALLBACKS.values(), ids=CALLBACKS)
 
 
 def kernels(model):
@@ -60,7 +58,7 @@ def eager_model(make_model):
     return lambda optimizer="adam": make_model(optimizer, run_eagerly=True)
 
 
-@every_callback
+@every_setting
 def test_reaches_the_sparsity_and_keeps_it(setting, make_model, fit):
     model = make_model()
     history = fit(model, setting.make(0))
@@ -110,7 +108,7 @@ def test_leaves_the_model_and_the_optimizer_as_they_were(setting, eager_model, f
     assert not any("initprune" in name for name in added)
 
 
-@every_callback
+@every_setting
 def test_stores_its_arguments(setting):
     for callback in setting.make(0):
         for argument in inspect.signature(type(callback)).parameters:
@@ -124,7 +122,7 @@ def test_averages_of_weights_are_sparse(setting, eager_model, fit):
     fit(model, callbacks=[], epochs=1)
 
 
-@every_callback
+@every_setting
 def test_frozen_layers_are_left_alone(setting, make_model, fit):
     model = make_model(compiled=False)
     model.layers[0].trainable = False
@@ -155,7 +153,7 @@ def test_early_stopping_brings_no_pruned_weight_back(setting, eager_model, fit):
         assert reached == pytest.approx(setting.sparsity, abs=1.5 / SIZE)
 
 
-@every_callback
+@every_setting
 def test_diverged_training_prunes_by_nothing(setting, make_model, fit):
     if not setting.epochs:
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from settings import CALLBACKS
+from settings import every_callback
 
 from keras_initprune import DissipatingGradients, KStarts, RandomPruning, get_masks
 
@@ -72,7 +72,7 @@ ORDERS = ["backup_first", pytest.param("backup_last", marks=pytest.mark.whole_ma
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("setting", CALLBACKS.values(), ids=CALLBACKS)
+@every_callback
 def test_every_callback_goes_on(setting, order, make_model, regression_data, tmp_path):
     expected = train(make_model, regression_data, setting.make(0))
     for moment in [(1, 2), (1, "end"), (3, "begin")]:

@@ -37,6 +37,7 @@ from keras_initprune.plots.intervals import mean_and_half_width
 
 DENSE = ("dense", "small_dense")
 PRUNING = [name for name in methods.METHODS if name not in DENSE]
+ONE_OF_EACH = ("random", "snip", "hand_over", "combination", "granet", "set")
 
 
 def record(method="random", sparsity=0.9, seed=0, test_error=0.04, **settings):
@@ -499,7 +500,13 @@ def test_the_table_fits_80_columns_and_cuts_nothing():
 # Runs
 
 
-@pytest.mark.parametrize("method", PRUNING)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=[] if name in ONE_OF_EACH else pytest.mark.slow)
+        for name in PRUNING
+    ],
+)
 def test_a_run_reaches_its_sparsity_and_leaves_a_record(method):
     run = configure(method=method, sparsity=0.9, epochs=3, prune_epochs=2)
     made = runner.train(run).record
