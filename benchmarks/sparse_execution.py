@@ -11,7 +11,7 @@ from keras import ops
 from benchmarks.compaction import predicts
 from benchmarks.networks import random_images, wide_perceptron
 from benchmarks.sizes import Sizes
-from keras_initprune.deploy.sparse import cache, products
+from keras_initprune.deploy.sparse import cache, tf_products
 from keras_initprune.deploy.sparse.conversion import to_sparse
 from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.lab.measurement import Measurement, paired, single
@@ -137,21 +137,21 @@ def _matrix(layer: keras.layers.Layer) -> tf.Tensor:
         return ops.convert_to_tensor(layer.kernel)
     shape = layer.units, layer.input_size
     values, indices = map(ops.convert_to_tensor, (layer.values, layer.indices))
-    return products.sparse_matrix(values, indices, shape)
+    return tf_products.sparse_matrix(values, indices, shape)
 
 
 def _typed(layer: keras.layers.Layer, matrix: tf.Tensor) -> tf.Tensor:
     if not isinstance(layer, SparseDense):
         return matrix
     shape = layer.units, layer.input_size
-    return cache.typed(matrix, products.sparse_matrix, shape, layer.values.dtype)
+    return cache.typed(matrix, tf_products.sparse_matrix, shape, layer.values.dtype)
 
 
 def _multiply(
     layer: keras.layers.Layer, matrix: tf.Tensor, columns: tf.Tensor
 ) -> tf.Tensor:
     if isinstance(layer, SparseDense):
-        return products.multiply(matrix, columns)
+        return tf_products.multiply(matrix, columns)
     return tf.matmul(matrix, columns, transpose_a=True)
 
 

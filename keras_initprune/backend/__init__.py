@@ -27,18 +27,21 @@ def is_float(value: Any) -> bool:
     )
 
 
-def check_tensorflow(what: str, instead: str) -> None:
+def check_tensorflow(what: str, instead: str, or_torch: bool = False) -> None:
     """Raise unless TensorFlow is Keras' backend.
 
     Args:
         what: What needs TensorFlow, as the beginning of a sentence.
         instead: What to do elsewhere, as the end of one.
+        or_torch: Whether PyTorch does as well. Defaults to False.
 
     Raises:
         ValueError: If Keras runs on another backend.
     """
-    if NAME != "tensorflow":
-        raise ValueError(
-            f"{what} TensorFlow's: {instead}, or set KERAS_BACKEND=tensorflow before "
-            f"Keras is imported. Received: the backend {NAME!r}"
-        )
+    if NAME == "tensorflow" or (or_torch and NAME == "torch"):
+        return
+    theirs = "TensorFlow's and PyTorch's" if or_torch else "TensorFlow's"
+    raise ValueError(
+        f"{what} {theirs}: {instead}, or set KERAS_BACKEND=tensorflow before "
+        f"Keras is imported. Received: the backend {NAME!r}"
+    )

@@ -82,6 +82,16 @@ def check_phase(epochs: Any) -> int | float:
     return check_epochs(epochs)
 
 
+def phase_length(epochs: int | float, total: int) -> int:
+    """Return a number of epochs, or a share of all as one: rounded down, but not to 0.
+
+    Example:
+        >>> phase_length(3, total=9), phase_length(0.5, total=9)
+        (3, 4)
+    """
+    return max(1, int(epochs * total)) if isinstance(epochs, float) else epochs
+
+
 def check_interval(interval: Any) -> Interval:
     """Return `interval`, or raise unless it is a number of steps, None or `"auto"`."""
     if interval is None:

@@ -26,6 +26,7 @@ from keras_initprune.callbacks.checks import (
     check_finite,
     check_interval,
     check_pattern,
+    phase_length,
 )
 from keras_initprune.callbacks.saved_state import Clock, Schedule, State
 from keras_initprune.constraints.layers import Layers, LayerSelector, check_none_dense
@@ -441,15 +442,13 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         return Fraction(steps, changes)
 
     def _length_of_phase(self) -> int:
-        if isinstance(self.epochs, float):
-            if "epochs" not in self.params:
-                raise ValueError(
-                    "`epochs` as a share needs to know how many epochs there are: give "
-                    "their number to the `CallbackList` of your own loop, or a number "
-                    f"to {type(self).__name__}. Received: epochs={self.epochs}"
-                )
-            return max(1, int(self.epochs * self.params["epochs"]))
-        return self.epochs
+        if isinstance(self.epochs, float) and "epochs" not in self.params:
+            raise ValueError(
+                "`epochs` as a share needs to know how many epochs there are: give "
+                "their number to the `CallbackList` of your own loop, or a number "
+                f"to {type(self).__name__}. Received: epochs={self.epochs}"
+            )
+        return phase_length(self.epochs, self.params.get("epochs", 0))
 
     def _size(self) -> int:
         return sum(weight.size for weight in self._weights.values())

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_initprune.constraints.projection import masked_weights, masks_of
+from keras_initprune.constraints.weights import named_layers
 
 PER_LAYER = "sparsity/"
 """What the names of the layers' sparsities begin with in the logs."""
@@ -15,7 +16,8 @@ PER_LAYER = "sparsity/"
 class SparsityLogs(keras.callbacks.Callback):
     """Adds `sparsity` to the logs of an epoch, and `sparsity/LAYER` for every layer.
 
-    They count the weights that carry a mask: the fraction that the masks remove.
+    They count the weights that carry a mask, and what sparse layers stand for: the
+    fraction that is removed.
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -25,14 +27,19 @@ class SparsityLogs(keras.callbacks.Callback):
 
 
 def sparsity_logs(model: keras.Model) -> dict[str, float]:
-    """Return what is logged of a model; empty if it has no masks."""
-    layers: dict[str, list[np.ndarray]] = {}
+    """Return what is logged of a model; empty if nothing in it can be sparse."""
+    layers: dict[str, list[tuple[int, int]]] = {
+        name: [layer.kept_and_all]
+        for name, layer in named_layers(model)
+        if hasattr(layer, "kept_and_all")
+    }
     for path, mask in masks_of(masked_weights(model)).items():
-        layers.setdefault(path.rpartition("/")[0], []).append(mask)
+        counts = int(np.count_nonzero(mask)), mask.size
+        layers.setdefault(path.rpartition("/")[0], []).append(counts)
     if not layers:
         return {}
-    everything = [mask for masks in layers.values() for mask in masks]
-    each = {PER_LAYER + path: _sparsity(masks) for path, masks in layers.items()}
+    everything = [counts for layer in layers.values() for counts in layer]
+    each = {PER_LAYER + path: _sparsity(counts) for path, counts in layers.items()}
     return {"sparsity": _sparsity(everything), **each}
 
 
@@ -66,6 +73,6 @@ def _rank(callback: Any) -> int:
     return 2 if isinstance(callback, SparsityLogs) else 3
 
 
-def _sparsity(masks: list[np.ndarray]) -> float:
-    kept = sum(int(np.count_nonzero(mask)) for mask in masks)
-    return 1.0 - kept / sum(mask.size for mask in masks)
+def _sparsity(counts: list[tuple[int, int]]) -> float:
+    kept, size = map(sum, zip(*counts, strict=True))
+    return 1.0 - kept / size

@@ -284,7 +284,7 @@ def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
     check_built(model)
     found: dict[str, PrunableWeight] = {}
     seen: set[int] = set()
-    for name, layer in _walk(model):
+    for name, layer in named_layers(model):
         for attribute, constraint_attribute in _weight_attributes(layer):
             variable = getattr(layer, attribute)
             if id(variable) in seen:
@@ -314,7 +314,7 @@ def _left_out(model: keras.Model) -> list[tuple[str, str, int]]:
     """Return path, owner's class and size of trained tensors that nothing prunes."""
     pruned = {id(w.variable) for w in _all_weights(model).values()}
     left_out = []
-    for name, layer in [(model.name, model), *_walk(model)]:
+    for name, layer in [(model.name, model), *named_layers(model)]:
         if isinstance(layer, _LEFT_OUT_BY_CHOICE):
             continue
         for variable in layer._trainable_variables:
@@ -340,7 +340,9 @@ def weights_of_layer(layer: keras.Layer) -> Iterator[PrunableWeight]:
             yield weight
 
 
-def _walk(parent: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+def named_layers(
+    parent: keras.Layer, prefix: str = ""
+) -> Iterator[tuple[str, keras.Layer]]:
     """Yield every layer with the names that lead to it.
 
     Not with `variable.path`, which is another after a model with wrapped layers is
@@ -348,7 +350,7 @@ def _walk(parent: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.La
     """
     for layer in parent._layers:
         yield prefix + layer.name, layer
-        yield from _walk(layer, f"{prefix}{layer.name}/")
+        yield from named_layers(layer, f"{prefix}{layer.name}/")
 
 
 def _weight_attributes(layer: keras.Layer) -> tuple[tuple[str, str], ...]:

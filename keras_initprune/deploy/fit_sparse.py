@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_initprune import validation
+from keras_initprune.callbacks.checks import phase_length
 from keras_initprune.callbacks.phases import PruningCallback
 from keras_initprune.deploy.sparse.conversion import to_sparse
 
@@ -66,7 +67,7 @@ def fit_sparse(
     validation.require(are_listed, callbacks, "callbacks", "a list of callbacks")
     pruning = [item for item in callbacks if isinstance(item, PruningCallback)]
     others = [item for item in callbacks if not isinstance(item, PruningCallback)]
-    selected = initial_epoch + sum(callback.epochs for callback in pruning)
+    selected = initial_epoch + sum(phase_length(c.epochs, epochs) for c in pruning)
     if not pruning:
         raise ValueError(
             "`callbacks` must hold at least one pruning callback, such as `KStarts`. "
@@ -79,15 +80,16 @@ def fit_sparse(
         )
     _converted(model, convert)
 
+    final = _StopWhenFinal(pruning)
     history = model.fit(
         *data,
-        epochs=max(selected, initial_epoch + 1),
+        epochs=epochs,
         initial_epoch=initial_epoch,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, final],
         **arguments,
     )
     cheaper = _converted(model, convert)
-    if model.stop_training:
+    if not final.has_stopped:
         return cheaper, history
     rest = cheaper.fit(
         *data,
@@ -97,6 +99,21 @@ def fit_sparse(
         **arguments,
     )
     return cheaper, _joined(history, rest)
+
+
+class _StopWhenFinal(keras.callbacks.Callback):
+    """Ends `fit` with the epoch in which the last mask becomes final."""
+
+    def __init__(self, pruning: Sequence[PruningCallback]) -> None:
+        super().__init__()
+        self._pruning = pruning
+        self.has_stopped = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop, unless another callback has stopped for good."""
+        if all(callback.is_over for callback in self._pruning):
+            self.has_stopped = not self.model.stop_training
+            self.model.stop_training = True
 
 
 def _converted(

@@ -15,6 +15,7 @@ MARKS = {
     "backends": tuple(BACKENDS),
     "tf_only": ("tensorflow",),
     "jax_only": ("jax",),
+    "not_on_jax": ("tensorflow", "torch"),
 }
 
 

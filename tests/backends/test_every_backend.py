@@ -17,6 +17,7 @@ from keras_initprune import (
     remove_masks,
     report,
     set_masks,
+    to_sparse,
 )
 from keras_initprune.deploy import numpy_runtime
 
@@ -306,3 +307,9 @@ def test_constraints_of_the_users_stay():
     assert isinstance(layer.kernel_constraint, keras.constraints.MaxNorm)
     prune(model, "magnitude", 0.6)
     assert find_leaks(model) == {}
+
+
+@pytest.mark.jax_only
+def test_sparse_layers_are_refused():
+    with pytest.raises(ValueError, match="are TensorFlow's and PyTorch's: `compact`"):
+        to_sparse(perceptron())

@@ -1,4 +1,4 @@
-"""Sparse execution in TensorFlow: layers that hold only the kept weights.
+"""Sparse execution in TensorFlow and PyTorch: layers that hold only the kept weights.
 
 `to_sparse` swaps `Dense` layers for `SparseDense` ones where that pays, `to_dense`
 swaps them back.

@@ -53,9 +53,10 @@ def to_sparse(
     """Return a copy of a model that multiplies and trains only its kept weights.
 
     `Dense` layers become `SparseDense` ones where that pays. Everything else stays as
-    it is: convolutional, recurrent and attention layers, which TensorFlow has no sparse
-    products for, and dense layers with too few weights or too few zeros. The pattern
-    is that of the masks where there are any, or else of the zeros.
+    it is: convolutional, recurrent and attention layers, for which no backend has
+    sparse products, and dense layers with too few weights or too few zeros. The pattern
+    is that of the masks where there are any, or else of the zeros. On JAX there are no
+    sparse layers.
 
     A compiled model comes back compiled, and its optimizer goes on where it stands: its
     state is carried over and shrinks to the kept weights. XLA is off, since it has no
@@ -66,8 +67,9 @@ def to_sparse(
         layers: Which layers may be swapped, see `Layers`. Defaults to all.
         threshold: Least sparsity at which a layer is swapped. Defaults to 0.9.
         smallest: Least number of weights, kept or not, at which a layer is swapped.
-            Defaults to 131,072, or 8,192 where it reads a sparse layer; on a GPU, where
-            sparse products are slower, to none at all, with a warning.
+            Defaults to 131,072 in TensorFlow, or 8,192 where the layer reads a sparse
+            one, and to 32,768 in PyTorch; on a GPU, where sparse products are slower,
+            to none at all, with a warning.
         measure: Whether to time a prediction of every layer on this machine both ways
             and take the faster, whatever `threshold` and `smallest` say. Defaults to
             False.
@@ -80,7 +82,7 @@ def to_sparse(
 
     Raises:
         ValueError: If the model is not built, is subclassed, or `layers` matches
-            nothing; if the optimizer does not treat every weight by itself.
+            nothing; if the optimizer does not treat every weight by itself; on JAX.
 
     Example:
         >>> model = keras.Sequential([keras.Input((512,)), keras.layers.Dense(512)])
@@ -93,7 +95,7 @@ def to_sparse(
         ('SparseDense', 13312)
     """
     backend.check_tensorflow(
-        "Sparse layers are", "`compact` makes a model smaller on every backend"
+        "Sparse layers are", "`compact` makes a model smaller on every backend", True
     )
     validation.check_sparsity(threshold, "threshold")
     validation.check_boolean(measure, "measure")
@@ -115,12 +117,10 @@ def to_sparse(
                 layer, _sparse(layer, pattern), batch_size
             )
         elif reason is None:
-            usual = worthwhile.SMALLEST_KERNEL
-            if _reads_only(layer, swapped):
-                usual = worthwhile.SMALLEST_AFTER_SPARSE
+            usual = worthwhile.smallest_kernel(_reads_only(layer, swapped))
             reason = worthwhile.pays(pattern, threshold, smallest or usual)
             if reason is None and smallest is None:
-                device = getattr(layer.kernel.value, "device", "")
+                device = str(getattr(layer.kernel.value, "device", ""))
                 reason = worthwhile.device_obstacle(device)
                 on_slow_device.extend([layer.name] * (reason is not None))
         if reason is not None:

@@ -33,9 +33,9 @@ class SparseDense(keras.layers.Layer):
 
     `activation(inputs @ kernel + bias)`, where the kernel is held in compressed sparse
     rows: trained, saved and multiplied are its non-zeros only, and the optimizer's
-    state is of their size. The products are TensorFlow's, in float32 or float64; under
-    a half-precision policy they are taken in float32. `to_sparse` makes such layers out
-    of pruned `Dense` ones.
+    state is of their size. The products are TensorFlow's or PyTorch's, in float32 or
+    float64; under a half-precision policy they are taken in float32. `to_sparse` makes
+    such layers out of pruned `Dense` ones.
 
     XLA has no sparse products, so a model with such a layer compiles without it.
 
@@ -143,24 +143,15 @@ class SparseDense(keras.layers.Layer):
                 nothing of it is kept for the next.
 
         Raises:
-            ValueError: If Keras runs on another backend than TensorFlow.
+            ValueError: If Keras runs on JAX.
         """
         backend.check_tensorflow(
-            "The products of `SparseDense` are", "`to_dense` makes it dense"
+            "The products of `SparseDense` are", "`to_dense` makes it dense", True
         )
-        from keras_initprune.deploy.sparse import cache, products
-
         compute = "float32" if self.compute_dtype in _HALF else self.compute_dtype
         is_matrix = len(inputs.shape) == 2
         rows = inputs if is_matrix else ops.reshape(inputs, (-1, self.input_size))
-        keep = not training and cache.is_worthwhile()
-        columns = products.matrix_product(
-            ops.transpose(ops.cast(rows, compute)),
-            ops.cast(self.values, compute),
-            ops.convert_to_tensor(self.indices),
-            (self.units, self.input_size),
-            self._cache_name if keep else None,
-        )
+        columns = self._product(ops.transpose(ops.cast(rows, compute)), training)
         columns = ops.cast(columns, self.compute_dtype)
         if self.bias is not None:
             # Not `ops.add`: where there are as many units as examples it takes the
@@ -175,6 +166,11 @@ class SparseDense(keras.layers.Layer):
         if is_matrix:
             return outputs
         return ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))
+
+    @property
+    def kept_and_all(self) -> tuple[int, int]:
+        """How many weights the kernel keeps, and of how many, for the logs of `fit`."""
+        return self.nonzeros, self.units * self.input_size
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Return the shape of the outputs."""
@@ -273,6 +269,20 @@ class SparseDense(keras.layers.Layer):
             "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
         }
+
+    def _product(self, columns: Any, training: bool | None) -> Any:
+        values = ops.cast(self.values, columns.dtype)
+        indices = ops.convert_to_tensor(self.indices)
+        kernel = values, indices, (self.units, self.input_size)
+        if backend.NAME == "torch":
+            from keras_initprune.deploy.sparse import torch_products
+
+            return torch_products.matrix_product(columns, *kernel)
+        from keras_initprune.deploy.sparse import cache, tf_products
+
+        keep = not training and cache.is_worthwhile()
+        name = self._cache_name if keep else None
+        return tf_products.matrix_product(columns, *kernel, name)
 
     def _assign_pattern(self, indices: np.ndarray) -> None:
         self.indices.assign(indices)

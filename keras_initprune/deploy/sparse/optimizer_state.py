@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.constraints.optimizers import slot_lists
 
 # From a source variable's id: the new variable, and what picks its entries out of an
@@ -37,7 +38,8 @@ def successor(
         A built optimizer of the same kind, with its iterations and slots.
     """
     check_elementwise(optimizer)
-    following = type(optimizer).from_config(optimizer.get_config())
+    kind: Any = backend.optimizer_class(optimizer)
+    following = kind.from_config(optimizer.get_config())
     if optimizer.built:
         following.build(variables)
         _carry(optimizer, following, successors)

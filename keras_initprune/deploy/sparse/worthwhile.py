@@ -1,7 +1,8 @@
 """Decides whether a layer is faster sparse: by a rule, or by measuring.
 
 The rule is what `python -m benchmarks --measures break_even` finds for predictions of
-64 examples on one thread. Where batches or machines are of another kind, measure.
+64 examples on one thread, and in PyTorch calls of layers in turns. Where batches or
+machines are of another kind, measure.
 """
 
 import statistics
@@ -13,16 +14,16 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initprune import backend
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint
 
 THRESHOLD = 0.9
-# Sparse products want the examples last. What two transposes take, a smaller kernel
-# does not save.
-SMALLEST_KERNEL = 1 << 17
-# Behind a sparse layer there is no more than one transpose, of the outputs, and the
-# dense product would need it as well.
-SMALLEST_AFTER_SPARSE = 1 << 13
+# Sparse products want the examples last. What two transposes take in TensorFlow, a
+# smaller kernel does not save. Behind a sparse layer there is no more than one, of the
+# outputs, and the dense product would need it as well. PyTorch transposes nothing.
+_SMALLEST = {"tensorflow": 1 << 17, "torch": 1 << 15}
+_SMALLEST_AFTER_SPARSE = {"tensorflow": 1 << 13, "torch": 1 << 15}
 _REPEATS = 15
 # Calling Keras takes longer than a small product: so many in one call.
 _STEPS = 16
@@ -56,18 +57,25 @@ def device_obstacle(device: str) -> str | None:
         >>> device_obstacle("/job:localhost/replica:0/task:0/device:GPU:0")
         'a sparse product is slower than a dense one on a GPU'
     """
-    if "GPU" in device.upper():
+    if "GPU" in device.upper() or "CUDA" in device.upper():
         return "a sparse product is slower than a dense one on a GPU"
     return None
 
 
-def pays(
-    pattern: Mask, threshold: float, smallest: int = SMALLEST_KERNEL
-) -> str | None:
+def smallest_kernel(after_sparse: bool) -> int:
+    """Return how many weights a kernel needs, kept or not, to be faster sparse.
+
+    Args:
+        after_sparse: Whether the layer reads sparse layers alone.
+    """
+    return (_SMALLEST_AFTER_SPARSE if after_sparse else _SMALLEST)[backend.NAME]
+
+
+def pays(pattern: Mask, threshold: float, smallest: int) -> str | None:
     """Say why a layer would not be faster sparse, or return None.
 
     Example:
-        >>> pays(np.ones((512, 512), bool), 0.9)
+        >>> pays(np.ones((512, 512), bool), 0.9, smallest=1)
         'its sparsity of 0.000 is below 0.9'
     """
     # Counts, not fractions: rounded up, 10 % of the weights are kept at 90 %.
@@ -101,6 +109,9 @@ def measured_obstacle(
 
 def _prediction(layer: keras.Layer, inputs: np.ndarray) -> Callable[[], Any]:
     model = keras.Sequential([keras.Input(inputs.shape[1:]), layer])
+    if backend.NAME == "torch":
+        model.compile(jit_compile=False)
+        return lambda: [model.predict_on_batch(inputs) for _ in range(_STEPS)]
     model.compile(jit_compile=False, steps_per_execution=_STEPS)
     model.make_predict_function()
     batches = [(ops.convert_to_tensor(inputs),)] * _STEPS

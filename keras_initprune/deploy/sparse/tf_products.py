@@ -1,6 +1,6 @@
-"""The products of a dense matrix with a sparse kernel, forward and backward.
+"""The products of a dense matrix with a sparse kernel in TensorFlow, both ways.
 
-TensorFlow only. The kernel is held transposed, in compressed sparse rows (CSR): one row
+The kernel is held transposed, in compressed sparse rows (CSR): one row
 per output unit. Its values change with every training step, its pattern never.
 """
 
