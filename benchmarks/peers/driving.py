@@ -19,8 +19,8 @@ class Peer:
 
     Attributes:
         module: Its file in `sides`.
-        requirements: What pip installs into its environment; none for this package,
-            which runs where the driver runs.
+        requirements: What pip installs into its environment; none for this package on
+            TensorFlow, which runs where the driver runs.
         methods: The methods that are compared.
         networks: The networks that it can build.
         lacks: Why it cannot build the others.
@@ -35,6 +35,11 @@ class Peer:
 
 PEERS = {
     "keras_initprune": Peer("ours", (), ("Combination", "GradualMagnitude")),
+    "keras_initprune on PyTorch": Peer(
+        "ours_on_torch",
+        ("torch==2.13.0", "keras>=3.15", "scipy>=1.13"),
+        ("Combination",),
+    ),
     "PQuantML": Peer(
         "pquantml", ("pquant-ml[tensorflow]==0.1.0",), ("pdp", "wanda", "mdmm")
     ),
