@@ -16,7 +16,7 @@ from keras_initprune import prune, to_sparse
 
 # Epochs are long, so that what happens once in each counts as little as in training.
 _PAIRS, _STEPS, _BATCH = 11, 300, 100
-_WIDE_STEPS = 30
+_LARGE_STEPS = 50  # Of networks whose steps take long.
 
 
 def perceptron(*units: int) -> keras.Model:
@@ -34,16 +34,16 @@ def lenet5() -> keras.Model:
 
 def measure() -> Iterator[tuple[str, list[float]]]:
     """Yield what is compared, and the ratio of both sides' times in every pair."""
-    for name, network in (
-        ("784-300-100-10", lambda: perceptron(300, 100)),
-        ("LeNet-5", lenet5),
+    for name, network, steps in (
+        ("784-300-100-10", lambda: perceptron(300, 100), _STEPS),
+        ("LeNet-5", lenet5, _LARGE_STEPS),
     ):
         masked = prune(network(), "magnitude", 0.95)
         step = f"a step with masks, {name}"
-        yield f"{step}, to a dense one", ratios(masked, network(), _train, _STEPS)
+        yield f"{step}, to a dense one", ratios(masked, network(), _train, steps)
     if keras.config.backend() == "jax":
         return  # It has no sparse layers.
-    for units, steps in (((300, 100), _STEPS), ((2048, 2048), _WIDE_STEPS)):
+    for units, steps in (((300, 100), _STEPS), ((2048, 2048), _LARGE_STEPS)):
         dense = perceptron(*units)
         for sparsity in (0.9, 0.95, 0.98):
             sparse = to_sparse(prune(perceptron(*units), "magnitude", sparsity))
