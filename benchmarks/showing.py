@@ -68,11 +68,11 @@ def save_figure(parts: Parts, path: Path) -> None:
         _draw(axes, part, *TITLES[name])
     figure.supxlabel(
         "ratio, logarithmic: median and range of the pairs; | is the goal\n"
-        + _machines(parts),
+        + _machines(parts).replace("; ", "\n"),
         fontsize=7,
     )
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        figure.savefig(temporary, dpi=110, format="png", bbox_inches="tight")
 
 
 def _draw(axes: Axes, part: Part, title: str, higher_is_better: bool) -> None:
