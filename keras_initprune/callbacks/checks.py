@@ -83,7 +83,7 @@ def check_phase(epochs: Any) -> int | float:
 
 
 def phase_length(epochs: int | float, total: int) -> int:
-    """Return a number of epochs, or a share of all as one: rounded down, but not to 0.
+    """Return the epochs of a phase: a share of all is rounded down, but not to 0.
 
     Example:
         >>> phase_length(3, total=9), phase_length(0.5, total=9)

@@ -208,6 +208,19 @@ def test_what_does_not_pay_stays_dense(make_model, capsys):
     assert type(measured.layers[0]) is keras.layers.Dense
 
 
+@pytest.mark.parametrize(
+    "positions", [[[0, 1], [0, 0]], [[0, 0], [1, 2]], [[0, 0]] * 2]
+)
+def test_positions_that_are_none_are_refused(positions):
+    if backend.NAME != "torch":
+        pytest.skip("TensorFlow takes any order, and refuses positions outside itself.")
+    layer = SparseDense(2, 2)
+    layer.build((None, 2))
+    layer.indices.assign(positions)
+    with pytest.raises(ValueError, match="sorted, and none of them twice"):
+        layer(np.ones((1, 2), "float32"))
+
+
 @pytest.mark.tf_only
 def test_smaller_kernels_pay_behind_sparse_ones():
     layers = [keras.layers.Dense(n) for n in (512, 32, 32)]

@@ -1,7 +1,7 @@
 """The products of a dense matrix with a sparse kernel in TensorFlow, both ways.
 
-The kernel is held transposed, in compressed sparse rows (CSR): one row
-per output unit. Its values change with every training step, its pattern never.
+The kernel is held transposed, in compressed sparse rows (CSR): one row per output unit.
+Its values change with every training step, its pattern never.
 """
 
 import os

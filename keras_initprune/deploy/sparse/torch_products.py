@@ -26,7 +26,7 @@ def matrix_product(
 ) -> torch.Tensor:
     """Multiply a sparse kernel with a dense matrix whose columns are the examples.
 
-    Neither the product nor a gradient takes the kernel's zeros into its hands.
+    Neither the product nor its gradients compute anything for the kernel's zeros.
 
     Args:
         inputs: Dense matrix of shape `(inputs, batch)`.
@@ -37,6 +37,9 @@ def matrix_product(
 
     Returns:
         Dense matrix of shape `(units, batch)`.
+
+    Raises:
+        ValueError: If a position lies outside the kernel, or they are not sorted.
 
     Example:
         >>> product = matrix_product(
@@ -108,6 +111,14 @@ def _pattern_of(indices: torch.Tensor, shape: tuple[int, int]) -> _Pattern:
 
 def _pattern(indices: torch.Tensor, shape: tuple[int, int]) -> _Pattern:
     rows, columns = indices.T.contiguous()
+    # PyTorch trusts positions: wrong ones would reach beyond the kernel's memory.
+    flat = rows * shape[1] + columns
+    inside = (indices >= 0) & (indices < indices.new_tensor(shape))
+    if not (inside.all() and (flat.diff() > 0).all()):
+        raise ValueError(
+            f"The positions of a sparse kernel of the shape {shape} must be within it, "
+            "sorted, and none of them twice."
+        )
     by_column = torch.argsort(columns, stable=True)
     # MKL takes positions of 32 bits as they are.
     return _Pattern(
