@@ -253,7 +253,7 @@ class Combination(PruningCallback):
         worth = ages**-self.age
         scores = self.values()
         for path, moved in scores.items():  # In place: new arrays take longer to get.
-            moved -= self._initial[path] * self._decay.decay(path)
+            moved -= self._decay.decayed(path, self._initial[path])
             np.abs(moved, out=moved)
             moved *= worth.take(self._born[path])
         return scores

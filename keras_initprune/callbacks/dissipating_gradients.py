@@ -145,7 +145,7 @@ class DissipatingGradients(PruningCallback):
         self._initial = {}
 
     def _scores(self, alive: Masks) -> dict[str, NDArray]:
-        decayed = {p: w0 * self._recorder.decay(p) for p, w0 in self._initial.items()}
+        decayed = {p: self._recorder.decayed(p, w0) for p, w0 in self._initial.items()}
         scores = self._score(self.values(), decayed, self._recorder.totals())
         return check_scores(scores, alive, "criterion")
 

@@ -102,11 +102,11 @@ class GradientRecorder:
             "decays": {p: ops.convert_to_numpy(v) for p, v in self._decays.items()},
         }
 
-    def decay(self, path: str) -> float:
-        """Return the factor by which weight decay alone has shrunk a weight so far."""
+    def decayed(self, path: str, start: np.ndarray) -> np.ndarray:
+        """Return where weight decay alone would have brought a weight by now."""
         if path not in self._decays:
-            return 1.0
-        return float(ops.convert_to_numpy(self._decays[path]))
+            return start
+        return start * float(ops.convert_to_numpy(self._decays[path]))
 
     def record(self, gradients: Any, variables: Any) -> None:
         """Take in the gradients of one global batch; runs inside the compiled step."""

@@ -237,7 +237,7 @@ def test_weight_decay_is_followed_also_when_gradients_accumulate(
     initial = kernels(model)["hidden_1/kernel"][0]
     recorder.start()
     model.fit(x, y, batch_size=16, epochs=2, verbose=0)
-    expected = initial * recorder.decay("hidden_1/kernel")
+    expected = recorder.decayed("hidden_1/kernel", initial)
     recorder.stop()
     assert np.allclose(kernels(model)["hidden_1/kernel"][0], expected, rtol=1e-5)
     assert not np.allclose(initial, expected, rtol=1e-2)
