@@ -12,14 +12,9 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 import keras
 import numpy as np
 import pytest
+from backends.feature_table import MARKS
 
 BACKEND = keras.config.backend()
-# On which backends the tests with a mark run; the others run wherever they are called.
-BACKENDS_OF = {
-    "tf_only": ["tensorflow"],
-    "jax_only": ["jax"],
-    "not_on_jax": ["tensorflow", "torch"],
-}
 
 if BACKEND == "tensorflow":
     import tensorflow as tf
@@ -37,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what is another backend's."""
     skip = pytest.mark.skip(reason=f"not on {BACKEND}")
     for item in items:
-        for mark, backends in BACKENDS_OF.items():
+        for mark, backends in MARKS.items():
             if BACKEND not in backends and item.get_closest_marker(mark):
                 item.add_marker(skip)
 
