@@ -1,7 +1,8 @@
 """What whole filters, removed while training and compacted, save and cost."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +14,21 @@ from benchmarks.exports import invokes
 from benchmarks.sizes import Sizes
 from keras_initprune import DissipatingGradients, compact
 from keras_initprune.deploy.export import export
-from keras_initprune.lab.datasets import load
+from keras_initprune.lab import models
+from keras_initprune.lab.datasets import Dataset, load
 from keras_initprune.lab.measurement import Measurement, paired, single
 
-Make = Callable[[tuple[int, ...]], keras.Model]
-
-layers = keras.layers
-
+NETWORKS: Mapping[str, Callable[..., keras.Model]] = {
+    "convnet": partial(models.convnet, filters=(32, 64), hidden_units=(128,)),
+    "residual network": partial(models.resnet, filters=(32, 64, 128)),
+}
 # The share of filters that goes, and the most that prediction may take.
 GOALS = {0.5: 0.6, 0.75: 0.35}
 BATCH_SIZE = 64
+TRAINING_BATCH_SIZE = 32
 CALLS = 20
+LEARNING_RATE = 0.05
 MOST_IMAGES = 4_000
-
-
-def convnet(image_shape: tuple[int, ...]) -> keras.Model:
-    """Return a network of two convolutions and a hidden layer."""
-    return keras.Sequential(
-        [
-            keras.Input(image_shape),
-            layers.Conv2D(32, 3, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-            layers.Dense(10),
-        ],
-        name="convnet",
-    )
-
-
-def residual_network(image_shape: tuple[int, ...]) -> keras.Model:
-    """Return a network of residual blocks of 32, 64 and 128 filters."""
-    inputs = keras.Input(image_shape)
-    x = layers.ReLU()(_convolution(inputs, 32, 3, 2))
-    for filters, strides in ((32, 1), (64, 2), (128, 2)):
-        x = _block(x, filters, strides)
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, layers.Dense(10)(x), name="residual_network")
 
 
 def measure(sizes: Sizes) -> Iterator[Measurement]:
@@ -62,13 +39,11 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
         TensorFlow and LiteRT, as ratios to the dense network.
     """
     data = load(sizes.dataset)
-    for make in (convnet, residual_network):
+    for name, make in NETWORKS.items():
         dense, dense_error = _trained(make, None, data, sizes)
         for sparsity, goal in GOALS.items():
             pruned, error = _trained(make, sparsity, data, sizes)
-            label = (
-                f"{dense.name.replace('_', ' ')}, {sparsity:.0%} of the filters removed"
-            )
+            label = f"{name}, {sparsity:.0%} of the filters removed"
             details = {"error": error, "dense_error": dense_error}
             yield single(
                 f"{label}: error", "dense", error / dense_error, details=details
@@ -77,22 +52,36 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
 
 
 def _trained(
-    make: Make, sparsity: float | None, data: Any, sizes: Sizes
+    make: Callable[..., keras.Model],
+    sparsity: float | None,
+    data: Dataset,
+    sizes: Sizes,
 ) -> tuple[keras.Model, float]:
     """Return a trained network and its error on validation images in %."""
+    images = min(sizes.images, MOST_IMAGES)
     keras.utils.set_random_seed(0)
-    model = make(data.image_shape)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
+    model = make(data.image_shape, seed=0)
+    steps = sizes.epochs * -(-images // TRAINING_BATCH_SIZE)
+    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
     callbacks = []
     if sparsity is not None:
         callbacks.append(
-            DissipatingGradients(sparsity, distribution="uniform", pattern="units")
+            DissipatingGradients(
+                sparsity,
+                epochs=sizes.epochs // 2,
+                distribution="uniform",
+                pattern="units",
+            )
         )
-    images = min(sizes.images, MOST_IMAGES)
     model.fit(
         data.x_train[:images],
         data.y_train[:images],
+        batch_size=TRAINING_BATCH_SIZE,
         epochs=sizes.epochs,
         callbacks=callbacks,
         verbose=0,
@@ -130,16 +119,3 @@ def _invokes(model: keras.Model, folder: Path) -> Callable[[], Any]:
     path = export(model, folder / "model.tflite", "litert_dense")
     image = np.random.default_rng(0).random((1, *model.input_shape[1:]), np.float32)
     return invokes(path, image, CALLS)
-
-
-def _block(x: Any, filters: int, strides: int) -> Any:
-    y = layers.ReLU()(_convolution(x, filters, 3, strides))
-    y = _convolution(y, filters, 3, 1)
-    if strides > 1:
-        x = _convolution(x, filters, 1, strides)
-    return layers.ReLU()(layers.Add()([x, y]))
-
-
-def _convolution(x: Any, filters: int, size: int, strides: int) -> Any:
-    options = {"strides": strides, "padding": "same", "use_bias": False}
-    return layers.BatchNormalization()(layers.Conv2D(filters, size, **options)(x))
