@@ -27,9 +27,10 @@ def movement(weights: Arrays, initial: Arrays, gradients: Arrays) -> dict[str, N
         >>> scores["a"].tolist()
         [2.0, 0.0]
     """
-    scale = np.sqrt(_network_mean({p: np.square(w0) for p, w0 in initial.items()}))
+    size = sum(w0.size for w0 in initial.values())
+    scale = np.sqrt(sum(_sum_of_squares(w0) for w0 in initial.values()) / size)
     return {
-        path: _ratio(np.abs(weight - initial[path]), scale)
+        path: _ratio(_distance(weight, initial[path]), scale)
         for path, weight in weights.items()
     }
 
@@ -45,7 +46,7 @@ def relative(weights: Arrays, initial: Arrays, gradients: Arrays) -> dict[str, N
         [1.0, 0.5]
     """
     return {
-        path: _ratio(np.abs(weight - initial[path]), np.abs(initial[path]))
+        path: _ratio(_distance(weight, initial[path]), np.abs(initial[path]))
         for path, weight in weights.items()
     }
 
@@ -61,7 +62,7 @@ def standardised(
         [2.0, 0.5]
     """
     return {
-        path: _ratio(np.abs(weight - initial[path]), np.std(initial[path]))
+        path: _ratio(_distance(weight, initial[path]), np.std(initial[path]))
         for path, weight in weights.items()
     }
 
@@ -73,8 +74,9 @@ def gradient(weights: Arrays, initial: Arrays, gradients: Arrays) -> dict[str, N
         >>> gradient({}, {}, {"a": np.array([1.0, 3.0])})["a"].tolist()
         [0.5, 1.5]
     """
-    scale = _network_mean(gradients)
-    return {path: _ratio(total, scale) for path, total in gradients.items()}
+    size = sum(total.size for total in gradients.values())
+    scale = sum(float(g.sum(dtype=np.float64)) for g in gradients.values()) / size
+    return {path: _ratio(total.copy(), scale) for path, total in gradients.items()}
 
 
 DISSIPATION: dict[str, Criterion] = {
@@ -88,18 +90,25 @@ DISSIPATION: dict[str, Criterion] = {
 WITHOUT_GRADIENTS: tuple[Criterion, ...] = (movement, relative, standardised)
 
 
-def _network_mean(arrays: Arrays) -> float:
-    size = sum(array.size for array in arrays.values())
-    return sum(float(array.sum(dtype=np.float64)) for array in arrays.values()) / size
+def _distance(weight: NDArray, initial: NDArray) -> NDArray:
+    distance = weight - initial
+    return np.abs(distance, out=distance)
+
+
+def _sum_of_squares(array: NDArray) -> float:
+    # In double precision, but without an array of doubles.
+    flat = array.ravel()
+    return float(np.einsum("i,i->", flat, flat, dtype=np.float64))
 
 
 def _ratio(distance: NDArray, scale: NDArray | float) -> NDArray:
-    """Divide; from a scale of zero any distance is as far as numbers go."""
-    largest, ratio = np.finfo(distance.dtype).max, np.empty_like(distance)
+    """Divide in place; from a scale of zero any distance is as far as numbers go."""
+    largest, moved = np.finfo(distance.dtype).max, None
+    if not np.all(scale > 0):
+        moved = distance > 0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # Block by block in double precision, which makes no large array of doubles.
-        np.divide(distance, scale, out=ratio, dtype=np.float64, casting="same_kind")
-    if not np.all(scale > 0):
-        far = np.where(distance > 0, largest, 0)
-        ratio = np.where(np.asarray(scale) > 0, ratio, far).astype(distance.dtype)
-    return np.minimum(ratio, largest, out=ratio)
+        np.divide(distance, scale, out=distance, dtype=np.float64, casting="same_kind")
+    if moved is not None:
+        np.copyto(distance, np.where(moved, largest, 0), where=np.asarray(scale) <= 0)
+    return np.minimum(distance, largest, out=distance)
