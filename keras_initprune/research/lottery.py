@@ -1,4 +1,4 @@
-"""Iterative magnitude pruning with rewinding, as a function that runs the rounds."""
+"""The lottery ticket: iterative magnitude pruning with rewinding, round by round."""
 
 import math
 import time
@@ -18,8 +18,7 @@ from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.constraints.layers import Layers, LayerSelector, check_none_dense
 from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
 from keras_initprune.paths.check import check_masks
-from keras_initprune.research.lottery.rewinding import Snapshot, StopAt, TakeSnapshot
-from keras_initprune.research.lottery.storage import Storage
+from keras_initprune.research.snapshots import Snapshot, StopAt, Storage, TakeSnapshot
 
 Fit = Callable[[keras.Model, list[keras.callbacks.Callback]], Any]
 
