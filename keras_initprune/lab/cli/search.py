@@ -6,17 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_initprune.lab import terminal
 from keras_initprune.lab.cli import options
+from keras_initprune.lab.cli.console import Console
+from keras_initprune.lab.runs.configuration import configure
 from keras_initprune.quiet import quiet_tensorflow
-
-HELP = (
-    "Search how to prune, with KerasTuner: k, sparsity, epochs, fitness, selection.\n\n"
-    "Ends in a table and a figure of all trials, and the best network. Finished trials "
-    "are kept: the same command goes on where it was stopped.\n\n"
-    "On several machines that share the output folder, start the same command once "
-    "with --role chief, and with --role worker wherever there is something to train "
-    "with. They talk unencrypted: keep them on a network that you trust."
-)
+from keras_initprune.validation import check_positive
 
 
 def search(
@@ -103,10 +98,15 @@ def search(
         typer.Option(help="Folder of the search. Defaults to searches/DATASET-MODEL."),
     ] = None,
 ) -> None:
-    """Search how to prune; `HELP` says more, where no line is broken."""
-    from keras_initprune.lab.runs.configuration import configure
-    from keras_initprune.validation import check_positive
+    """Search how to prune, with KerasTuner: k, sparsity, epochs, fitness, selection.
 
+    Ends in a table and a figure of all trials, and the best network. Finished trials
+    are kept: the same command goes on where it was stopped.
+
+    On several machines that share the output folder, start the same command once
+    with --role chief, and with --role worker wherever there is something to train
+    with. They talk unencrypted: keep them on a network that you trust.
+    """
     run = configure(**options.settings(context))
     fractions = options.numbers(sparsities, "sparsities")
     check_positive(patience, "patience", below=options.FOREVER)
@@ -121,7 +121,6 @@ def search(
         from keras_initprune.lab.search import search as searching
         from keras_initprune.lab.search.settings import SearchSettings
         from keras_initprune.tuner import roles
-    from keras_initprune.lab.cli.console import Console
 
     settings = SearchSettings(
         run=run,
@@ -146,8 +145,13 @@ def search(
             ).run()
     except searching.Interrupted as interrupt:
         options.fail_interrupted(interrupt.finished, trials, "trials", folder)
-    if outcome is not None:
-        _show(outcome, console)
+    if outcome is None:
+        return
+    results, dense, best = outcome.results, outcome.dense, outcome.best
+    console.print(searching.rich_table(results, dense), "")
+    for line in (outcome.note, *searching.verdict(best, dense, results.objective)):
+        terminal.say(console, line)
+    terminal.say_written(console, outcome.paths)
 
 
 def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) -> None:
@@ -156,16 +160,3 @@ def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) ->
         raise ValueError(
             f"`{option}` is for {' and '.join(needed)}. Received: {chosen!r}"
         )
-
-
-def _show(outcome: Any, console: Any) -> None:
-    from keras_initprune.lab import terminal
-    from keras_initprune.lab.search.outcome import rich_table, verdict
-
-    console.print(rich_table(outcome.results, outcome.dense))
-    console.print()
-    objective = outcome.results.objective
-    lines = verdict(outcome.best, outcome.dense, objective)
-    for line in (outcome.note, *lines):
-        terminal.say(console, line)
-    terminal.say_written(console, outcome.paths)
