@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import rich.progress
 import tabulate
@@ -95,6 +95,8 @@ class _NotebookBar(rich.progress.Progress):
     """A bar in a notebook, for which Rich itself needs widgets."""
 
     _seconds_between = 0.5
+    _shown_at = 0.0
+    _handle: Any = None
 
     def start(self) -> None:
         """Show the bar below the cell."""
@@ -105,7 +107,8 @@ class _NotebookBar(rich.progress.Progress):
 
     def refresh(self) -> None:
         """Show how far it is by now."""
-        if time.monotonic() - self._shown_at >= self._seconds_between:
+        is_due = time.monotonic() - self._shown_at >= self._seconds_between
+        if self._handle is not None and is_due:
             self._shown_at = time.monotonic()
             self._handle.update(self)
 
@@ -159,3 +162,57 @@ def clock(seconds: float) -> str:
     return (
         f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
     )
+
+
+class Counter:
+    """Shows how many of the planned are done: a bar where one can move, else lines.
+
+    Args:
+        console: Where to show it.
+        what: What is counted, in the plural.
+        planned: How many there are in all.
+        total: What the whole bar stands for.
+        period: How many seconds the estimate of the time left looks back; far, since
+            runs and trials differ in speed.
+    """
+
+    def __init__(
+        self, console: Console, what: str, planned: int, total: int, period: float
+    ) -> None:
+        self.console, self.what, self.planned = console, what, planned
+        self.bar = make_bar(console, period) if has_bars(console) else None
+        if self.bar is not None:
+            self.task = self.bar.add_task("", total=total, counted="")
+        self.begin(0)
+
+    def __enter__(self) -> Self:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def begin(self, done: int, completed: int = 0) -> None:
+        """Start the clock, and say how many were done before."""
+        self.done = self.done_before = done
+        self.started = time.monotonic()
+        if done:
+            line = f"{done} of {self.planned} {self.what} were finished before."
+            say(self.console, line)
+        if self.bar is not None:
+            self.bar.reset(self.task, completed=completed)
+        self.update()
+
+    def update(self, **changes: Any) -> None:
+        """Change the bar, if there is one."""
+        if self.bar is not None:
+            counted = f"{self.done}/{self.planned} {self.what}"
+            self.bar.update(self.task, counted=counted, **changes)
+
+    def say_outcome(self, line: str, left: float) -> None:
+        """Say what came of one; `left` is the time left in parts of what has passed."""
+        seconds = max(0.0, left * (time.monotonic() - self.started))
+        done = f"[{self.done}/{self.planned}]"
+        say(self.console, f"{done} {line}; {clock(seconds)} left")

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_initprune.lab import terminal
 from keras_initprune.lab.cli import options
 from keras_initprune.lab.cli.console import Console
 from keras_initprune.lab.runs.configuration import configure
@@ -145,13 +144,8 @@ def search(
             ).run()
     except searching.Interrupted as interrupt:
         options.fail_interrupted(interrupt.finished, trials, "trials", folder)
-    if outcome is None:
-        return
-    results, dense, best = outcome.results, outcome.dense, outcome.best
-    console.print(searching.rich_table(results, dense), "")
-    for line in (outcome.note, *searching.verdict(best, dense, results.objective)):
-        terminal.say(console, line)
-    terminal.say_written(console, outcome.paths)
+    if outcome is not None:
+        outcome.show(console)
 
 
 def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) -> None:

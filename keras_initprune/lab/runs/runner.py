@@ -16,12 +16,6 @@ from keras_initprune import constraints
 from keras_initprune.callbacks import description
 from keras_initprune.lab import datasets, models
 from keras_initprune.lab.runs import methods
-from keras_initprune.lab.runs.callbacks import (
-    Audit,
-    InitialPruning,
-    LotteryRounds,
-    MaskFitness,
-)
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
 from keras_initprune.lab.runs.controls import control_masks, small_widths
 from keras_initprune.reports.report import report
@@ -99,9 +93,9 @@ def train(
     if validate_epochs:
         validation = pipeline(run, data, "validation", EVALUATION_BATCH_SIZE)
     for callback in pruning:
-        if isinstance(callback, InitialPruning):
+        if isinstance(callback, methods.InitialPruning):
             callback.data = (x, y)
-    audit = Audit()
+    audit = methods.Audit()
 
     def fit(
         model: keras.Model,
@@ -129,7 +123,7 @@ def train(
         constraints.install_masks(model)
         constraints.set_masks(model, masks)
         history = fit(model, []).history
-    elif pruning and isinstance(pruning[0], LotteryRounds):
+    elif pruning and isinstance(pruning[0], methods.LotteryRounds):
         history = pruning[0].train(model, fit).history
     else:
         history = fit(model, pruning).history
@@ -152,7 +146,7 @@ def train(
         "versions": versions(),
     }
     for callback in pruning:
-        if isinstance(callback, MaskFitness):
+        if isinstance(callback, methods.MaskFitness):
             record["mask_fitness"] = callback.fitness
     return Outcome(record, model, history)
 

@@ -1,4 +1,4 @@
-"""Drives `initprune search`, from the dense reference to the best network."""
+"""Drives `initprune search` to the best network, and shows how far it is."""
 
 import contextlib
 import io
@@ -16,11 +16,14 @@ from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.interrupts import Interrupted, Interrupts
 from keras_initprune.lab.search import reference
-from keras_initprune.lab.search.outcome import Outcome, conclude, show
-from keras_initprune.lab.search.progress import SearchProgress, WorkerProgress
+from keras_initprune.lab.search.outcome import Outcome, conclude, shown
 from keras_initprune.lab.search.settings import SearchSettings
+from keras_initprune.lab.terminal import Counter, percent, say
 from keras_initprune.tuner import roles, strategies
 from keras_initprune.tuner.hypermodel import PruningHyperModel
+from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
+from keras_initprune.tuner.oracles import metrics_of, reason_of
+from keras_initprune.tuner.results import describe
 from keras_initprune.tuner.tuners import PruningTuner
 from keras_initprune.tuner.watching import Watcher
 
@@ -28,6 +31,77 @@ SETTINGS_NAME = "search.json"
 _LOCK_NAME = ".lock"
 _FOLDER = "tuner"
 _POLL = 0.2
+
+
+class WorkerProgress(Watcher):
+    """What a worker says: which trials it was given."""
+
+    def __init__(self, console: Console, interrupts: Interrupts) -> None:
+        self.console, self.interrupts = console, interrupts
+
+    def batch_end(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def trial_begin(self, trial: Any) -> None:
+        """Say what is trained."""
+        line = f"trial {trial.trial_id}: {describe(trial.hyperparameters)}"
+        say(self.console, line)
+
+
+class SearchProgress(WorkerProgress, Counter):
+    """What a search shows: a bar with the time left, or else a line per trial."""
+
+    def __init__(
+        self,
+        console: Console,
+        interrupts: Interrupts,
+        objective: SearchObjective,
+        settings: SearchSettings,
+    ) -> None:
+        WorkerProgress.__init__(self, console, interrupts)
+        trials = settings.trials
+        Counter.__init__(self, console, "trials", trials, total=trials, period=1200)
+        self.objective, self.epochs = objective, settings.run.epochs
+
+    def tick(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def trial_begin(self, trial: Any) -> None:
+        """Show which trial runs, beside the bar."""
+        self.update(description=describe(trial.hyperparameters))
+
+    def epoch_end(self, trial: Any) -> None:
+        """Move the bar by an epoch's share of a trial."""
+        if self.bar is not None:
+            done = self.bar.tasks[0].completed + 1 / self.epochs
+            # Trials of Hyperband differ in length.
+            self.update(completed=min(done, self.done + 0.99))
+
+    def trial_end(self, trial: Any) -> None:
+        """Say what came of a trial, and how long the others will take."""
+        self.done += 1
+        line = self._outcome(trial)
+        self.update(completed=self.done, description=line)
+        if self.bar is None:
+            left = (self.planned - self.done) / (self.done - self.done_before)
+            self.say_outcome(line, left)
+
+    def worker_lost(self, tuner_id: str, trial: Any) -> None:
+        """Say that a worker is gone and what becomes of its trial."""
+        then = f"; trial {trial.trial_id} goes to another one" if trial else ""
+        say(self.console, f"The worker {tuner_id} is lost{then}.")
+
+    def _outcome(self, trial: Any) -> str:
+        """Return a trial's values and its outcome in words."""
+        name = f"{trial.trial_id} {describe(trial.hyperparameters, 'pruning/sparsity')}"
+        metrics, objective = metrics_of(trial), self.objective
+        if trial.score is None or objective.metric not in metrics:
+            return f"{name}: failed. {reason_of(trial)}"
+        value = objective.value(metrics)
+        result = percent(value) if objective.metric_direction == "max" else value
+        return f"{name}: {objective.metric} {result} at {percent(metrics[SPARSITY])}"
 
 
 @dataclass
@@ -83,21 +157,21 @@ class Search:
         self._check_settings()
         objective = self.settings.make_objective(self._reference_value)
         data = runner.load_data(self.settings.run, self.data_dir)
-        with Interrupts() as interrupts:
-            run, trials = self.settings.run, self.settings.trials
-            progress = SearchProgress(
-                self.console, interrupts, objective, trials, run.epochs
-            )
-            with progress.bar or contextlib.nullcontext():
-                tuner = self._make_tuner(objective, data, progress)
-                text = json.dumps(self._identity(), indent=1) + "\n"
-                write_atomically(self.folder / SETTINGS_NAME, text)
-                tuner.prepare = lambda: self._prepare(tuner, data, progress)
-                try:
-                    tuner.search(epochs=run.epochs, verbose=0)
-                except KeyboardInterrupt as interrupt:
-                    finished = len(tuner.oracle.end_order)
-                    raise Interrupted(finished, trials) from interrupt
+        with (
+            Interrupts() as interrupts,
+            SearchProgress(
+                self.console, interrupts, objective, self.settings
+            ) as progress,
+        ):
+            tuner = self._make_tuner(objective, data, progress)
+            text = json.dumps(self._identity(), indent=1) + "\n"
+            write_atomically(self.folder / SETTINGS_NAME, text)
+            tuner.prepare = lambda: self._prepare(tuner, data, progress)
+            try:
+                tuner.search(epochs=self.settings.run.epochs, verbose=0)
+            except KeyboardInterrupt as interrupt:
+                finished = len(tuner.oracle.end_order)
+                raise Interrupted(finished, self.settings.trials) from interrupt
         dense = reference.read(self.folder)
         return conclude(tuner, self.settings, self.folder, data, dense)
 
@@ -142,8 +216,9 @@ class Search:
             self.folder, self.settings.run, data, self.strategy, progress.batch_end
         )
         metric, objective = self.settings.metric, tuner.oracle.objective
-        progress.say(f"dense: {metric} {show(objective, dense[metric])}")
-        progress.begin(len(tuner.oracle.end_order))
+        say(self.console, f"dense: {metric} {shown(objective, dense[metric])}")
+        done = len(tuner.oracle.end_order)
+        progress.begin(done, completed=done)
 
     def _reference_value(self) -> float:
         return reference.read(self.folder)[self.settings.metric]

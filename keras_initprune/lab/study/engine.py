@@ -17,7 +17,7 @@ from rich.console import Console
 from keras_initprune.extras import needs
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.interrupts import end_with, kill_as_interrupt
-from keras_initprune.lab.runs.progress import make_progress
+from keras_initprune.lab.runs.progress import Progress
 from keras_initprune.lab.runs.results import Results
 from keras_initprune.lab.study.plan import Study
 from keras_initprune.quiet import quiet_tensorflow
@@ -97,7 +97,7 @@ def run_study(
     if missing and scheduler is None and workers > 1:
         processes = _processes(workers)
     with (
-        make_progress(missing, done, console) as progress,
+        Progress(missing, done, console) as progress,
         _backend(scheduler),
         processes as options,
     ):

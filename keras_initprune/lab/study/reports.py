@@ -19,8 +19,8 @@ from keras_initprune import plots
 from keras_initprune.arrays.curves import CHANGES_PER_EPOCH, power_sparsity
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab import datasets
+from keras_initprune.lab.runs.comparison import completed, failures
 from keras_initprune.lab.runs.configuration import RECONSTRUCTION
-from keras_initprune.lab.runs.summary import completed, failures
 from keras_initprune.lab.study import pivot
 from keras_initprune.lab.study.engine import StudyResults
 from keras_initprune.lab.study.plan import Part, Study
