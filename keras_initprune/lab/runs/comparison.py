@@ -17,8 +17,7 @@ from keras_initprune import plots
 from keras_initprune.files import check_free, replacing, write_atomically
 from keras_initprune.lab.runs import methods, runner
 from keras_initprune.lab.runs.configuration import Configuration
-from keras_initprune.lab.runs.interrupts import Interrupted, Interrupts
-from keras_initprune.lab.runs.progress import Progress
+from keras_initprune.lab.runs.progress import Interrupted, Interrupts, Progress
 from keras_initprune.lab.runs.results import Results
 from keras_initprune.lab.terminal import make_table, markdown_table, percent
 from keras_initprune.plots.errors import Measure, measure_of
@@ -69,9 +68,8 @@ def plan(
         >>> [(run.method, run.sparsity, run.seed) for run in runs[:3]]
         [('dense', 0.0, 0), ('random', 0.9, 0), ('random', 0.98, 0)]
     """
-    for name, values in (
-        ("methods", names), ("sparsities", sparsities), ("seeds", seeds)
-    ):  # fmt: skip
+    given = {"methods": names, "sparsities": sparsities, "seeds": seeds}
+    for name, values in given.items():
         if not values:
             raise ValueError(f"`{name}` must not be empty. Received: {name}=[]")
     runs = [

@@ -21,8 +21,7 @@ from keras_initprune.files import check_writable, size_of
 from keras_initprune.lab.claims import Claim
 from keras_initprune.lab.runs import methods, runner
 from keras_initprune.lab.runs.configuration import Configuration
-from keras_initprune.lab.runs.interrupts import Interrupts
-from keras_initprune.lab.runs.progress import Progress
+from keras_initprune.lab.runs.progress import Interrupts, Progress
 from keras_initprune.lab.terminal import make_table, percent, say_written
 from keras_initprune.plots.errors import measure_of
 from keras_initprune.quiet import quiet_tensorflow

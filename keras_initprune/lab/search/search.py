@@ -1,21 +1,23 @@
-"""Drives `initprune search` to the best network, and shows how far it is."""
+"""Drives `initprune search`, from the dense reference to the best network."""
 
 import contextlib
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
+import keras_tuner
 from rich.console import Console
 
 from keras_initprune.files import check_writable, write_atomically
 from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs import runner
-from keras_initprune.lab.runs.interrupts import Interrupted, Interrupts
-from keras_initprune.lab.search import reference
+from keras_initprune.lab.runs.configuration import Configuration
+from keras_initprune.lab.runs.progress import Interrupted, Interrupts
 from keras_initprune.lab.search.outcome import Outcome, conclude, shown
 from keras_initprune.lab.search.settings import SearchSettings
 from keras_initprune.lab.terminal import Counter, percent, say
@@ -28,6 +30,7 @@ from keras_initprune.tuner.tuners import PruningTuner
 from keras_initprune.tuner.watching import Watcher
 
 SETTINGS_NAME = "search.json"
+_REFERENCE_NAME = "dense.json"
 _LOCK_NAME = ".lock"
 _FOLDER = "tuner"
 _POLL = 0.2
@@ -104,6 +107,87 @@ class SearchProgress(WorkerProgress, Counter):
         return f"{name}: {objective.metric} {result} at {percent(metrics[SPARSITY])}"
 
 
+def read_reference(folder: Path) -> dict[str, Any]:
+    """Return the metrics of the dense reference, which must have been trained."""
+    return json.loads((folder / _REFERENCE_NAME).read_text(encoding="utf-8"))
+
+
+def train_reference(
+    folder: Path,
+    run: Configuration,
+    data: Any,
+    strategy: Any,
+    check: Callable[[], None],
+) -> dict[str, Any]:
+    """Train the dense reference unless it is in the folder, and return its metrics.
+
+    `check` is called after every step; what it raises ends the training.
+    """
+    if (folder / _REFERENCE_NAME).exists():
+        return read_reference(folder)
+    started = time.perf_counter()
+    with strategies.scope(strategy):
+        keras.utils.set_random_seed(run.seed)
+        model = build(run, data)
+    checks = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: check()
+    )
+    history = model.fit(**fit_arguments(run, data), callbacks=[checks]).history
+    metrics = {name: float(values[-1]) for name, values in history.items()}
+    metrics.update(runner.evaluate(model, "test", data.x_test, data.y_test, run))
+    metrics["seconds"] = time.perf_counter() - started
+    text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / _REFERENCE_NAME, text)
+    return metrics
+
+
+def build(run: Configuration, data: Any) -> keras.Model:
+    """Return the compiled model of a run, for the strategy whose scope this is in."""
+    model = runner.build(run, data)
+    if model.distribute_strategy and model.distribute_strategy.num_replicas_in_sync > 1:
+        model.steps_per_execution = 1  # See `strategies.check_model`.
+    return model
+
+
+class RunHyperModel(keras_tuner.HyperModel):
+    """The hypermodel of a run, with nothing to search.
+
+    Every trial begins with the same weights and sees the same batches in the same
+    order, whatever came before it in its process.
+    """
+
+    def __init__(self, run: Configuration, data: Any):
+        super().__init__()
+        self.run = run
+        self.data = data
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Return the compiled model."""
+        return build(self.run, self.data)
+
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Train it on batches of its own."""
+        return model.fit(**{**fit_arguments(self.run, self.data), **kwargs})
+
+
+def fit_arguments(run: Configuration, data: Any) -> dict[str, Any]:
+    """Return what `fit` is given, for the dense reference and in every trial.
+
+    The order of the batches is the same each time that this is called after
+    `keras.utils.set_random_seed` with the same seed.
+    """
+    size = runner.EVALUATION_BATCH_SIZE
+    return {
+        "x": runner.pipeline(run, data, "train", run.batch_size),
+        "validation_data": runner.pipeline(run, data, "validation", size),
+        "epochs": run.epochs,
+        "shuffle": False,  # The pipeline shuffles.
+        "verbose": 0,
+    }
+
+
 @dataclass
 class Search:
     """One process's part of a search: all of it, the chief's or a worker's.
@@ -172,7 +256,7 @@ class Search:
             except KeyboardInterrupt as interrupt:
                 finished = len(tuner.oracle.end_order)
                 raise Interrupted(finished, self.settings.trials) from interrupt
-        dense = reference.read(self.folder)
+        dense = read_reference(self.folder)
         return conclude(tuner, self.settings, self.folder, data, dense)
 
     def _work(self) -> None:
@@ -189,7 +273,7 @@ class Search:
     def _make_tuner(self, objective: Any, data: Any, watcher: Watcher) -> PruningTuner:
         run = self.settings.run
         hypermodel = PruningHyperModel(
-            reference.RunHyperModel(run, data), self.settings.space(), run.seed
+            RunHyperModel(run, data), self.settings.space(), run.seed
         )
         # KerasTuner prints where it found an earlier search.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -212,7 +296,7 @@ class Search:
         self, tuner: PruningTuner, data: Any, progress: SearchProgress
     ) -> None:
         """Train the dense reference, and say how far the search was before."""
-        dense = reference.train(
+        dense = train_reference(
             self.folder, self.settings.run, data, self.strategy, progress.batch_end
         )
         metric, objective = self.settings.metric, tuner.oracle.objective
@@ -221,7 +305,7 @@ class Search:
         progress.begin(done, completed=done)
 
     def _reference_value(self) -> float:
-        return reference.read(self.folder)[self.settings.metric]
+        return read_reference(self.folder)[self.settings.metric]
 
     def _check_settings(self) -> None:
         """Raise if the folder holds another search."""

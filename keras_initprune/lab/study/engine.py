@@ -16,8 +16,7 @@ from rich.console import Console
 
 from keras_initprune.extras import needs
 from keras_initprune.lab.runs.configuration import Configuration
-from keras_initprune.lab.runs.interrupts import end_with, kill_as_interrupt
-from keras_initprune.lab.runs.progress import Progress
+from keras_initprune.lab.runs.progress import Progress, end_with, kill_as_interrupt
 from keras_initprune.lab.runs.results import Results
 from keras_initprune.lab.study.plan import Study
 from keras_initprune.quiet import quiet_tensorflow
