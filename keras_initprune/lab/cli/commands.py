@@ -168,7 +168,7 @@ def study(
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    model: options.ModelFile,
     format: Annotated[
         list[str],
         typer.Option(help="One or several, with commas between them, or all."),
@@ -193,8 +193,7 @@ def export(
     litert_int8_dense: with them. numpy: for NumPy and SciPy alone. onnx: for ONNX
     Runtime.
     """
-    if not model.is_file():
-        raise FileNotFoundError(f"There is no model file {model}.")
+    options.check_model(model)
     with quiet_tensorflow():
         from keras_initprune.lab.runs import saved_models
 
@@ -202,12 +201,9 @@ def export(
     saved_models.export_and_show(model, formats, folder, compact, overwrite, Console())
 
 
-def report(
-    model: Annotated[Path, typer.Argument(help="A .keras file.")],
-) -> None:
+def report(model: options.ModelFile) -> None:
     """Show the sparsity, the parameters and the FLOPs of every layer of a model."""
-    if not model.is_file():
-        raise FileNotFoundError(f"There is no model file {model}.")
+    options.check_model(model)
     with quiet_tensorflow():
         from keras_initprune.lab.runs import saved_models
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from keras_initprune.lab.runs.configuration import CHECKS
+
 Dataset = Annotated[
     str, typer.Option(help="digits (needs no files), mnist or fashion_mnist.")
 ]
@@ -18,9 +20,9 @@ DataDir = Annotated[
     ),
 ]
 Model = Annotated[
-    str,
-    typer.Option(help="perceptron, autoencoder, convnet, lenet5, resnet or vit."),
+    str, typer.Option(help="perceptron, autoencoder, convnet, lenet5, resnet or vit.")
 ]
+ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
 Epochs = Annotated[
     int | None, typer.Option(help="Epochs of training. Defaults to the data set's.")
 ]
@@ -52,11 +54,15 @@ FOREVER = 1e9
 
 def settings(context: typer.Context) -> dict[str, Any]:
     """Return those of a command's options that `configure` takes by the same name."""
-    from keras_initprune.lab.runs.configuration import CHECKS
-
     # The sparsity of a search is that of its objective.
     names = [name for name in context.params if name in CHECKS and name != "sparsity"]
     return {name: context.params[name] for name in names}
+
+
+def check_model(path: Path) -> None:
+    """Raise unless there is a model file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no model file {path}.")
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -82,13 +88,11 @@ def split(texts: Sequence[str]) -> list[str]:
 
 def numbers(texts: Sequence[str], name: str) -> list[float]:
     """Return the numbers of an option that takes commas and repetition."""
-    return [_number(text, name) for text in split(texts)]
-
-
-def _number(text: str, name: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` must be numbers in [0, 1). Received: {text!r}"
-        ) from None
+    found = []
+    for text in split(texts):
+        try:
+            found.append(float(text))
+        except ValueError:
+            rule = f"`{name}` must be numbers in [0, 1)."
+            raise ValueError(f"{rule} Received: {text!r}") from None
+    return found

@@ -124,21 +124,18 @@ def search(
     settings = SearchSettings(
         run=run,
         objective=objective,
-        sparsity=0.95 if sparsity is None else sparsity,
-        tolerance=0.005 if tolerance is None else tolerance,
         algorithm=tuner,
         trials=trials,
         minutes=minutes,
         methods=options.split(methods),
         sparsities=fractions,
+        **_given(sparsity=sparsity, tolerance=tolerance),
     )
     # A collection before every trial need not look at TensorFlow's modules again.
     gc.freeze()
     console = Console()
-    at: Any = {"address": address, "port": port}
-    given = {option: value for option, value in at.items() if value is not None}
     try:
-        with roles.playing(role, name=name, **given):
+        with roles.playing(role, name=name, **_given(address=address, port=port)):
             outcome = searching.Search(
                 settings, folder, data_dir, strategy, devices, patience, console
             ).run()
@@ -146,6 +143,11 @@ def search(
         options.fail_interrupted(interrupt.finished, trials, "trials", folder)
     if outcome is not None:
         outcome.show(console)
+
+
+def _given(**chosen: Any) -> dict[str, Any]:
+    """Return the options without those that keep their defaults."""
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _check_use(option: str, value: Any, chosen: str, needed: tuple[str, ...]) -> None:

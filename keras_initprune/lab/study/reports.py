@@ -1,7 +1,7 @@
 """Turns the runs of a study into one page of tables and figures.
 
-A report is a function from a part and its finished runs to Markdown, and a row in
-`_REPORTS`; it may leave figures in the folder.
+A report is a function from a part and its finished runs to paragraphs of Markdown, and
+a row in `_REPORTS`; it may leave figures in the folder.
 """
 
 import functools
@@ -99,21 +99,21 @@ def _section(material: _Material) -> str:
         f"{'seed' if seeds == 1 else 'seeds'}: {measure.label}."
     )
     table = pivot.table(part, runs, measure)
-    reports = [_REPORTS[name](material) for name in part.reports]
-    return "\n\n".join([f"## {part.title}", about, table, *filter(None, reports)])
+    reports = [text for name in part.reports for text in _REPORTS[name](material)]
+    return "\n\n".join([f"## {part.title}", about, table, *reports])
 
 
-def _error_against_sparsity(material: _Material) -> str:
+def _error_against_sparsity(material: _Material) -> list[str]:
     axis = plots.error_against_sparsity(material.runs)
     if "pca" in material.part.reports:
         error, _ = _pca_of(material.part.runs[0], material.data_dir)
         error *= material.measure.factor
         axis.axhline(error, color=GREY, linestyle=":", label="PCA")
         add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return material.figure(axis, "error")
+    return [material.figure(axis, "error")]
 
 
-def _dots(material: _Material) -> str:
+def _dots(material: _Material) -> list[str]:
     part, measure = material.part, material.measure
     rows = {
         _pretty(", ".join(row)): {
@@ -125,29 +125,24 @@ def _dots(material: _Material) -> str:
         for row, columns in pivot.pivot(part, material.runs).items()
     }
     axis = plots.interval_dots(rows, measure.label.capitalize())
-    return material.figure(axis, "dots")
+    return [material.figure(axis, "dots")]
 
 
-def _lines(material: _Material) -> str:
+def _lines(material: _Material) -> list[str]:
     part = material.part
-    groups = {
-        ", ".join(row): columns
-        for row, columns in pivot.pivot(part, material.runs).items()
-        if any(columns.values())
-    }
-    axis = plots.error_against(
-        groups, part.columns.replace("_", " "), logarithmic=part.columns == "k"
-    )
-    return material.figure(axis, "lines")
+    cells = pivot.pivot(part, material.runs)
+    groups = {", ".join(row): columns for row, columns in cells.items()}
+    label, is_k = part.columns.replace("_", " "), part.columns == "k"
+    axis = plots.error_against(groups, label, logarithmic=is_k)
+    return [material.figure(axis, "lines")]
 
 
-def _paired(material: _Material) -> str:
+def _paired(material: _Material) -> list[str]:
     """Compare the paper's methods with every other one, seed by seed."""
-    texts = [_paired_with(ours, material) for ours in _OURS]
-    return "\n\n".join(filter(None, texts))
+    return [text for ours in _OURS for text in _paired_with(ours, material)]
 
 
-def _paired_with(ours: str, material: _Material) -> str:
+def _paired_with(ours: str, material: _Material) -> list[str]:
     measure = material.measure
     by_run = {
         (run["method"], run["sparsity"], run["seed"]): measure.factor * run[measure.key]
@@ -162,7 +157,7 @@ def _paired_with(ours: str, material: _Material) -> str:
                 found.append((method, percent(sparsity), value - by_run[rival]))
     differences = _grouped(found)
     if not differences:
-        return ""
+        return []
     columns = list(dict.fromkeys(c for of in differences.values() for c in of))
     shown = Measure(1.0, measure.digits)
     lines = []
@@ -179,20 +174,18 @@ def _paired_with(ours: str, material: _Material) -> str:
     label = f"{_pretty(ours)} minus the other, {measure.label}"
     rows = {_pretty(method): of for method, of in differences.items()}
     axis = plots.interval_dots(rows, label, reference=0.0)
-    return "\n\n".join(
-        [
-            f"`{ours}` minus each method, in pairs of the same seed (below 0: "
-            f"`{ours}` is ahead), and in how many pairs it is ahead:",
-            _markdown(lines, ["method", *columns]),
-            material.figure(axis, f"paired-{ours}"),
-        ]
-    )
+    return [
+        f"`{ours}` minus each method, in pairs of the same seed (below 0: "
+        f"`{ours}` is ahead), and in how many pairs it is ahead:",
+        _markdown(lines, ["method", *columns]),
+        material.figure(axis, f"paired-{ours}"),
+    ]
 
 
-def _effective_sparsity(material: _Material) -> str:
+def _effective_sparsity(material: _Material) -> list[str]:
     runs = [run for run in material.runs if run["achieved_sparsity"]]
     if not runs:
-        return ""
+        return []
     wasted = _grouped(
         (
             _pretty(run["method"]),
@@ -203,17 +196,15 @@ def _effective_sparsity(material: _Material) -> str:
     )
     label = "Effective minus nominal sparsity (points)"
     shown = Measure(100.0, 3, "effective_sparsity")
-    return "\n\n".join(
-        [
-            "Effective sparsity in %, which also counts weights on dead paths as "
-            "removed (the lowest is bold, which means the fewest wasted):",
-            pivot.table(material.part, runs, shown),
-            material.figure(plots.interval_dots(wasted, label), "effective"),
-        ]
-    )
+    return [
+        "Effective sparsity in %, which also counts weights on dead paths as "
+        "removed (the lowest is bold, which means the fewest wasted):",
+        pivot.table(material.part, runs, shown),
+        material.figure(plots.interval_dots(wasted, label), "effective"),
+    ]
 
 
-def _price(material: _Material) -> str:
+def _price(material: _Material) -> list[str]:
     """Return what an epoch of the selection takes, against later ones of the run."""
     found = []
     for run in material.runs:
@@ -224,7 +215,7 @@ def _price(material: _Material) -> str:
             ratio = float(np.median(during) / np.median(later))
             found.append((run["method"], "", ratio))
     if not found:
-        return ""
+        return []
     ratios = _grouped(found)
     lines = [
         [name, *(f"{q:.2f}" for q in np.quantile(of[""], (0.5, 0.25, 0.75)))]
@@ -232,18 +223,16 @@ def _price(material: _Material) -> str:
     ]
     rows = {_pretty(name): of for name, of in ratios.items()}
     label = "Time of an epoch of the selection / of a later epoch"
-    return "\n\n".join(
-        [
-            "Time of an epoch of the selection against a later epoch of the same run, "
-            "which has its masks but selects no more; without the epochs in which "
-            "Keras compiles, over all sparsities and seeds:",
-            _markdown(lines, ["method", "median", "lower quartile", "upper quartile"]),
-            material.figure(plots.interval_dots(rows, label, 1.0), "price"),
-        ]
-    )
+    return [
+        "Time of an epoch of the selection against a later epoch of the same run, "
+        "which has its masks but selects no more; without the epochs in which "
+        "Keras compiles, over all sparsities and seeds:",
+        _markdown(lines, ["method", "median", "lower quartile", "upper quartile"]),
+        material.figure(plots.interval_dots(rows, label, 1.0), "price"),
+    ]
 
 
-def _training_density(material: _Material) -> str:
+def _training_density(material: _Material) -> list[str]:
     """Return what a training costs where zeros are skipped, against its error."""
     runs = [
         {**run, "density": 100 * mean_density(run)}
@@ -251,14 +240,12 @@ def _training_density(material: _Material) -> str:
         if run["achieved_sparsity"]
     ]
     shown = Measure(1.0, 2, "density")
-    return "\n\n".join(
-        [
-            "Mean density of the whole training in %, the area under the density curve "
-            "(the lowest is bold):",
-            pivot.table(material.part, runs, shown),
-            material.figure(plots.error_against_density(runs), "density"),
-        ]
-    )
+    return [
+        "Mean density of the whole training in %, the area under the density curve "
+        "(the lowest is bold):",
+        pivot.table(material.part, runs, shown),
+        material.figure(plots.error_against_density(runs), "density"),
+    ]
 
 
 def mean_density(run: Mapping[str, Any]) -> float:
@@ -289,10 +276,10 @@ def mean_density(run: Mapping[str, Any]) -> float:
     return float(1.0 - (sum(removed) / CHANGES_PER_EPOCH + later) / epochs)
 
 
-def _rank_correlation(material: _Material) -> str:
+def _rank_correlation(material: _Material) -> list[str]:
     runs, measure = material.runs, material.measure
     if len(runs) < 2:
-        return ""
+        return []
     errors = [measure.factor * run[measure.key] for run in runs]
     lines, notes = [], {}
     for name in runs[0]["mask_fitness"]:
@@ -311,15 +298,13 @@ def _rank_correlation(material: _Material) -> str:
         notes[first],
     )
     headers = ["fitness", "Spearman", "95 % interval", "p", "spread of fitness"]
-    return "\n\n".join(
-        [
-            f"Rank correlation of fitness and test error over {len(runs)} masks of one "
-            "network (below 0: fitter masks end better); the spread is the standard "
-            "deviation over the mean:",
-            _markdown(lines, headers),
-            material.figure(axis, "fitness"),
-        ]
-    )
+    return [
+        f"Rank correlation of fitness and test error over {len(runs)} masks of one "
+        "network (below 0: fitter masks end better); the spread is the standard "
+        "deviation over the mean:",
+        _markdown(lines, headers),
+        material.figure(axis, "fitness"),
+    ]
 
 
 def _fisher_interval(correlation: float, count: int) -> tuple[float, float]:
@@ -331,12 +316,12 @@ def _fisher_interval(correlation: float, count: int) -> tuple[float, float]:
     return float(np.tanh(centre - width)), float(np.tanh(centre + width))
 
 
-def _pca(material: _Material) -> str:
+def _pca(material: _Material) -> list[str]:
     error, size = _pca_of(material.part.runs[0], material.data_dir)
-    return (
+    return [
         f"PCA with {_PCA_COMPONENTS} components, as many as the bottleneck has units, "
         f"comes to {material.measure.factor * error:.2f} with {size:,} numbers."
-    )
+    ]
 
 
 @functools.cache
@@ -369,7 +354,7 @@ def _markdown(lines: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     return markdown_table(lines, headers, left=headers[:1])
 
 
-_REPORTS: dict[str, Callable[[_Material], str]] = {
+_REPORTS: dict[str, Callable[[_Material], list[str]]] = {
     "error_against_sparsity": _error_against_sparsity,
     "lines": _lines,
     "dots": _dots,
