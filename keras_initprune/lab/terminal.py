@@ -167,13 +167,8 @@ def clock(seconds: float) -> str:
 class Counter:
     """Shows how many of the planned are done: a bar where one can move, else lines.
 
-    Args:
-        console: Where to show it.
-        what: What is counted, in the plural.
-        planned: How many there are in all.
-        total: What the whole bar stands for.
-        period: How many seconds the estimate of the time left looks back; far, since
-            runs and trials differ in speed.
+    The whole bar stands for `total`. Its estimate of the time left looks back for
+    `period` seconds: far, since runs and trials differ in speed.
     """
 
     def __init__(

@@ -99,9 +99,8 @@ class MaskFitness(keras.callbacks.Callback):
         masks, totals = constraints.get_masks(self.model), self._recorder.totals()
         values = {path: weight.numpy() for path, weight in self._weights.items()}
         moved = {path: values[path] - self._initial[path] for path in values}
-        for name, scores in (
-            ("magnitude", values), ("gradient", totals), ("movement", moved)
-        ):  # fmt: skip
+        found = {"magnitude": values, "gradient": totals, "movement": moved}
+        for name, scores in found.items():
             kept = [np.abs(scores[path][mask]).sum() for path, mask in masks.items()]
             self.fitness[name] = float(np.sum(kept))
         self._recorder.stop()
@@ -281,11 +280,10 @@ METHODS: dict[str, Method] = {
 
 
 def callbacks(run: Configuration) -> list[Any]:
-    """Return what prunes as the configuration says.
+    """Return new callbacks that prune as the configuration says.
 
-    Returns:
-        A new list of Keras callbacks, empty for `"dense"`; for `"lottery_ticket"` one
-        `LotteryRounds`, which trains by itself.
+    There are none for `"dense"`, and for `"lottery_ticket"` one `LotteryRounds`, which
+    trains by itself.
 
     Raises:
         ValueError: If a setting breaks a callback's rule.

@@ -1,7 +1,5 @@
 """Models on disk, for the command line: trained, saved, loaded, shown, exported."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,10 +38,10 @@ _CAPTION = (
 
 def train_and_save(
     run: Configuration,
-    folder: str | Path,
-    data_dir: str | Path | None = None,
-    overwrite: bool = False,
-    console: Console | None = None,
+    folder: Path,
+    data_dir: Path | None,
+    overwrite: bool,
+    console: Console,
 ) -> None:
     """Train one network and write its model, history, report and record.
 
@@ -53,7 +51,6 @@ def train_and_save(
             files is there already. Those of the same command, killed while it wrote
             them, are replaced.
     """
-    folder, console = Path(folder), console or Console()
     methods.callbacks(run)  # Refuse a wrong setting before anything is done.
     check_writable(folder)
     paths = [folder / name for name in NAMES]
@@ -63,7 +60,7 @@ def train_and_save(
             progress.start(run)
             callbacks = [progress.callback(), interrupts.callback()]
             outcome = runner.train(run, data, callbacks, validate_epochs=True)
-        save(outcome, claim)
+        _save(outcome, claim)
     say_written(console, paths)
     measure = measure_of([outcome.record])
     value = measure.show(outcome.record[measure.key], float("nan"))
@@ -71,7 +68,7 @@ def train_and_save(
     console.print(report_table(outcome.model))
 
 
-def save(outcome: runner.Outcome, claim: Claim) -> None:
+def _save(outcome: runner.Outcome, claim: Claim) -> None:
     """Write what a run left behind; no file is ever half written."""
     texts = (
         history_csv(outcome.history),
@@ -95,12 +92,10 @@ def history_csv(history: Mapping[str, Sequence[float]]) -> str:
         1,0.5
         2,0.25
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", *history])
+    lines = [",".join(["epoch", *history])]
     for epoch, values in enumerate(zip(*history.values(), strict=True), start=1):
-        writer.writerow([epoch, *values])
-    return text.getvalue()
+        lines.append(",".join(map(str, (epoch, *values))))
+    return "\n".join(lines) + "\n"
 
 
 def load(path: str | Path) -> keras.Model:
@@ -113,7 +108,7 @@ def load(path: str | Path) -> keras.Model:
         return keras.saving.load_model(path)
     except Exception as error:
         # Keras raises whatever the archive or a layer happens to raise.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"Cannot load a model from {path}: {reason}") from error
 
 
@@ -125,9 +120,9 @@ def report_table(model: keras.Model) -> Table:
         table.add_row(row.path, "x".join(map(str, row.shape)), *_numbers(row))
     table.add_section()
     table.add_row("all prunable", "", *_numbers(found), style="bold")
-    others = found.total_parameters - found.parameters
-    kept, share = others + found.kept, percent(found.total_sparsity)
-    table.add_row("all", "", f"{found.total_parameters:,}", f"{kept:,}", share)
+    total, share = found.total_parameters, percent(found.total_sparsity)
+    kept = total - found.parameters + found.kept
+    table.add_row("all", "", f"{total:,}", f"{kept:,}", share)
     return table
 
 

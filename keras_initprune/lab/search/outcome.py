@@ -80,7 +80,7 @@ def conclude(
         **best,
         "meets_objective": results.meets_objective(best),
         # The test split is looked at here, once, for the network that was chosen.
-        **runner.evaluate(model, "test", data.x_test, data.y_test, settings.run),
+        **runner.evaluate(model, settings.run, data, "test"),
         "callbacks": results.describe_callbacks(),
         "dense": dense,
         "settings": settings.identity,

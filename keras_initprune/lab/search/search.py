@@ -107,48 +107,6 @@ class SearchProgress(WorkerProgress, Counter):
         return f"{name}: {objective.metric} {result} at {percent(metrics[SPARSITY])}"
 
 
-def read_reference(folder: Path) -> dict[str, Any]:
-    """Return the metrics of the dense reference, which must have been trained."""
-    return json.loads((folder / _REFERENCE_NAME).read_text(encoding="utf-8"))
-
-
-def train_reference(
-    folder: Path,
-    run: Configuration,
-    data: Any,
-    strategy: Any,
-    check: Callable[[], None],
-) -> dict[str, Any]:
-    """Train the dense reference unless it is in the folder, and return its metrics.
-
-    `check` is called after every step; what it raises ends the training.
-    """
-    if (folder / _REFERENCE_NAME).exists():
-        return read_reference(folder)
-    started = time.perf_counter()
-    with strategies.scope(strategy):
-        keras.utils.set_random_seed(run.seed)
-        model = build(run, data)
-    checks = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: check()
-    )
-    history = model.fit(**fit_arguments(run, data), callbacks=[checks]).history
-    metrics = {name: float(values[-1]) for name, values in history.items()}
-    metrics.update(runner.evaluate(model, "test", data.x_test, data.y_test, run))
-    metrics["seconds"] = time.perf_counter() - started
-    text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / _REFERENCE_NAME, text)
-    return metrics
-
-
-def build(run: Configuration, data: Any) -> keras.Model:
-    """Return the compiled model of a run, for the strategy whose scope this is in."""
-    model = runner.build(run, data)
-    if model.distribute_strategy and model.distribute_strategy.num_replicas_in_sync > 1:
-        model.steps_per_execution = 1  # See `strategies.check_model`.
-    return model
-
-
 class RunHyperModel(keras_tuner.HyperModel):
     """The hypermodel of a run, with nothing to search.
 
@@ -161,31 +119,56 @@ class RunHyperModel(keras_tuner.HyperModel):
         self.run = run
         self.data = data
 
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """Return the compiled model."""
-        return build(self.run, self.data)
+    def build(self, hp: Any) -> keras.Model:
+        """Return the compiled model, for the strategy whose scope this is in."""
+        model = runner.build(self.run, self.data)
+        strategy = model.distribute_strategy
+        if strategy and strategy.num_replicas_in_sync > 1:
+            model.steps_per_execution = 1  # See `strategies.check_model`.
+        return model
 
-    def fit(
-        self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any
-    ) -> keras.callbacks.History:
-        """Train it on batches of its own."""
-        return model.fit(**{**fit_arguments(self.run, self.data), **kwargs})
+    def fit(self, hp: Any, model: keras.Model, **kwargs: Any) -> Any:
+        """Train it on batches of its own, in an order that the global seed decides."""
+        run, size = self.run, runner.EVALUATION_BATCH_SIZE
+        arguments = {
+            "x": runner.pipeline(run, self.data, "train", run.batch_size),
+            "validation_data": runner.pipeline(run, self.data, "validation", size),
+            "epochs": run.epochs,
+            "shuffle": False,  # The pipeline shuffles.
+            "verbose": 0,
+        }
+        return model.fit(**{**arguments, **kwargs})
 
 
-def fit_arguments(run: Configuration, data: Any) -> dict[str, Any]:
-    """Return what `fit` is given, for the dense reference and in every trial.
+def read_reference(folder: Path) -> dict[str, Any]:
+    """Return the metrics of the dense reference, which must have been trained."""
+    return json.loads((folder / _REFERENCE_NAME).read_text(encoding="utf-8"))
 
-    The order of the batches is the same each time that this is called after
-    `keras.utils.set_random_seed` with the same seed.
+
+def train_reference(
+    folder: Path, hypermodel: RunHyperModel, strategy: Any, check: Callable[[], None]
+) -> dict[str, Any]:
+    """Train the dense reference unless it is in the folder, and return its metrics.
+
+    `check` is called after every step; what it raises ends the training.
     """
-    size = runner.EVALUATION_BATCH_SIZE
-    return {
-        "x": runner.pipeline(run, data, "train", run.batch_size),
-        "validation_data": runner.pipeline(run, data, "validation", size),
-        "epochs": run.epochs,
-        "shuffle": False,  # The pipeline shuffles.
-        "verbose": 0,
-    }
+    if (folder / _REFERENCE_NAME).exists():
+        return read_reference(folder)
+    started = time.perf_counter()
+    run, nothing = hypermodel.run, keras_tuner.HyperParameters()
+    with strategies.scope(strategy):
+        keras.utils.set_random_seed(run.seed)
+        model = hypermodel.build(nothing)
+    checks = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: check()
+    )
+    history = hypermodel.fit(nothing, model, callbacks=[checks]).history
+    metrics = {name: float(values[-1]) for name, values in history.items()}
+    metrics.update(runner.evaluate(model, run, hypermodel.data, "test"))
+    metrics["seconds"] = time.perf_counter() - started
+    text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / _REFERENCE_NAME, text)
+    return metrics
 
 
 @dataclass
@@ -248,7 +231,7 @@ class Search:
             ) as progress,
         ):
             tuner = self._make_tuner(objective, data, progress)
-            text = json.dumps(self._identity(), indent=1) + "\n"
+            text = json.dumps(self.settings.identity, indent=1) + "\n"
             write_atomically(self.folder / SETTINGS_NAME, text)
             tuner.prepare = lambda: self._prepare(tuner, data, progress)
             try:
@@ -296,8 +279,9 @@ class Search:
         self, tuner: PruningTuner, data: Any, progress: SearchProgress
     ) -> None:
         """Train the dense reference, and say how far the search was before."""
+        hypermodel = RunHyperModel(self.settings.run, data)
         dense = train_reference(
-            self.folder, self.settings.run, data, self.strategy, progress.batch_end
+            self.folder, hypermodel, self.strategy, progress.batch_end
         )
         metric, objective = self.settings.metric, tuner.oracle.objective
         say(self.console, f"dense: {metric} {shown(objective, dense[metric])}")
@@ -318,7 +302,7 @@ class Search:
             raise ValueError(f"{path} is damaged: {error}") from error
         if not isinstance(stored, dict):
             raise ValueError(f"{path} is damaged: it holds no settings.")
-        stored, own = _flat(stored), _flat(self._identity())
+        stored, own = _flat(stored), _flat(self.settings.identity)
         for name in {**own, **stored}:
             # Another version may have more settings, or fewer.
             theirs, ours = (
@@ -330,10 +314,6 @@ class Search:
                     f"{self.folder} holds a search with {theirs}, and this one has "
                     f"{ours}. Choose another --out."
                 )
-
-    def _identity(self) -> dict[str, Any]:
-        # As JSON has it: lists and tuples are the same there.
-        return json.loads(json.dumps(self.settings.identity))
 
     def _wait_for_settings(self) -> None:
         """Wait until the chief has begun."""

@@ -52,12 +52,6 @@ class Part:
     columns: str
     reports: tuple[str, ...]
 
-    def with_seeds(self, count: int | None) -> "Part":
-        """Return the part with its first seeds only, or all for None."""
-        seeds = list(dict.fromkeys(run.seed for run in self.runs))[:count]
-        kept = tuple(run for run in self.runs if run.seed in seeds)
-        return dataclasses.replace(self, runs=kept)
-
 
 @dataclass(frozen=True)
 class Study:
@@ -90,8 +84,13 @@ class Study:
         known = [part.name for part in self.parts]
         for name in names:
             check_choice(name, "parts", known)
-        chosen = [part for part in self.parts if not names or part.name in names]
-        return Study(self.title, tuple(part.with_seeds(seeds) for part in chosen))
+        parts = []
+        for part in self.parts:
+            if not names or part.name in names:
+                kept = list(dict.fromkeys(run.seed for run in part.runs))[:seeds]
+                runs = tuple(run for run in part.runs if run.seed in kept)
+                parts.append(dataclasses.replace(part, runs=runs))
+        return Study(self.title, tuple(parts))
 
 
 Table = Mapping[str, Any]

@@ -63,10 +63,7 @@ def write_reports(
 ) -> list[Path]:
     """Write `results.md` with a table for every part that has runs, and the figures.
 
-    `data_dir` has the data for the comparison with PCA.
-
-    Returns:
-        The paths of the files.
+    `data_dir` has the data for the comparison with PCA. Returns the paths of the files.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
