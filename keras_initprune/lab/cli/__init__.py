@@ -20,9 +20,9 @@ with needs("lab"):
     from typer.core import TyperGroup
 
     from keras_initprune.lab.cli import commands
-    from keras_initprune.lab.cli.console import PLAIN
     from keras_initprune.lab.cli.options import BAD_INPUT, INTERRUPTED, fail
     from keras_initprune.lab.cli.search import search
+    from keras_initprune.lab.terminal import PLAIN
 
 __all__ = ["app"]
 

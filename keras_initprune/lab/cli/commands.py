@@ -8,8 +8,8 @@ import typer
 
 from keras_initprune.lab import terminal
 from keras_initprune.lab.cli import options
-from keras_initprune.lab.cli.console import Console
 from keras_initprune.lab.runs.configuration import METHODS, configure
+from keras_initprune.lab.terminal import Console
 from keras_initprune.quiet import quiet_tensorflow
 from keras_initprune.validation import check_positive_integer
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from keras_initprune.lab.cli import options
-from keras_initprune.lab.cli.console import Console
 from keras_initprune.lab.runs.configuration import configure
+from keras_initprune.lab.terminal import Console
 from keras_initprune.quiet import quiet_tensorflow
 from keras_initprune.validation import check_positive
 
