@@ -21,7 +21,6 @@ with needs("lab"):
 
     from keras_initprune.lab.cli import commands
     from keras_initprune.lab.cli.options import BAD_INPUT, INTERRUPTED, fail
-    from keras_initprune.lab.cli.search import search
     from keras_initprune.lab.terminal import PLAIN
 
 __all__ = ["app"]
@@ -87,7 +86,7 @@ def _app(
 for command in (
     commands.compare,
     commands.train,
-    search,
+    commands.search,
     commands.study,
     commands.report,
     commands.export,

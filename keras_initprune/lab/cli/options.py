@@ -9,6 +9,13 @@ import typer
 
 from keras_initprune.lab.runs.configuration import CHECKS
 
+
+def _check_exists(model: Path) -> Path:
+    if not model.is_file():
+        raise FileNotFoundError(f"There is no model file {model}.")
+    return model
+
+
 Dataset = Annotated[
     str, typer.Option(help="digits (needs no files), mnist or fashion_mnist.")
 ]
@@ -22,7 +29,9 @@ DataDir = Annotated[
 Model = Annotated[
     str, typer.Option(help="perceptron, autoencoder, convnet, lenet5, resnet or vit.")
 ]
-ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
+ModelFile = Annotated[
+    Path, typer.Argument(help="A .keras file.", callback=_check_exists)
+]
 Epochs = Annotated[
     int | None, typer.Option(help="Epochs of training. Defaults to the data set's.")
 ]
@@ -48,8 +57,6 @@ Distribution = Annotated[
 
 INTERRUPTED = 130  # What shells expect of a program that Ctrl-C ended.
 BAD_INPUT = 2
-FOREVER = 1e9
-"""More seconds, or minutes, than any search takes."""
 
 
 def settings(context: typer.Context) -> dict[str, Any]:
@@ -57,12 +64,6 @@ def settings(context: typer.Context) -> dict[str, Any]:
     # The sparsity of a search is that of its objective.
     names = [name for name in context.params if name in CHECKS and name != "sparsity"]
     return {name: context.params[name] for name in names}
-
-
-def check_model(path: Path) -> None:
-    """Raise unless there is a model file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no model file {path}.")
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -118,17 +119,20 @@ def compare(
     return Comparison(results.runs, (results.path, *written))
 
 
-def write_summary(runs: Sequence[dict[str, Any]], folder: str | Path) -> list[Path]:
+def write_summary(runs: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     """Write the table, and the figure if there is a run to draw; return their paths."""
-    table, figure = Path(folder) / TABLE_NAME, Path(folder) / FIGURE_NAME
-    write_atomically(table, markdown(runs))
-    drawn = completed(runs)
-    if not drawn:
-        return [table]
-    with replacing(figure) as temporary:
-        axis = plots.error_against_sparsity(drawn)
-        cast(Figure, axis.figure).savefig(temporary)
-    return [table, figure]
+    paths = [folder / TABLE_NAME]
+    write_atomically(paths[0], markdown(runs))
+    if drawn := completed(runs):
+        paths.append(folder / FIGURE_NAME)
+        save_figure(plots.error_against_sparsity(drawn), paths[1])
+    return paths
+
+
+def save_figure(axis: Axes, path: Path, **options: Any) -> None:
+    """Write the figure that an axis is of; the file is never half written."""
+    with replacing(path) as temporary:
+        cast(Figure, axis.figure).savefig(temporary, **options)
 
 
 def _run_all(
@@ -207,10 +211,7 @@ def failures(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def summarise(runs: Sequence[dict[str, Any]]) -> list[Summary]:
-    """Return one summary per method and sparsity.
-
-    Returns:
-        The summaries by rising sparsity, methods in the order of `METHODS`.
+    """Return a summary per sparsity, rising, and method, in the order of `METHODS`.
 
     Raises:
         ValueError: If the runs have no common measure.

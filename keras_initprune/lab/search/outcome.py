@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab.runs import runner
+from keras_initprune.lab.runs.comparison import save_figure
 from keras_initprune.lab.search.settings import SearchSettings
 from keras_initprune.lab.terminal import (
     make_table,
@@ -29,8 +29,7 @@ _HEADERS = ("trial", "sparse", "value", "vs dense", "", "hyperparameters")
 _MARKS = (
     "* the best for the objective, + on the Pareto front (no trial beats it in both)"
 )
-TRIALS_NAME, TABLE_NAME, FIGURE_NAME = "trials.json", "results.md", "front.png"
-MODEL_NAME, BEST_NAME = "best.keras", "best.json"
+_NAMES = ("trials.json", "results.md", "front.png", "best.keras", "best.json")
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,10 @@ def conclude(
     Raises:
         ValueError: If no trial was completed.
     """
+    paths = tuple(folder / name for name in _NAMES)
+    trials_path, table_path, figure_path, model_path, best_path = paths
     results = SearchResults(tuner)
-    _write_json(folder / TRIALS_NAME, results.records)
+    write_json(trials_path, results.records)
     best = results.best()
     model = results.best_model()
     described = {
@@ -86,15 +87,11 @@ def conclude(
         "settings": settings.identity,
         "versions": runner.versions(),
     }
-    write_atomically(folder / TABLE_NAME, _markdown(results, dense))
-    axis = plot_front(results, dense)
-    with replacing(folder / FIGURE_NAME) as temporary:
-        cast(Figure, axis.figure).savefig(temporary)
-    with replacing(folder / MODEL_NAME) as temporary:
+    write_atomically(table_path, _markdown(results, dense))
+    save_figure(plot_front(results, dense), figure_path)
+    with replacing(model_path) as temporary:
         model.save(temporary)
-    _write_json(folder / BEST_NAME, described)
-    names = (TRIALS_NAME, TABLE_NAME, FIGURE_NAME, MODEL_NAME, BEST_NAME)
-    paths = tuple(folder / name for name in names)
+    write_json(best_path, described)
     return Outcome(results, dense, described, paths, _note(tuner, settings.trials))
 
 
@@ -110,8 +107,9 @@ def _note(tuner: PruningTuner, wanted: int) -> str:
     return f"The search is over after {counted}: there is nothing else to try."
 
 
-def _write_json(path: Path, content: Any) -> None:
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+def write_json(path: Path, content: Any, **options: Any) -> None:
+    """Write a JSON file, for people to read, too."""
+    write_atomically(path, json.dumps(content, indent=1, **options) + "\n")
 
 
 def _rich_table(results: SearchResults, dense: Mapping[str, Any]) -> Table:

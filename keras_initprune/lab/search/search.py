@@ -13,13 +13,13 @@ import keras
 import keras_tuner
 from rich.console import Console
 
-from keras_initprune.files import check_writable, write_atomically
+from keras_initprune.files import check_writable
 from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.progress import Interrupted, Interrupts
-from keras_initprune.lab.search.outcome import Outcome, conclude, shown
-from keras_initprune.lab.search.settings import SearchSettings
+from keras_initprune.lab.search.outcome import Outcome, conclude, shown, write_json
+from keras_initprune.lab.search.settings import FOREVER, SearchSettings
 from keras_initprune.lab.terminal import Counter, percent, say
 from keras_initprune.tuner import roles, strategies
 from keras_initprune.tuner.hypermodel import PruningHyperModel
@@ -28,6 +28,7 @@ from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.results import describe
 from keras_initprune.tuner.tuners import PruningTuner
 from keras_initprune.tuner.watching import Watcher
+from keras_initprune.validation import check_positive
 
 SETTINGS_NAME = "search.json"
 _REFERENCE_NAME = "dense.json"
@@ -166,8 +167,7 @@ def train_reference(
     metrics = {name: float(values[-1]) for name, values in history.items()}
     metrics.update(runner.evaluate(model, run, hypermodel.data, "test"))
     metrics["seconds"] = time.perf_counter() - started
-    text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / _REFERENCE_NAME, text)
+    write_json(folder / _REFERENCE_NAME, metrics, allow_nan=False)
     return metrics
 
 
@@ -192,6 +192,7 @@ class Search:
     console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:
+        check_positive(self.patience, "patience", below=FOREVER)
         self.role = roles.current()
         # Before anything else: logical devices can only be made at the beginning.
         self.strategy = strategies.get(self.strategy, self.devices)
@@ -231,8 +232,7 @@ class Search:
             ) as progress,
         ):
             tuner = self._make_tuner(objective, data, progress)
-            text = json.dumps(self.settings.identity, indent=1) + "\n"
-            write_atomically(self.folder / SETTINGS_NAME, text)
+            write_json(self.folder / SETTINGS_NAME, self.settings.identity)
             tuner.prepare = lambda: self._prepare(tuner, data, progress)
             try:
                 tuner.search(epochs=self.settings.run.epochs, verbose=0)

@@ -76,8 +76,7 @@ def run_study(
         folder: Folder of the results.
         workers: Processes that train at the same time, one thread each. With a
             scheduler, how many of its workers to ask for at a time.
-        data_dir: Folder with the data, see `datasets.load`. With a scheduler, a path on
-            its workers.
+        data_dir: Folder with the data, where they are trained on, see `datasets.load`.
         scheduler: Address of a Dask scheduler whose workers train. Defaults to None:
             processes of this machine.
         console: Where to show the progress. Defaults to the terminal.

@@ -72,11 +72,7 @@ class Study:
         return list(dict.fromkeys(every))
 
     def choose(self, names: Sequence[str], seeds: int | None = None) -> "Study":
-        """Return the study with only some of its parts or seeds.
-
-        Args:
-            names: Names of parts; all if there are none.
-            seeds: How many of each part's seeds, from the first. Defaults to all.
+        """Return the study with these parts, or all, and so many of their first seeds.
 
         Raises:
             ValueError: If a name is unknown.

@@ -8,18 +8,17 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy import stats
 
 from keras_initprune import plots
 from keras_initprune.arrays.curves import CHANGES_PER_EPOCH, power_sparsity
-from keras_initprune.files import replacing, write_atomically
+from keras_initprune.files import write_atomically
 from keras_initprune.lab.runs import runner
-from keras_initprune.lab.runs.comparison import completed, failures
+from keras_initprune.lab.runs.comparison import completed, failures, save_figure
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.study import pivot
 from keras_initprune.lab.study.engine import StudyResults
@@ -49,8 +48,7 @@ class _Material:
 
     def figure(self, axis: Axes, name: str) -> str:
         file = f"{self.part.name}-{name}.png"
-        with replacing(self.folder / file) as temporary:
-            cast(Figure, axis.figure).savefig(temporary, dpi=150, bbox_inches="tight")
+        save_figure(axis, self.folder / file, dpi=150, bbox_inches="tight")
         words = name.replace("_", " ").replace("-", " ")
         return f"![{self.part.title}: {words}]({file})"
 
