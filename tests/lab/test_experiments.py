@@ -22,8 +22,8 @@ from keras_initprune.lab.runs import (
     methods,
     progress,
     runner,
-    summary,
 )
+from keras_initprune.lab.runs.comparison import measure_of, summarise
 from keras_initprune.lab.runs.configuration import (
     DEFAULTS,
     METHODS,
@@ -32,7 +32,6 @@ from keras_initprune.lab.runs.configuration import (
     configure,
 )
 from keras_initprune.lab.runs.results import Results
-from keras_initprune.lab.runs.summary import measure_of, summarise
 from keras_initprune.plots.intervals import mean_and_half_width
 
 DENSE = ("dense", "small_dense")
@@ -474,7 +473,7 @@ def test_markdown_marks_the_best_of_every_sparsity():
         record("random", 0.9, 1, 0.06),
         record("combination", 0.9, 0, 0.02),
     ]
-    lines = summary.markdown(runs).splitlines()
+    lines = comparison.markdown(runs).splitlines()
     (random,) = (line for line in lines if "random" in line)
     (combination,) = (line for line in lines if "combination" in line)
     assert "5.00 ± 12.71" in random
@@ -490,7 +489,7 @@ def test_the_table_fits_80_columns_and_cuts_nothing():
         record("dissipating_gradients", 0.995, 1, 0.95),
     ]
     console = rich.console.Console(width=80, file=io.StringIO())
-    console.print(summary.rich_table(runs))
+    console.print(comparison.rich_table(runs))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "dissipating_gradients" in text
