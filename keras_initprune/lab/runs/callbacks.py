@@ -11,7 +11,7 @@ import numpy as np
 from keras_initprune import constraints
 from keras_initprune.arrays.distributions import Distribution
 from keras_initprune.callbacks import Combination
-from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.gradients import GradientRecorder
 from keras_initprune.pruning import prune
 from keras_initprune.research.lottery import lottery_ticket
 
