@@ -15,7 +15,7 @@ from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import check_finite, check_phase, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.gradients.latest import DenseGradients
+from keras_initprune.gradients import DenseGradients
 
 
 class SeesGradients(PruningCallback):

@@ -23,7 +23,7 @@ from keras_initprune.callbacks.checks import check_epochs, check_scores, resolve
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
 from keras_initprune.criteria.fitness import FITNESS, Fitness, FitnessName, magnitude
-from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.gradients import GradientRecorder
 
 
 @dataclass(eq=False, repr=False)

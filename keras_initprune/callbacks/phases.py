@@ -31,7 +31,7 @@ from keras_initprune.callbacks.checks import (
 from keras_initprune.callbacks.saved_state import Clock, Schedule, State
 from keras_initprune.constraints.layers import Layers, LayerSelector, check_none_dense
 from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
-from keras_initprune.gradients import sums
+from keras_initprune.gradients import stop_all
 from keras_initprune.graphs.units import unit_ties
 from keras_initprune.paths.check import check_masks
 
@@ -124,7 +124,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
             )
         constraints.check_training_is_supported(model)
         # A `fit` that an exception ended may have left recorders behind.
-        sums.stop_all(model)
+        stop_all(model)
         self._schedule = Schedule.of(model)
         self._schedule.add(self)
         self.has_begun = False

@@ -11,10 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune.constraints.guard import GuardedMask, all_or_nothing
-from keras_initprune.constraints.installation import install_mask, strategy_scope
-from keras_initprune.constraints.mask_constraint import CHECKSUM, MaskConstraint
-from keras_initprune.constraints.projection import mask_variable
+from keras_initprune.constraints.mask_constraint import (
+    CHECKSUM,
+    GuardedMask,
+    MaskConstraint,
+    all_or_nothing,
+)
+from keras_initprune.constraints.masks import install_mask, mask_variable
+from keras_initprune.constraints.training import strategy_scope
 from keras_initprune.constraints.weights import PrunableWeight, weights_of_layer
 
 
@@ -119,24 +123,16 @@ def _warn_of_masks_left_over(layer: keras.Layer, store: Any) -> None:
 def _saved_masks(store: Any) -> set[str]:
     """Return the paths of all masks in a file."""
     if hasattr(store, "contents"):  # A file of NumPy arrays.
-        found = {path for path, entry in store.contents.items() if CHECKSUM in entry}
-    else:
-        found = set(_masks_of_h5(store))
-    return {path.strip("/") for path in found}
-
-
-def _masks_of_h5(store: Any) -> Iterator[str]:
-    config = getattr(store, "sharding_config", None)
-    if config is not None:
+        found = [path for path, entry in store.contents.items() if CHECKSUM in entry]
+    elif config := getattr(store, "sharding_config", None):
         paths = [path.removesuffix("/vars").strip("/") for path in config["weight_map"]]
+        found = [path for path in paths if CHECKSUM in store.get(path).keys()]  # noqa: SIM118
     else:
-        paths = []
-        store.h5_file.visit(lambda name: paths.append(str(name)))
+        names: list[str] = []
+        store.h5_file.visit(names.append)
         ending = f"/vars/{CHECKSUM}"
-        paths = [name.removesuffix(ending) for name in paths if name.endswith(ending)]
-    for path in paths:
-        if CHECKSUM in store.get(path).keys():  # noqa: SIM118
-            yield path
+        found = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+    return {path.strip("/") for path in found}
 
 
 def _with_masks(layer: keras.Layer, arrays: list[Any]) -> list[Any]:

@@ -222,7 +222,12 @@ def prunable_weights(
                 "to prune."
             )
     for weight in selected.values():
-        _check_not_computed(weight)
+        if weight.is_computed:
+            raise ValueError(
+                f"`{weight.attribute}` of layer {weight.layer.name!r} is computed from "
+                "other weights (LoRA or quantisation), which cannot carry a mask. "
+                "Merge or remove them first, or choose other layers with `layers`."
+            )
     return selected
 
 
@@ -299,15 +304,6 @@ def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
                 path, key, layer, attribute, constraint_attribute, axes
             )
     return found
-
-
-def _check_not_computed(weight: PrunableWeight) -> None:
-    if weight.is_computed:
-        raise ValueError(
-            f"`{weight.attribute}` of layer {weight.layer.name!r} is computed from "
-            "other weights (LoRA or quantisation), which cannot carry a mask. Merge or "
-            "remove them first, or choose other layers with `layers`."
-        )
 
 
 def _left_out(model: keras.Model) -> list[tuple[str, str, int]]:
@@ -443,7 +439,5 @@ def _output_layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def _inner_weight_layers(operation: Any) -> list[keras.Layer]:
-    if not isinstance(operation, keras.Layer):
-        return []
-    layers = [operation, *operation._flatten_layers(include_self=False)]
+    layers = operation._flatten_layers() if isinstance(operation, keras.Layer) else ()
     return [layer for layer in layers if _weight_attributes(layer)]

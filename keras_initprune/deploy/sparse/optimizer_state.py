@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_initprune import backend
-from keras_initprune.constraints.optimizers import slot_lists
+from keras_initprune.constraints.training import slot_lists
 
 # From a source variable's id: the new variable, and what picks its entries out of an
 # array of the source's shape.

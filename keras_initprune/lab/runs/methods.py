@@ -16,7 +16,7 @@ import numpy as np
 from keras_initprune import callbacks as library
 from keras_initprune import constraints
 from keras_initprune.arrays.distributions import Distribution
-from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.gradients import GradientRecorder
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.pruning import prune
 from keras_initprune.research.lottery import lottery_ticket
