@@ -214,7 +214,7 @@ def search(
     with quiet_tensorflow():
         from keras_initprune.lab.search import search as searching
         from keras_initprune.lab.search.settings import SearchSettings
-        from keras_initprune.tuner import roles
+        from keras_initprune.tuner import workers
 
     settings = SearchSettings(
         run=run,
@@ -230,7 +230,7 @@ def search(
     gc.freeze()
     console = Console()
     try:
-        with roles.playing(role, name=name, **_given(address=address, port=port)):
+        with workers.playing(role, name=name, **_given(address=address, port=port)):
             outcome = searching.Search(
                 settings, folder, data_dir, strategy, devices, patience, console
             ).run()

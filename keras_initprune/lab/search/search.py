@@ -21,13 +21,12 @@ from keras_initprune.lab.runs.progress import Interrupted, Interrupts
 from keras_initprune.lab.search.outcome import Outcome, conclude, shown, write_json
 from keras_initprune.lab.search.settings import FOREVER, SearchSettings
 from keras_initprune.lab.terminal import Counter, percent, say
-from keras_initprune.tuner import roles, strategies
+from keras_initprune.tuner import strategies, workers
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
-from keras_initprune.tuner.oracles import metrics_of, reason_of
+from keras_initprune.tuner.oracles import Watcher, metrics_of, reason_of
 from keras_initprune.tuner.results import describe
 from keras_initprune.tuner.tuners import PruningTuner
-from keras_initprune.tuner.watching import Watcher
 from keras_initprune.validation import check_positive
 
 SETTINGS_NAME = "search.json"
@@ -193,7 +192,7 @@ class Search:
 
     def __post_init__(self) -> None:
         check_positive(self.patience, "patience", below=FOREVER)
-        self.role = roles.current()
+        self.role = workers.current()
         # Before anything else: logical devices can only be made at the beginning.
         self.strategy = strategies.get(self.strategy, self.devices)
         check_writable(self.folder)
