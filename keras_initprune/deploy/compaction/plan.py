@@ -19,7 +19,8 @@ from keras_initprune.deploy.compaction.rule import (
     varying,
 )
 from keras_initprune.deploy.compaction.rules import rule_for
-from keras_initprune.graphs.graph import Call, Graph, copy, is_graph, trace
+from keras_initprune.graphs.copying import copy
+from keras_initprune.graphs.graph import Call, Graph, is_graph, trace
 
 
 @dataclass(frozen=True)

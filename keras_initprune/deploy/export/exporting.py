@@ -18,7 +18,8 @@ from keras_initprune.deploy import compaction
 from keras_initprune.deploy.export import litert, numpy_files, onnx_files
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.files import check_replaceable, replacing
-from keras_initprune.graphs.graph import copy, is_graph
+from keras_initprune.graphs.copying import copy
+from keras_initprune.graphs.graph import is_graph
 from keras_initprune.quiet import quiet_exports
 from keras_initprune.validation import check_boolean, check_choice
 

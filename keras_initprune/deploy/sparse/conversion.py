@@ -20,7 +20,8 @@ from keras_initprune.constraints.weights import (
 from keras_initprune.deploy.sparse import worthwhile
 from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.deploy.sparse.optimizer_state import Successors, successor
-from keras_initprune.graphs.graph import copy, is_graph
+from keras_initprune.graphs.copying import copy
+from keras_initprune.graphs.graph import is_graph
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
 

@@ -20,7 +20,7 @@ from keras_initprune.deploy.compaction.rule import (
     taking,
     varying,
 )
-from keras_initprune.deploy.compaction.unit_rules import apply, is_elementwise
+from keras_initprune.deploy.compaction.rules.elementwise import apply, is_elementwise
 
 
 class Kernel(Rule):

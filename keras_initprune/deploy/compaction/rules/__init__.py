@@ -13,8 +13,8 @@ from keras_initprune.constraints.weights import (
     SEPARABLE,
     TRANSPOSED,
 )
-from keras_initprune.deploy.compaction import kernel_rules, unit_rules
 from keras_initprune.deploy.compaction.rule import Rule
+from keras_initprune.deploy.compaction.rules import elementwise, kernels, reshaping
 from keras_initprune.graphs.graph import Call, Graph, is_graph
 
 layers = keras.layers
@@ -51,13 +51,13 @@ _UNCHANGING = {
     ),
 }
 _PADDING = {layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D}
-_MERGES: dict[type, unit_rules.Merge] = {
+_MERGES: dict[type, reshaping.Merge] = {
     layers.Add: lambda constants: np.sum(constants, axis=0),
     layers.Subtract: lambda constants: constants[0] - constants[1],
     layers.Average: lambda constants: np.mean(constants, axis=0),
     layers.Maximum: lambda constants: np.max(constants, axis=0),
     layers.Minimum: lambda constants: np.min(constants, axis=0),
-    layers.Multiply: unit_rules.product,
+    layers.Multiply: reshaping.product,
 }
 
 
@@ -75,31 +75,31 @@ def rule_for(graph: Graph, call: Call) -> Rule:
     if kind is layers.Concatenate:
         rank = len(graph.shapes[call.outputs[0]])
         if layer.axis in (-1, rank - 1):
-            return unit_rules.Concatenation()
-        return unit_rules.Merging(unit_rules.same)
+            return reshaping.Concatenation()
+        return reshaping.Merging(reshaping.same)
     if kind is layers.Flatten:
-        return unit_rules.Reshaping()
+        return reshaping.Reshaping()
     if kind is layers.Reshape:
-        return unit_rules.Reshaping(layer.target_shape)
+        return reshaping.Reshaping(layer.target_shape)
     return _unit_rule(layer)
 
 
 def _unit_rule(layer: Any) -> Rule:
     kind = type(layer)
     if kind is layers.Embedding:
-        return unit_rules.Embedding(layer)
+        return elementwise.Embedding(layer)
     if kind is layers.BatchNormalization:
-        return unit_rules.BatchNormalization(layer)
+        return elementwise.BatchNormalization(layer)
     if kind is layers.PReLU:
-        return unit_rules.PReLU(layer)
-    if kind is layers.Activation and unit_rules.is_elementwise(layer.activation):
-        return unit_rules.Elementwise(function=layer.activation)
+        return elementwise.PReLU(layer)
+    if kind is layers.Activation and elementwise.is_elementwise(layer.activation):
+        return elementwise.Elementwise(function=layer.activation)
     if kind in _FUNCTIONS or kind in _elementwise_operations():
-        return unit_rules.Elementwise(function=layer.call)
+        return elementwise.Elementwise(function=layer.call)
     if kind in _UNCHANGING:
-        return unit_rules.Elementwise()
+        return elementwise.Elementwise()
     if kind in _PADDING:
-        return unit_rules.ZeroPadding()
+        return elementwise.ZeroPadding()
     return Rule(why=f"{kind.__name__} is not compacted")
 
 
@@ -147,18 +147,18 @@ def _shape_reason(graph: Graph, call: Call) -> str | None:
 def _kernel_rule(layer: Any) -> Rule:
     kind = type(layer)
     if kind is layers.Dense:
-        return kernel_rules.Kernel(layer)
+        return kernels.Kernel(layer)
     is_pointwise = all(size == 1 for size in layer.kernel_size)
     if kind in TRANSPOSED:
         # Between strides some positions see nothing at all.
         steps = all(stride == 1 for stride in layer.strides)
-        return kernel_rules.Transposed(layer, not (is_pointwise and steps))
+        return kernels.Transposed(layer, not (is_pointwise and steps))
     is_padded = layer.padding != "valid" and not is_pointwise
     if kind in SEPARABLE:
-        return kernel_rules.Separable(layer, is_padded)
+        return kernels.Separable(layer, is_padded)
     if kind in DEPTHWISE:
-        return kernel_rules.Depthwise(layer, is_padded)
-    return kernel_rules.Kernel(layer, is_padded)
+        return kernels.Depthwise(layer, is_padded)
+    return kernels.Kernel(layer, is_padded)
 
 
 def _merge_rule(graph: Graph, call: Call) -> Rule:
@@ -167,11 +167,11 @@ def _merge_rule(graph: Graph, call: Call) -> Rule:
         return Rule(why="repeats units of one input")
     kind = type(call.operation)
     merge = _MERGES.get(kind) or _merging_operations()[kind]
-    return unit_rules.Merging(merge)
+    return reshaping.Merging(merge)
 
 
 @functools.cache
-def _merging_operations() -> dict[type, unit_rules.Merge]:
+def _merging_operations() -> dict[type, reshaping.Merge]:
     """Return the operations behind `+`, `-` and `*` of symbolic tensors."""
     ops, tensor = keras.ops, keras.KerasTensor((None, 1))
     return {
