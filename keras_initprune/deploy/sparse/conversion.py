@@ -1,7 +1,7 @@
 """Swaps dense layers for sparse ones where that pays, and back."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from keras_initprune import backend, validation
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint, get_masks
 from keras_initprune.constraints.layers import Layers, LayerSelector
+from keras_initprune.constraints.optimizers import slot_lists
 from keras_initprune.constraints.weights import (
     check_built,
     maskable_weights,
@@ -19,11 +20,15 @@ from keras_initprune.constraints.weights import (
 )
 from keras_initprune.deploy.sparse import worthwhile
 from keras_initprune.deploy.sparse.layer import SparseDense
-from keras_initprune.deploy.sparse.optimizer_state import Successors, successor
-from keras_initprune.graphs.copying import copy
-from keras_initprune.graphs.graph import is_graph
+from keras_initprune.graphs.graph import copy, is_graph
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
+# From a source variable's id: the new variable, and what picks its entries out of an
+# array of the source's shape.
+Successors = Mapping[int, tuple[keras.Variable, Callable[[np.ndarray], np.ndarray]]]
+
+# Their steps depend on a weight's place in its matrix.
+_MATRIX_OPTIMIZERS = (keras.optimizers.Adafactor, keras.optimizers.Muon)
 
 # What both kinds of layer are configured with.
 _SHARED = (
@@ -289,12 +294,54 @@ def _compile_alike(
     if not model.compiled:
         return
     arguments = dict(model._compile_config.config)
-    arguments["optimizer"] = successor(
+    arguments["optimizer"] = _successor(
         model.optimizer, swapped.trainable_variables, successors
     )
     if has_sparse_layers(swapped):
         arguments["jit_compile"] = False
     swapped.compile(**arguments)
+
+
+def _successor(
+    optimizer: Any, variables: list[keras.Variable], successors: Successors
+) -> Any:
+    """Return an optimizer for new weights that goes on where another one stands."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner, _MATRIX_OPTIMIZERS):
+        raise ValueError(
+            "`optimizer` must update every weight by itself, as SGD and Adam do: "
+            "sparse kernels are trained as vectors. Received: "
+            f"optimizer={type(inner).__name__}"
+        )
+    kind: Any = backend.optimizer_class(optimizer)
+    following = kind.from_config(optimizer.get_config())
+    if optimizer.built:
+        following.build(variables)
+        _carry(optimizer, following, successors)
+    return following
+
+
+def _carry(old: Any, new: Any, successors: Successors) -> None:
+    inner = getattr(old, "inner_optimizer", None)
+    if inner is not None:
+        _carry(inner, new.inner_optimizer, successors)
+        _copy_scalars(old, new)
+        return
+    position = {id(variable): i for i, variable in enumerate(new._trainable_variables)}
+    for name, slots in slot_lists(old).items():
+        for source, slot in zip(old._trainable_variables, slots, strict=True):
+            if slot is None or id(source) not in successors:
+                continue
+            target, pick = successors[id(source)]
+            new_slot = getattr(new, name)[position[id(target)]]
+            new_slot.assign(pick(ops.convert_to_numpy(slot)))
+    _copy_scalars(old, new)
+
+
+def _copy_scalars(old: Any, new: Any) -> None:
+    for name, value in vars(old).items():
+        if isinstance(value, keras.Variable):
+            getattr(new, name).assign(value)
 
 
 def _not_clonable(model: keras.Model) -> ValueError:

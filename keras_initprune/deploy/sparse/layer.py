@@ -278,9 +278,9 @@ class SparseDense(keras.layers.Layer):
             from keras_initprune.deploy.sparse import torch_products
 
             return torch_products.matrix_product(columns, *kernel)
-        from keras_initprune.deploy.sparse import cache, tf_products
+        from keras_initprune.deploy.sparse import tf_products
 
-        keep = not training and cache.is_worthwhile()
+        keep = not training and tf_products.keeps_matrices()
         name = self._cache_name if keep else None
         return tf_products.matrix_product(columns, *kernel, name)
 
@@ -298,9 +298,9 @@ class SparseDense(keras.layers.Layer):
 
 def _forget(name: str) -> None:
     if backend.NAME == "tensorflow":
-        from keras_initprune.deploy.sparse import cache
+        from keras_initprune.deploy.sparse import tf_products
 
-        cache.forget(name)
+        tf_products.forget(name)
 
 
 def _checksum(columns: np.ndarray, row_splits: np.ndarray) -> int:

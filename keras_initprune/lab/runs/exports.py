@@ -8,8 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_initprune.deploy.compaction import CompactionReport, compaction_report
-from keras_initprune.deploy.export import FORMATS, check_target, export
-from keras_initprune.deploy.export.exporting import is_saved_model
+from keras_initprune.deploy.export import (
+    FORMATS,
+    check_target,
+    export,
+    is_saved_model,
+)
 from keras_initprune.files import check_writable, size_of
 from keras_initprune.lab.claims import Claim
 from keras_initprune.lab.runs.saved_models import load
