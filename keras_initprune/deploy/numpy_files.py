@@ -13,6 +13,7 @@ from scipy import sparse
 from keras_initprune.deploy import numpy_runtime
 from keras_initprune.deploy.compaction.choice import IDENTITIES
 from keras_initprune.deploy.compaction.kernels import numbers
+from keras_initprune.deploy.compaction.rules import scale_and_shift
 from keras_initprune.graphs.graph import Call, call_counts, is_graph, trace
 
 # An operation of the runtime with its settings, and its weights under "weights".
@@ -154,18 +155,15 @@ def _activation_name(activation: Any) -> str | None:
     return None
 
 
-def _with_bias(layer: Any, kernel: np.ndarray) -> dict[str, np.ndarray]:
-    bias = {"bias": numbers(layer.bias)} if layer.use_bias else {}
-    return {"kernel": np.ascontiguousarray(kernel), **bias}
-
-
 def _kernel(layer: Any, step: Step) -> Step | None:
     """Return the step of a layer with a kernel, whose rows are its outputs."""
     activation = _activation_name(layer.activation)
     if activation is None or getattr(layer, "quantization_mode", None):
         return None
     kernel = numbers(layer.kernel)
-    weights = _with_bias(layer, kernel.reshape(-1, kernel.shape[-1]).T)
+    weights = {"kernel": np.ascontiguousarray(kernel.reshape(-1, kernel.shape[-1]).T)}
+    if layer.use_bias:
+        weights["bias"] = numbers(layer.bias)
     return {**step, "activation": activation, "weights": weights}
 
 
@@ -207,14 +205,7 @@ def _batch_normalization(call: Call) -> Step | None:
     layer = call.operation
     if layer.axis not in (-1, layer.input_spec.ndim - 1):
         return None
-    variance = numbers(layer.moving_variance).astype(np.float64)
-    scale = 1 / np.sqrt(variance + layer.epsilon)
-    if layer.scale:
-        scale = scale * numbers(layer.gamma)
-    shift = -numbers(layer.moving_mean) * scale
-    if layer.center:
-        shift = shift + numbers(layer.beta)
-    return _affine(scale, shift)
+    return _affine(*scale_and_shift(layer))
 
 
 def _affine(scale: Any, shift: Any) -> Step:

@@ -137,10 +137,13 @@ def _plain_substitutes(layer: keras.Layer, signals: Signals) -> dict[str, Any]:
         return {"call": _encoding(layer, signals)}
     if isinstance(layer, EXTREMA):
         return {"call": lambda inputs: functools.reduce(ops.add, inputs)}
-    for maximum, average in _AVERAGES.items():
-        if isinstance(layer, maximum):
-            return {"call": _averaging(average, layer)}
-    return {}
+    average = next(
+        (_AVERAGES[each] for each in _AVERAGES if isinstance(layer, each)), None
+    )
+    if average is None:
+        return {}
+    pooling = average.from_config(layer.get_config())
+    return {"call": lambda inputs, **kwargs: pooling.call(inputs)}
 
 
 def _weighted(layer: keras.Layer, signals: Signals, count: Count) -> Callable[..., Any]:
@@ -205,15 +208,6 @@ def _attention(original: Callable[..., Any], signals: Signals) -> Callable[..., 
         return weights * ops.mean(value, axis=middle, keepdims=True), scores
 
     return attend
-
-
-def _averaging(average: Any, layer: keras.Layer) -> Callable[..., Any]:
-    pooling = average.from_config(layer.get_config())
-
-    def call(inputs: Any, **kwargs: Any) -> Any:
-        return pooling.call(inputs)
-
-    return call
 
 
 def _encoding(layer: keras.Layer, signals: Signals) -> Callable[..., Any]:

@@ -82,21 +82,15 @@ class CompactionReport:
         return html_table(_HEADERS, self._lines(), prose=True)
 
     def _lines(self) -> list[list[str]]:
-        rows = [
-            _line(row.path, (row.units_before, row.units_after), row, row.note)
-            for row in self.rows
+        lines = [
+            [r.path, str(r.units_before), str(r.units_after), *_counts(r), r.note]
+            for r in self.rows
         ]
-        return [*rows, _line("all", ("", ""), self, "")]
+        return [*lines, ["all", "", "", *_counts(self), ""]]
 
 
-def _line(name: str, units: tuple[Any, Any], counted: Any, note: str) -> list[str]:
-    return [
-        name,
-        *map(str, units),
-        f"{counted.parameters_before:,}",
-        f"{counted.parameters_after:,}",
-        note,
-    ]
+def _counts(counted: CompactionRow | CompactionReport) -> list[str]:
+    return [f"{counted.parameters_before:,}", f"{counted.parameters_after:,}"]
 
 
 def compact(

@@ -147,13 +147,8 @@ class BatchNormalization(Elementwise):
 
     def constants(self, constants_in: Known, units_out: Sequence[int]) -> Found:
         """Scale and shift constants."""
-        layer = self.layer
-        mean, variance = _float64(layer.moving_mean), _float64(layer.moving_variance)
-        scale = 1 / np.sqrt(variance + layer.epsilon)
-        if layer.scale:
-            scale = scale * _float64(layer.gamma)
-        shift = _float64(layer.beta) if layer.center else 0.0
-        results = np.where(scale == 0, shift, (constants_in[0] - mean) * scale + shift)
+        scale, shift = scale_and_shift(self.layer)
+        results = np.where(scale == 0, shift, constants_in[0] * scale + shift)
         return [np.where(np.isfinite(results), results, np.nan)]
 
     def change(self, facts: Facts, gather: float) -> Change | None:
@@ -346,6 +341,15 @@ def same(constants: Known) -> Constants:
         array([ 1., nan])
     """
     return np.where((np.array(constants) == constants[0]).all(0), constants[0], np.nan)
+
+
+def scale_and_shift(layer: keras.layers.BatchNormalization) -> tuple[Any, Any]:
+    """Return what trained batch normalisation multiplies each unit by, and adds."""
+    scale = 1 / np.sqrt(_float64(layer.moving_variance) + layer.epsilon)
+    if layer.scale:
+        scale = scale * _float64(layer.gamma)
+    shift = -_float64(layer.moving_mean) * scale
+    return scale, shift + _float64(layer.beta) if layer.center else shift
 
 
 def _float64(variable: Any) -> Any:

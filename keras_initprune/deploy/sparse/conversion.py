@@ -1,7 +1,7 @@
 """Swaps dense layers for sparse ones where that pays, and back."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -25,7 +25,7 @@ from keras_initprune.graphs.graph import copy, is_graph
 Swap = Callable[[keras.Layer], keras.Layer | None]
 # From a source variable's id: the new variable, and what picks its entries out of an
 # array of the source's shape.
-Successors = Mapping[int, tuple[keras.Variable, Callable[[np.ndarray], np.ndarray]]]
+Successors = dict[int, tuple[keras.Variable, Callable[[np.ndarray], np.ndarray]]]
 
 # Their steps depend on a weight's place in its matrix.
 _MATRIX_OPTIMIZERS = (keras.optimizers.Adafactor, keras.optimizers.Muon)
@@ -249,43 +249,36 @@ def _shared_config(layer: keras.Layer) -> dict[str, Any]:
 
 def _swapped(model: keras.Model, swap: Swap) -> keras.Model:
     """Copy a model with other layers where `swap` returns one."""
-    if not is_graph(model):
-        raise _not_clonable(model)
-    swapped, pairs = copy(model, swap)
-    if type(swapped) is not type(model):
-        raise _not_clonable(model)
-    successors: dict[int, Any] = {}
+    swapped, pairs = copy(model, swap) if is_graph(model) else (None, [])
+    # A copy of a subclass is of the class that it derives from.
+    if swapped is None or type(swapped) is not type(model):
+        raise ValueError(
+            "`model` must be a Sequential or Functional model: others hide how their "
+            f"layers are connected. Received: model={model.name!r} (of type "
+            f"{type(model).__name__})"
+        )
+    successors: Successors = {}
     for old, new in pairs:
         successors.update(_successors(old, new))
     _compile_alike(model, swapped, successors)
     return swapped
 
 
-def _successors(old: keras.Layer, new: keras.Layer) -> Successors:
+def _successors(old: Any, new: Any) -> Successors:
     """Say what became of every trainable variable of a layer."""
-    if isinstance(new, SparseDense) and not isinstance(old, SparseDense):
+    is_sparse = isinstance(new, SparseDense)
+    if is_sparse == isinstance(old, SparseDense):
+        pairs = zip(old.trainable_variables, new.trainable_variables, strict=True)
+        return {id(source): (target, lambda slot: slot) for source, target in pairs}
+    successors: Successors = {}
+    if old.use_bias:
+        successors[id(old.bias)] = new.bias, lambda slot: slot
+    if is_sparse:
         positions = tuple(ops.convert_to_numpy(new.indices).T)
-        kernel = (new.values, lambda slot: slot.T[positions])
-        return {id(old.kernel): kernel, **_bias_successor(old, new)}
-    if isinstance(old, SparseDense) and not isinstance(new, SparseDense):
-        indices = ops.convert_to_numpy(old.indices)
-        shape = (old.units, old.input_size)
-
-        def spread(slot: np.ndarray) -> np.ndarray:
-            full = np.zeros(shape, slot.dtype)
-            full[tuple(indices.T)] = slot
-            return full.T
-
-        return {id(old.values): (new.kernel, spread), **_bias_successor(old, new)}
-    sources, targets = old.trainable_variables, new.trainable_variables
-    return {
-        id(source): (target, lambda slot: slot)
-        for source, target in zip(sources, targets, strict=True)
-    }
-
-
-def _bias_successor(old: Any, new: Any) -> Successors:
-    return {id(old.bias): (new.bias, lambda slot: slot)} if old.use_bias else {}
+        successors[id(old.kernel)] = new.values, lambda slot: slot.T[positions]
+    else:
+        successors[id(old.values)] = new.kernel, old._spread
+    return successors
 
 
 def _compile_alike(
@@ -322,31 +315,22 @@ def _successor(
 
 
 def _carry(old: Any, new: Any, successors: Successors) -> None:
+    """Give a new optimizer the slots and the scalars of an old one."""
     inner = getattr(old, "inner_optimizer", None)
-    if inner is not None:
+    if inner is None:
+        _carry_slots(old, new, successors)
+    else:
         _carry(inner, new.inner_optimizer, successors)
-        _copy_scalars(old, new)
-        return
-    position = {id(variable): i for i, variable in enumerate(new._trainable_variables)}
-    for name, slots in slot_lists(old).items():
-        for source, slot in zip(old._trainable_variables, slots, strict=True):
-            if slot is None or id(source) not in successors:
-                continue
-            target, pick = successors[id(source)]
-            new_slot = getattr(new, name)[position[id(target)]]
-            new_slot.assign(pick(ops.convert_to_numpy(slot)))
-    _copy_scalars(old, new)
-
-
-def _copy_scalars(old: Any, new: Any) -> None:
     for name, value in vars(old).items():
         if isinstance(value, keras.Variable):
             getattr(new, name).assign(value)
 
 
-def _not_clonable(model: keras.Model) -> ValueError:
-    return ValueError(
-        "`model` must be a Sequential or Functional model: others hide how their "
-        f"layers are connected. Received: model={model.name!r} (of type "
-        f"{type(model).__name__})"
-    )
+def _carry_slots(old: Any, new: Any, successors: Successors) -> None:
+    position = {id(variable): i for i, variable in enumerate(new._trainable_variables)}
+    for name, slots in slot_lists(old).items():
+        for source, slot in zip(old._trainable_variables, slots, strict=True):
+            if slot is not None and id(source) in successors:
+                target, pick = successors[id(source)]
+                new_slot = getattr(new, name)[position[id(target)]]
+                new_slot.assign(pick(ops.convert_to_numpy(slot)))
