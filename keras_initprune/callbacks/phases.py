@@ -33,7 +33,7 @@ from keras_initprune.constraints.layers import Layers, LayerSelector, check_none
 from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
 from keras_initprune.gradients import stop_all
 from keras_initprune.graphs.units import unit_ties
-from keras_initprune.paths.check import check_masks
+from keras_initprune.paths.observation import check_masks
 
 Masks = dict[str, Mask]
 

@@ -11,7 +11,7 @@ from keras_initprune import constraints, criteria
 from keras_initprune.arrays.distributions import check_no_empty_mask
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.paths import Observation
-from keras_initprune.paths.check import observe_or_warn
+from keras_initprune.paths.observation import observe_or_warn
 
 Masks = dict[str, Mask]
 

@@ -17,7 +17,7 @@ from keras_initprune.arrays.masks import Mask
 from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.constraints.layers import Layers, LayerSelector, check_none_dense
 from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
-from keras_initprune.paths.check import check_masks
+from keras_initprune.paths.observation import check_masks
 from keras_initprune.research.snapshots import Snapshot, StopAt, Storage, TakeSnapshot
 
 Fit = Callable[[keras.Model, list[keras.callbacks.Callback]], Any]

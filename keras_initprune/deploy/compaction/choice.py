@@ -13,15 +13,14 @@ from keras_initprune.constraints.weights import (
     SEPARABLE,
     TRANSPOSED,
 )
-from keras_initprune.deploy.compaction.rule import Rule
-from keras_initprune.deploy.compaction.rules import elementwise, kernels, reshaping
+from keras_initprune.deploy.compaction import kernels, rules
+from keras_initprune.deploy.compaction.rules import Elementwise, Rule
 from keras_initprune.graphs.graph import Call, Graph, is_graph
 
 layers = keras.layers
 
 # Only these very classes: a subclass may compute something else.
 _WITH_KERNELS = {layers.Dense, *CONVOLUTIONS, *TRANSPOSED, *SEPARABLE, *DEPTHWISE}
-_FUNCTIONS = {layers.ReLU, layers.LeakyReLU, layers.ELU}
 IDENTITIES = (
     layers.Identity,
     layers.Dropout,
@@ -34,7 +33,7 @@ IDENTITIES = (
     layers.SpatialDropout3D,
 )
 """Layers that do nothing but in training."""
-_UNCHANGING = {
+_UNCHANGING = (
     *IDENTITIES,
     layers.RepeatVector,
     *(
@@ -49,15 +48,26 @@ _UNCHANGING = {
             "UpSampling",
         )
     ),
+)
+_FUNCTIONS = (layers.ReLU, layers.LeakyReLU, layers.ELU)
+_PADDING = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
+_RULES: dict[type, Callable[[Any], Rule]] = {
+    layers.BatchNormalization: rules.BatchNormalization,
+    layers.Embedding: rules.Embedding,
+    layers.Flatten: lambda layer: rules.Reshaping(),
+    layers.PReLU: rules.PReLU,
+    layers.Reshape: lambda layer: rules.Reshaping(layer.target_shape),
+    **dict.fromkeys(_FUNCTIONS, lambda layer: Elementwise(function=layer.call)),
+    **dict.fromkeys(_PADDING, lambda layer: rules.ZeroPadding()),
+    **dict.fromkeys(_UNCHANGING, lambda layer: Elementwise()),
 }
-_PADDING = {layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D}
-_MERGES: dict[type, reshaping.Merge] = {
+_MERGES: dict[type, rules.Merge] = {
     layers.Add: lambda constants: np.sum(constants, axis=0),
     layers.Subtract: lambda constants: constants[0] - constants[1],
     layers.Average: lambda constants: np.mean(constants, axis=0),
     layers.Maximum: lambda constants: np.max(constants, axis=0),
     layers.Minimum: lambda constants: np.min(constants, axis=0),
-    layers.Multiply: reshaping.product,
+    layers.Multiply: rules.product,
 }
 
 
@@ -75,31 +85,13 @@ def rule_for(graph: Graph, call: Call) -> Rule:
     if kind is layers.Concatenate:
         rank = len(graph.shapes[call.outputs[0]])
         if layer.axis in (-1, rank - 1):
-            return reshaping.Concatenation()
-        return reshaping.Merging(reshaping.same)
-    if kind is layers.Flatten:
-        return reshaping.Reshaping()
-    if kind is layers.Reshape:
-        return reshaping.Reshaping(layer.target_shape)
-    return _unit_rule(layer)
-
-
-def _unit_rule(layer: Any) -> Rule:
-    kind = type(layer)
-    if kind is layers.Embedding:
-        return elementwise.Embedding(layer)
-    if kind is layers.BatchNormalization:
-        return elementwise.BatchNormalization(layer)
-    if kind is layers.PReLU:
-        return elementwise.PReLU(layer)
-    if kind is layers.Activation and elementwise.is_elementwise(layer.activation):
-        return elementwise.Elementwise(function=layer.activation)
-    if kind in _FUNCTIONS or kind in _elementwise_operations():
-        return elementwise.Elementwise(function=layer.call)
-    if kind in _UNCHANGING:
-        return elementwise.Elementwise()
-    if kind in _PADDING:
-        return elementwise.ZeroPadding()
+            return rules.Concatenation()
+        return rules.Merging(rules.same)
+    if kind in _RULES:
+        return _RULES[kind](layer)
+    is_activation = kind is layers.Activation and rules.is_elementwise(layer.activation)
+    if is_activation or kind in _elementwise_operations():
+        return Elementwise(function=layer.call)
     return Rule(why=f"{kind.__name__} is not compacted")
 
 
@@ -167,11 +159,11 @@ def _merge_rule(graph: Graph, call: Call) -> Rule:
         return Rule(why="repeats units of one input")
     kind = type(call.operation)
     merge = _MERGES.get(kind) or _merging_operations()[kind]
-    return reshaping.Merging(merge)
+    return rules.Merging(merge)
 
 
 @functools.cache
-def _merging_operations() -> dict[type, reshaping.Merge]:
+def _merging_operations() -> dict[type, rules.Merge]:
     """Return the operations behind `+`, `-` and `*` of symbolic tensors."""
     ops, tensor = keras.ops, keras.KerasTensor((None, 1))
     return {

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_initprune.deploy.compaction.rule import (
+from keras_initprune.deploy.compaction.rules import (
     Change,
     Constants,
     Facts,
@@ -17,10 +17,11 @@ from keras_initprune.deploy.compaction.rule import (
     Rule,
     Slice,
     Units,
+    apply,
+    is_elementwise,
     taking,
     varying,
 )
-from keras_initprune.deploy.compaction.rules.elementwise import apply, is_elementwise
 
 
 class Kernel(Rule):

@@ -1,4 +1,4 @@
-"""Exports a model in one of several formats."""
+"""Writes models for where they run: Keras, TensorFlow, LiteRT, NumPy, ONNX."""
 
 import fnmatch
 import os
@@ -14,12 +14,10 @@ import keras
 from keras_initprune import backend
 from keras_initprune.constraints import remove_masks
 from keras_initprune.constraints.weights import check_built
-from keras_initprune.deploy import compaction
-from keras_initprune.deploy.export import litert, numpy_files, onnx_files
+from keras_initprune.deploy import compaction, converters, numpy_files
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_dense
 from keras_initprune.files import check_replaceable, replacing
-from keras_initprune.graphs.copying import copy
-from keras_initprune.graphs.graph import is_graph
+from keras_initprune.graphs.graph import copy, is_graph
 from keras_initprune.quiet import quiet_exports
 from keras_initprune.validation import check_boolean, check_choice
 
@@ -97,16 +95,16 @@ FormatName = Literal[
 FORMATS: Mapping[str, Format] = {
     "keras": Format(write_keras, ".keras"),
     "saved_model": Format(write_saved_model, ""),
-    "litert": Format(partial(litert.write, sparse=True), ".tflite", False),
-    "litert_dense": Format(partial(litert.write, sparse=False), ".tflite"),
+    "litert": Format(partial(converters.write_litert, sparse=True), ".tflite", False),
+    "litert_dense": Format(partial(converters.write_litert, sparse=False), ".tflite"),
     "litert_int8": Format(
-        partial(litert.write, sparse=True, int8=True), ".tflite", False
+        partial(converters.write_litert, sparse=True, int8=True), ".tflite", False
     ),
     "litert_int8_dense": Format(
-        partial(litert.write, sparse=False, int8=True), ".tflite"
+        partial(converters.write_litert, sparse=False, int8=True), ".tflite"
     ),
     "numpy": Format(numpy_files.write, ".npz", False),
-    "onnx": Format(onnx_files.write, ".onnx"),
+    "onnx": Format(converters.write_onnx, ".onnx"),
 }
 
 # The files of a SavedModel, those of other versions among them.

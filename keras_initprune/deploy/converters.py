@@ -1,7 +1,10 @@
-"""Writes LiteRT files, and runs them before they are kept."""
+"""Writes LiteRT and ONNX files, and runs them before they are kept."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+import importlib
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import backend
-from keras_initprune.deploy.export.converting import arrays_of, close, converting
 from keras_initprune.extras import needs
-from keras_initprune.graphs.copying import copy
-from keras_initprune.graphs.graph import is_graph, operations
+from keras_initprune.graphs.graph import copy, is_graph, operations
 from keras_initprune.paths.inputs import example_call
+from keras_initprune.quiet import quiet_exports
 
+_TOLERANCE = 1e-4
 # LiteRT stores very sparse dense layers in blocks of 4 inputs, 8-bit ones of 16.
 _BLOCK = 16
+# What Keras converts with on each backend, and the extra that brings it.
+_CONVERTERS = {
+    "tensorflow": ("tf2onnx", "onnx"),
+    "jax": ("jax2onnx", "onnx-jax"),
+    "torch": ("onnx", "onnx"),
+}
 
 
-def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> None:
+def write_litert(
+    model: keras.Model, path: Path, sparse: bool, int8: bool = False
+) -> None:
     """Convert a model to LiteRT, run it, and keep it if it computes the same.
 
     Args:
@@ -40,39 +51,39 @@ def write(model: keras.Model, path: Path, sparse: bool, int8: bool = False) -> N
     )
     _interpreter_module()  # Say that it is missing before seconds of conversion.
     example = example_call(model)
-    inputs = arrays_of(example.inputs)
-    ready = align(model) if sparse and is_graph(model) else model
-    convert(ready, path, sparse, int8)
-    outputs = run(path, inputs, plain_kernels=int8)
+    inputs = _arrays_of(example.inputs)
+    ready = _align(model) if sparse and is_graph(model) else model
+    convert_to_litert(ready, path, sparse, int8)
+    outputs = run_litert(path, inputs, plain_kernels=int8)
     if int8 and not sparse:
         return
     if int8:
         rounded = path.with_name(f"dense-{path.name}")
         try:
-            convert(ready, rounded, sparse=False, int8=True)
-            expected = run(rounded, inputs, plain_kernels=True)
+            convert_to_litert(ready, rounded, sparse=False, int8=True)
+            expected = run_litert(rounded, inputs, plain_kernels=True)
         finally:
             rounded.unlink(missing_ok=True)
     else:
-        expected = arrays_of(example.run(model))
-    if not close(outputs, expected):
+        expected = _arrays_of(example.run(model))
+    if not _close(outputs, expected):
         raise ValueError(
             f"LiteRT's sparse format does not compute what the model {model.name!r} "
             "does, so the file was not written. Use the format 'litert_dense'."
         )
 
 
-def convert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
+def convert_to_litert(model: keras.Model, path: Path, sparse: bool, int8: bool) -> None:
     """Convert a model to LiteRT as it is."""
     import tensorflow as tf
 
     optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
     optimizations += [tf.lite.Optimize.DEFAULT] * int8
-    with converting(model, "LiteRT"):
+    with _converting(model, "LiteRT"):
         model.export(path, format="litert", verbose=False, optimizations=optimizations)
 
 
-def run(
+def run_litert(
     path: Path, inputs: Sequence[NDArray], plain_kernels: bool = False
 ) -> list[NDArray]:
     """Run a LiteRT file.
@@ -90,7 +101,7 @@ def run(
         ValueError: If LiteRT refuses the file.
     """
     try:
-        runner = interpreter(path, plain_kernels).get_signature_runner()
+        runner = litert_interpreter(path, plain_kernels).get_signature_runner()
         names = _in_order(runner.get_input_details())
         results = runner(**dict(zip(names, inputs, strict=True)))
     except RuntimeError as error:
@@ -98,7 +109,7 @@ def run(
     return [results[name] for name in _in_order(results)]
 
 
-def interpreter(path: Path, plain_kernels: bool = False) -> Any:
+def litert_interpreter(path: Path, plain_kernels: bool = False) -> Any:
     """Return LiteRT's interpreter of a file, on one thread."""
     module = _interpreter_module()
     kinds = module.OpResolverType
@@ -111,7 +122,7 @@ def interpreter(path: Path, plain_kernels: bool = False) -> Any:
     )
 
 
-def align(model: keras.Model) -> keras.Model:
+def _align(model: keras.Model) -> keras.Model:
     """Return the same function, its dense layers reading a multiple of 16 inputs.
 
     The converter goes wrong where the last block of a sparse kernel is not full: LiteRT
@@ -157,3 +168,78 @@ def _interpreter_module() -> Any:
     with needs("litert"):
         from ai_edge_litert import interpreter
     return interpreter
+
+
+def write_onnx(model: keras.Model, path: Path) -> None:
+    """Convert a model to ONNX, run it, and keep it if it computes the same.
+
+    Raises:
+        ImportError: If Keras' converter or `onnxruntime` is not installed.
+        ValueError: If the model cannot be converted, or the file does not compute what
+            the model does.
+    """
+    converter, extra = _CONVERTERS[backend.NAME]
+    with needs(extra):
+        # Say that they are missing before seconds of conversion.
+        importlib.import_module(converter)
+        importlib.import_module("onnxruntime")
+    example = example_call(model)
+    expected = _arrays_of(example.run(model))
+    # Converters warn of what they are not sure of; the file is compared below.
+    with _converting(model, "ONNX"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.export(str(path), format="onnx", verbose=False)
+    if not _close(run_onnx(path, _arrays_of(example.inputs)), expected):
+        raise ValueError(
+            f"The ONNX file does not compute what the model {model.name!r} does, so it "
+            "was not written. Use the format 'keras'."
+        )
+
+
+def run_onnx(path: Path, inputs: Sequence[NDArray]) -> list[NDArray]:
+    """Run an ONNX file on the CPU.
+
+    Raises:
+        ValueError: If ONNX Runtime refuses the file or the inputs.
+    """
+    runtime: Any = importlib.import_module("onnxruntime")
+    try:
+        session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_inputs()]
+        outputs = session.run(None, dict(zip(names, inputs, strict=True)))
+    except Exception as error:
+        raise ValueError(f"ONNX Runtime cannot run the model: {error}") from error
+    return [np.asarray(output) for output in outputs]
+
+
+@contextlib.contextmanager
+def _converting(model: keras.Model, target: str) -> Iterator[None]:
+    """Say in one sentence why a model cannot be converted."""
+    try:
+        with quiet_exports():
+            yield
+    # Converters raise whatever their passes happen to raise.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{target} cannot convert the model {model.name!r}: {reason}"
+        ) from error
+
+
+def _arrays_of(structure: Any) -> list[NDArray]:
+    """Return the tensors of a structure as arrays, in Keras' order."""
+    return [
+        keras.ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(structure)
+    ]
+
+
+def _close(found: Sequence[NDArray], expected: Sequence[NDArray]) -> bool:
+    """Return whether outputs are those of the model, up to rounding."""
+    return len(found) == len(expected) and all(map(_is_close, found, expected))
+
+
+def _is_close(found: NDArray, expected: NDArray) -> bool:
+    scale = max(float(np.abs(expected).max(initial=0)), 1e-6)
+    return found.shape == expected.shape and bool(
+        (np.abs(found - expected) <= _TOLERANCE * scale).all()
+    )
