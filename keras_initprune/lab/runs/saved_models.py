@@ -13,8 +13,7 @@ from keras_initprune import (
     constraints,  # noqa: F401 - registers the masks, so that models load
 )
 from keras_initprune.deploy.compaction import CompactionReport, compaction_report
-from keras_initprune.deploy.export import FORMATS, check_target, export
-from keras_initprune.deploy.export import is_saved_model
+from keras_initprune.deploy.export import FORMATS, check_target, export, is_saved_model
 from keras_initprune.files import check_writable, size_of
 from keras_initprune.lab.claims import Claim
 from keras_initprune.lab.runs import methods, runner
