@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from keras_initprune import backend
 from keras_initprune.deploy.export.converting import arrays_of, close, converting
-from keras_initprune.extras import needs
 from keras_initprune.graphs.copying import copy
 from keras_initprune.graphs.graph import is_graph, operations
+from keras_initprune.imports import needs
 from keras_initprune.paths.inputs import example_call
 
 # LiteRT stores very sparse dense layers in blocks of 4 inputs, 8-bit ones of 16.

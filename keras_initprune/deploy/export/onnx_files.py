@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from keras_initprune import backend
 from keras_initprune.deploy.export.converting import arrays_of, close, converting
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.paths.inputs import example_call
 
 # What Keras converts with on each backend, and the extra that brings it.

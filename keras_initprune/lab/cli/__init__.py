@@ -4,7 +4,7 @@ TensorFlow takes seconds to load, so only the commands that need
 it import it, and only after their arguments have been read.
 """
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab import check_backend
 
 check_backend()

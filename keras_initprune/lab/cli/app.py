@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab.cli.console import PLAIN
 from keras_initprune.lab.cli.options import BAD_INPUT, INTERRUPTED, fail
 

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab.datasets import images
 from keras_initprune.lab.datasets.dataset import Dataset, Split, assemble
 from keras_initprune.validation import check_choice, check_fraction, check_seed

@@ -14,7 +14,7 @@ from typing import Any
 import joblib
 from rich.console import Console
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.interrupts import end_with, kill_as_interrupt
 from keras_initprune.lab.runs.progress import make_progress
