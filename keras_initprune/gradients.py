@@ -187,18 +187,7 @@ class DenseGradients(_Recorder):
     A removed weight takes part in the step as a zero, so its gradient is the true one;
     the optimizer leaves it out only after it has been seen here. Steps that are not
     armed only read a flag. Every replica keeps its own share; reading adds them up.
-
-    Args:
-        model: A compiled model.
-        weights: The weights to follow, by tensor path.
     """
-
-    def __init__(
-        self, model: keras.Model, weights: Mapping[str, PrunableWeight]
-    ) -> None:
-        super().__init__(model, weights)
-        self._gradients: dict[str, keras.Variable] = {}
-        self._was_armed = False
 
     def start(self, latest: Mapping[str, np.ndarray] | None = None) -> None:
         """Attach to the optimizer, not armed yet.
@@ -207,6 +196,8 @@ class DenseGradients(_Recorder):
             latest: What `latest` returned, to take for the gradient of the last step.
                 Defaults to none.
         """
+        self._gradients: dict[str, keras.Variable] = {}
+        self._was_armed = False
         share = {"synchronization": "on_read", "aggregation": "sum"}
         with constraints.strategy_scope(self._model):
             for path, weight in self._weights.items():

@@ -17,7 +17,6 @@ LAYERS = [
         "files",
         "tables",
         "quiet",
-        "extras",
         "imports",
         "deploy/numpy_runtime",
     ],

@@ -237,8 +237,7 @@ def _snapshot(layer: keras.Layer) -> list[tuple[keras.Variable, np.ndarray]]:
 
 def _mix_in(variable: Any, mixin: type) -> None:
     if not isinstance(variable, mixin):
-        kind: Any = type(variable)
-        variable.__class__ = _mixed(mixin, kind)
+        variable.__class__ = _mixed(mixin, variable.__class__)
 
 
 @functools.cache

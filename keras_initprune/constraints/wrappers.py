@@ -116,6 +116,15 @@ def _log_weight_as_image(
     return inner(callback, weight, *args)
 
 
+def _set_constraint(inner: Callable[..., Any], variable: Any, constraint: Any) -> None:
+    """Set a variable's constraint; it is guarded as long as that is a mask."""
+    inner(variable, constraint)
+    if isinstance(constraint, MaskConstraint):
+        constraint.guard(variable)
+    else:
+        release_weight(variable)
+
+
 # What is wrapped: its owner, its name, and what is called with the original instead.
 WRAPPERS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     # Pruned weights get no gradient where it would reach others.
@@ -155,7 +164,10 @@ def wrap_keras() -> None:
             )
         if not hasattr(original, _WRAPPED):
             setattr(owner, name, _wrapped(original, wrapper))
-    _guard_with_the_constraint()
+    constraint = keras.Variable.constraint
+    if not hasattr(constraint.fset, _WRAPPED):
+        guarding = _wrapped(constraint.fset, _set_constraint)
+        keras.Variable.constraint = constraint.setter(guarding)
 
 
 def _wrapped(original: Any, wrapper: Callable[..., Any]) -> Any:
@@ -165,21 +177,3 @@ def _wrapped(original: Any, wrapper: Callable[..., Any]) -> Any:
 
     setattr(wrapped, _WRAPPED, True)
     return wrapped
-
-
-def _guard_with_the_constraint() -> None:
-    """A weight is guarded as soon as a mask is its constraint."""
-    inherited = keras.Variable.constraint
-    if hasattr(inherited.fset, _WRAPPED):
-        return
-
-    def set_constraint(variable: Any, constraint: Any) -> None:
-        inherited.fset(variable, constraint)
-        if isinstance(constraint, MaskConstraint):
-            constraint.guard(variable)
-        else:
-            release_weight(variable)
-
-    setattr(set_constraint, _WRAPPED, True)
-    guarded = property(inherited.fget, set_constraint, doc=inherited.__doc__)
-    setattr(keras.Variable, "constraint", guarded)  # noqa: B010

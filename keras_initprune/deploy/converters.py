@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import backend
-from keras_initprune.extras import needs
 from keras_initprune.graphs.graph import copy, is_graph, operations
+from keras_initprune.imports import needs
 from keras_initprune.paths.inputs import example_call
 from keras_initprune.quiet import quiet_exports
 

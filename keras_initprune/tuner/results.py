@@ -7,7 +7,7 @@ import keras
 import keras_tuner
 
 from keras_initprune.callbacks import description
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective, non_dominated
 from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.space import PREFIX

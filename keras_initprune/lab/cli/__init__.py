@@ -11,7 +11,7 @@ import shutil
 import sys
 from typing import Annotated, Any
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab import check_backend
 
 check_backend()

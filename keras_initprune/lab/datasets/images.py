@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab.datasets import idx
 from keras_initprune.validation import check_choice
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab.datasets import images
 from keras_initprune.lab.datasets.images import Split
 from keras_initprune.validation import (

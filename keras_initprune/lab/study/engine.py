@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.progress import Progress, end_with, kill_as_interrupt
