@@ -1,4 +1,4 @@
-"""SNIP: connection sensitivity, in one shot or in iterations."""
+"""Connection sensitivity: SNIP in one shot, iterative SNIP and FORCE in many."""
 
 import numpy as np
 
@@ -48,3 +48,51 @@ class SNIP(Criterion):
         # What may come back is scored by the value that it would have.
         weights = problem.initial if self.resurrects else masked
         return {path: np.abs(weights[path] * gradients[path]) for path in gradients}
+
+
+class IterativeSNIP(SNIP):
+    """Scores as SNIP does, on the network that earlier iterations have left.
+
+    After iteration t of T a share `density ** (t / T)` of the weights is kept, so no
+    iteration removes much, and the gradients are those of a network close to the one
+    that is left. What is removed stays removed: the difference from FORCE.
+
+    Args:
+        training: As in `SNIP`. Defaults to True.
+
+    References:
+        - de Jorge et al. 2021, "Progressive skeletonization: trimming more fat from a
+          network at initialization" (arXiv 2006.09081)
+        - Verdenius et al. 2020, "Pruning via iterative ranking of sensitivity
+          statistics" (arXiv 2006.00896)
+
+    Example:
+        >>> IterativeSNIP().iterations, IterativeSNIP().resurrects
+        (60, False)
+    """
+
+    iterations = 60
+
+
+class FORCE(SNIP):
+    """Scores a weight by how much it would matter in the network that is left.
+
+    `s = |w * dL/dw|`, w being the initial weight and the gradient that of the masked
+    network `m * w`. A weight that is masked has a score too, so it may come back when
+    the network around it has changed: the difference from iterative SNIP. After
+    iteration t of T a share `density ** (t / T)` of the weights is kept.
+
+    Args:
+        training: Whether the model runs as in training, see `SNIP`. Defaults to True.
+
+    References:
+        - de Jorge et al. 2021, "Progressive skeletonization: trimming more fat from a
+          network at initialization" (arXiv 2006.09081)
+
+    Example:
+        >>> FORCE().iterations, FORCE().resurrects
+        (60, True)
+    """
+
+    iterations = 60
+    resurrects = True
