@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+Masks = dict[str, Mask]  # By tensor path.
 
 # Draws of one block fit into a core's second-level cache. Even, as draws come in pairs.
 _BLOCK = 1 << 16

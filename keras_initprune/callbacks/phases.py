@@ -20,7 +20,7 @@ from keras_initprune import backend, constraints, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.curves import CHANGES_PER_EPOCH
 from keras_initprune.arrays.distributions import Distribution
-from keras_initprune.arrays.masks import Mask, kept_count
+from keras_initprune.arrays.masks import Mask, Masks, kept_count
 from keras_initprune.callbacks.checks import (
     Interval,
     check_finite,
@@ -34,8 +34,6 @@ from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
 from keras_initprune.gradients import sums
 from keras_initprune.graphs.units import unit_ties
 from keras_initprune.paths.check import check_masks
-
-Masks = dict[str, Mask]
 
 
 @dataclass(init=False, eq=False, repr=False, kw_only=True)
