@@ -6,7 +6,7 @@ Counts are exact also where scores tie: the first in memory order wins.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,11 @@ def kept_count(size: int, sparsity: float) -> int:
         11760
     """
     return round((1.0 - sparsity) * size)
+
+
+def weights_left(masks: Mapping[str, Mask]) -> dict[str, int]:
+    """Return how many weights every mask keeps, by tensor path."""
+    return {path: int(np.count_nonzero(mask)) for path, mask in masks.items()}
 
 
 def top_k_mask(scores: NDArray, count: int, eligible: Mask | None = None) -> Mask:

@@ -15,7 +15,7 @@ from keras_initprune.arrays.distributions import (
     allocate,
     count_beside,
 )
-from keras_initprune.arrays.masks import Mask, Masks
+from keras_initprune.arrays.masks import Mask, Masks, weights_left
 from keras_initprune.constraints.weights import PrunableWeight
 
 Arrays = Mapping[str, NDArray]
@@ -23,19 +23,12 @@ Arrays = Mapping[str, NDArray]
 
 @dataclass(frozen=True)
 class Group:
-    """Weights that compete with each other.
+    """Weights that compete with each other."""
 
-    Attributes:
-        paths: Their tensors.
-        start: How many are left.
-        end: How many will be kept in the end.
-        is_dense: Whether all that are left are kept, in whatever pattern.
-    """
-
-    paths: tuple[str, ...]
-    start: int
-    end: int
-    is_dense: bool = False
+    paths: tuple[str, ...]  # Their tensors.
+    start: int  # How many are left.
+    end: int  # How many will be kept in the end.
+    is_dense: bool = False  # Whether all that are left are kept, in whatever pattern.
 
     def count(self, progress: float) -> int:
         """Return how many are kept on the way, geometrically in density."""
@@ -58,7 +51,7 @@ def make_groups(
         ValueError: If the model is sparser already, or a tensor would vanish.
     """
     sizes = {path: weight.size for path, weight in weights.items()}
-    available = {path: int(np.count_nonzero(mask)) for path, mask in eligible.items()}
+    available = weights_left(eligible)
     now = 1 - sum(available.values()) / sum(sizes.values())
     if sum(available.values()) < round((1.0 - sparsity) * sum(sizes.values())):
         raise ValueError(

@@ -3,12 +3,11 @@
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_initprune import constraints, criteria, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import Distribution
-from keras_initprune.arrays.masks import Masks
+from keras_initprune.arrays.masks import Masks, weights_left
 from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import warn_of_left_out
 from keras_initprune.criteria.registry import Method
@@ -192,7 +191,9 @@ def pruning_masks(
     )
     for path in (p for group in groups if not group.is_dense for p in group.paths):
         shape.check(path, weights[path].shape, weights[path].unit_axes)
-    count = checks.check_iterations(iterations, criterion, _count(eligible))
+    count = checks.check_iterations(
+        iterations, criterion, sum(weights_left(eligible).values())
+    )
     problem = make_problem(
         model, criterion, weights, data, loss, seed, batch_size, steps
     )
@@ -215,7 +216,10 @@ def pruning_masks(
             bar.update(step)
     checks.check_paths(model, masks, criterion, _few(problem))
     if verbose:
-        kept, size = _count(masks), sum(mask.size for mask in masks.values())
+        kept, size = (
+            sum(weights_left(masks).values()),
+            sum(mask.size for mask in masks.values()),
+        )
         print(f"kept {kept:,} of {size:,} weights (sparsity {1 - kept / size:.4f})")
     return masks
 
@@ -225,7 +229,3 @@ def _few(problem: criteria.Problem) -> Any:
     if not problem.batches:
         return None
     return keras.tree.map_structure(lambda array: array[:3], problem.batches[0].x)
-
-
-def _count(masks: Masks) -> int:
-    return sum(int(np.count_nonzero(mask)) for mask in masks.values())
