@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from keras_initprune import validation
 from keras_initprune.arrays.curves import cubic_sparsity
 from keras_initprune.arrays.distributions import Distribution, check_distribution
-from keras_initprune.arrays.masks import candidate_key, candidate_scores
 from keras_initprune.arrays.ranking import gradual_masks
 from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.checks import (
@@ -18,6 +17,7 @@ from keras_initprune.callbacks.checks import (
     resolve_seed,
 )
 from keras_initprune.callbacks.phases import Masks, PruningCallback
+from keras_initprune.criteria.weights import random_scores
 
 
 @dataclass(eq=False, repr=False)
@@ -66,10 +66,7 @@ class RandomPruning(PruningCallback):
         """Prune."""
         seed, masks = resolve_seed(self.seed), self.masks()
         if self.pattern is not None:
-            scores = {
-                path: candidate_scores(masks[path].shape, candidate_key(seed, key, 0))
-                for path, key in self.keys().items()
-            }
+            scores = random_scores(self._weights, seed)
             return self.best_masks(scores, self.sparsity, self.distribution, masks)
         return random_masks(masks, self.sparsity, self.distribution, seed, self.keys())
 

@@ -10,7 +10,6 @@ from keras_initprune.arrays.curves import FRACTIONS, cosine_fraction
 from keras_initprune.arrays.curves import Schedule as Curve
 from keras_initprune.arrays.distributions import Distribution, check_distribution
 from keras_initprune.arrays.drop_and_grow import drop_and_grow
-from keras_initprune.arrays.masks import candidate_key, candidate_scores
 from keras_initprune.arrays.selection import random_masks
 from keras_initprune.callbacks.baselines import Magnitude
 from keras_initprune.callbacks.checks import (
@@ -21,6 +20,7 @@ from keras_initprune.callbacks.checks import (
 )
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
+from keras_initprune.criteria.weights import random_scores
 from keras_initprune.gradients.latest import DenseGradients
 
 
@@ -246,13 +246,8 @@ class SET(_SparseTraining):
 
     def growth_scores(self, masks: Masks) -> dict[str, NDArray]:
         """Return a random score for every weight."""
-        index = self._changes + 1  # The first mask took the draws of index 0.
-        return {
-            path: candidate_scores(
-                masks[path].shape, candidate_key(self._seed, key, index)
-            )
-            for path, key in self.keys().items()
-        }
+        # The first mask took the draws of index 0.
+        return random_scores(self._weights, self._seed, index=self._changes + 1)
 
 
 @dataclass(eq=False, repr=False)

@@ -46,7 +46,13 @@ class Schedule:
         self.restored: list[State] | None = None
         self._model = model
         self._history = getattr(model, "history", None)
-        self._checkpoints = _best_only(_callbacks_of_fit())
+        # Those that save the best epoch, and what each has to beat.
+        self._checkpoints = [
+            (callback, callback.best)
+            for callback in _callbacks_of_fit()
+            if isinstance(callback, keras.callbacks.ModelCheckpoint)
+            and callback.save_best_only
+        ]
         self._kept_at_start: int | None = None
         self._kept_at_end: int | None = None
         vars(model)[_ATTRIBUTE] = _SavedSchedule(self)
@@ -119,11 +125,7 @@ class Schedule:
         return None
 
     def begin(self, steps: int | None) -> None:
-        """Set up what has to be ready before the first epoch.
-
-        Args:
-            steps: Number of steps in an epoch, or None if Keras does not know it.
-        """
+        """Get ready for the first epoch, of `steps` steps if Keras knows it."""
         # The history is the last callback: when it ends, all others have.
         if self._history is not None:
             vars(self._history)["on_train_end"] = lambda logs=None: self.close()
@@ -239,14 +241,6 @@ def _callbacks_of_fit() -> list[Any]:
             return frame.f_locals["self"].callbacks
         frame = frame.f_back
     return []
-
-
-def _best_only(callbacks: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Return the checkpoints of the best epoch, and what each has to beat."""
-    checkpoints = [
-        c for c in callbacks if isinstance(c, keras.callbacks.ModelCheckpoint)
-    ]
-    return [(c, c.best) for c in checkpoints if c.save_best_only]
 
 
 def write_states(store: Any, states: list[State], identities: list[str]) -> None:

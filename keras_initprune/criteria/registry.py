@@ -4,8 +4,7 @@ from typing import Any, Literal
 
 from keras_initprune import validation
 from keras_initprune.criteria.criterion import Criterion
-from keras_initprune.criteria.grasp import GraSP
-from keras_initprune.criteria.sensitivity import FORCE, SNIP, IterativeSNIP
+from keras_initprune.criteria.sensitivity import FORCE, SNIP, GraSP, IterativeSNIP
 from keras_initprune.criteria.synflow import SynFlow
 from keras_initprune.criteria.weights import Magnitude, Random
 

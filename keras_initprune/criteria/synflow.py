@@ -74,6 +74,8 @@ class SynFlow(Criterion):
           conserving synaptic flow" (arXiv 2006.05467), algorithm 1
 
     Example:
+        >>> import keras
+        >>> import numpy as np
         >>> from keras_initprune import score_weights
         >>> layers = [keras.layers.Dense(1, use_bias=False) for _ in range(2)]
         >>> model = keras.Sequential([keras.Input((2,)), *layers])

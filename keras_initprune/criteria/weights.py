@@ -1,9 +1,22 @@
 """Scores of weights as they are drawn: magnitude, and chance as the baseline."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from keras_initprune.arrays.masks import candidate_key, candidate_scores
+from keras_initprune.constraints.weights import PrunableWeight
 from keras_initprune.criteria.criterion import Criterion, Masks, Problem, Scores
+
+
+def random_scores(
+    weights: Mapping[str, PrunableWeight], seed: int, index: int = 0
+) -> Scores:
+    """Draw one number per weight, the same at the same index of a seed's draws."""
+    return {
+        path: candidate_scores(weight.shape, candidate_key(seed, weight.key, index))
+        for path, weight in weights.items()
+    }
 
 
 class Magnitude(Criterion):
@@ -68,9 +81,4 @@ class Random(Criterion):
 
     def score(self, problem: Problem, masks: Masks) -> Scores:
         """Draw one number per weight."""
-        return {
-            path: candidate_scores(
-                weight.shape, candidate_key(problem.seed, weight.key, 0)
-            )
-            for path, weight in problem.weights.items()
-        }
+        return random_scores(problem.weights, problem.seed)
