@@ -141,9 +141,6 @@ def global_top_k(
 
     Every tensor keeps at least its best weight, since one without weights would let
     nothing pass.
-
-    Raises:
-        ValueError: If `total` is less than the number of tensors.
     """
     if total < len(scores):
         raise ValueError(

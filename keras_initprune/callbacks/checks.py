@@ -17,11 +17,7 @@ Interval = int | Literal["auto"] | None
 
 
 def check_finite(values: dict[str, NDArray], what: str) -> dict[str, NDArray]:
-    """Return arrays, or raise if one holds NaN or infinity.
-
-    Raises:
-        FloatingPointError: Names the tensor.
-    """
+    """Return arrays, or raise if one holds NaN or infinity."""
     for path, array in values.items():
         if not np.isfinite(array).all():
             raise FloatingPointError(
@@ -37,12 +33,7 @@ def check_scores(
 ) -> dict[str, NDArray]:
     """Return the scores that a function has made, or raise if they cannot rank weights.
 
-    Raises:
-        ValueError: If a tensor has no scores, or they are not one number per weight.
-
-    Warns:
-        UserWarning: If all scores of a tensor are equal, so that its weights are kept
-            in the order in which they stand there.
+    Where all are equal it warns: weights are kept in the order in which they stand.
     """
     checked = {}
     for path, mask in alive.items():

@@ -81,11 +81,7 @@ class Schedule:
         return [*(callback.state() for callback in self.callbacks), shared]
 
     def restore(self, store: Mapping[str, np.ndarray]) -> None:
-        """Take over the state out of a file, unless training has begun.
-
-        Raises:
-            ValueError: If the state is damaged or that of other callbacks.
-        """
+        """Take over the state out of a file, unless training has begun."""
         if self._has_begun():
             return
         if len(store) == 0:
@@ -109,11 +105,7 @@ class Schedule:
             backend.set_random_state(shared["generator"])
 
     def state_for(self, callback: Any) -> State | None:
-        """Return what a callback has to go on from, or None at a fresh start.
-
-        Raises:
-            ValueError: If weights were restored without the state that belongs to them.
-        """
+        """Return what a callback has to go on from, or None at a fresh start."""
         if self.restored:
             return self.restored[self.callbacks.index(callback)]
         if self.restored is not None and getattr(self._model, "_initial_epoch", None):
@@ -260,11 +252,7 @@ def write_states(store: Any, states: list[State], identities: list[str]) -> None
 
 
 def read_states(store: Mapping[str, np.ndarray]) -> tuple[list[State], list[str]]:
-    """Return the states and identities that `write_states` wrote.
-
-    Raises:
-        ValueError: If something is missing or changed.
-    """
+    """Return the states and identities that `write_states` wrote, or raise."""
     try:
         header = json.loads(np.asarray(store[_HEADER], np.uint8).tobytes())
         arrays = [np.asarray(store[f"array_{i}"]) for i in range(len(header["names"]))]

@@ -126,19 +126,11 @@ class LinearNetwork:
         self._flow = self._flow_of if eager else backend.compiled(self._flow_of)
 
     def flow(self, values: Mapping[str, NDArray]) -> float:
-        """Return R, the sum of the outputs for inputs of ones, at weights `|values|`.
-
-        Raises:
-            FloatingPointError: If it overflows.
-        """
+        """Return R, the sum of outputs for inputs of ones, at weights `|values|`."""
         return self._evaluate(values)[0]
 
     def scores(self, values: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """Return `|w| * dR/d|w|` at weights `|values|`, in float64.
-
-        Raises:
-            FloatingPointError: If R overflows.
-        """
+        """Return `|w| * dR/d|w|` at weights `|values|`, in float64."""
         return self._evaluate(values)[1]
 
     def _evaluate(self, values: Mapping[str, NDArray]) -> tuple[float, dict]:

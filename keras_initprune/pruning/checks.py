@@ -90,11 +90,7 @@ def check_iterations(
 def check_paths(
     model: keras.Model, masks: Masks, criterion: criteria.Criterion, inputs: Any
 ) -> None:
-    """Raise if nothing would pass the network, and warn of layers that collapse.
-
-    Raises:
-        ValueError: Names the tensors with the fewest weights.
-    """
+    """Raise if nothing would pass the network, and warn of layers that collapse."""
     check_no_empty_mask(masks)
     installed = {**constraints.get_masks(model), **masks}
     found = observe_or_warn(model, installed, inputs, stacklevel=4)

@@ -46,9 +46,6 @@ def make_groups(
     """Say what competes with what, and how many weights are kept in the end.
 
     `tied` are the tensors, those together whose counts go together.
-
-    Raises:
-        ValueError: If the model is sparser already, or a tensor would vanish.
     """
     sizes = {path: weight.size for path, weight in weights.items()}
     available = weights_left(eligible)
@@ -162,14 +159,7 @@ def check_choice(
     eligible: Mapping[str, Mask],
     criterion: criteria.Criterion,
 ) -> None:
-    """Raise if a criterion has nothing to choose by, and warn if that is so somewhere.
-
-    Raises:
-        ValueError: If wherever weights are to go all of them score the same.
-
-    Warns:
-        UserWarning: If that is so of some tensors.
-    """
+    """Raise if a criterion has nothing to choose by, or warn if so somewhere."""
     found = undecided(groups, scores, eligible)
     if not found:
         return
