@@ -13,7 +13,7 @@ import rich.console
 
 from keras_initprune.arrays.distributions import check_distribution
 from keras_initprune.arrays.selection import SELECTIONS
-from keras_initprune.callbacks import description
+from keras_initprune.callbacks import checks
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
 from keras_initprune.lab.runs import (
@@ -87,7 +87,7 @@ def test_every_default_is_valid_and_makes_callbacks(method):
     for dataset, model in itertools.product(DEFAULTS, TASKS):
         made = methods.callbacks(configure(dataset, model, method))
         assert bool(made) == (method not in DENSE)
-        described = [description.describe(callback) for callback in made]
+        described = [checks.describe(callback) for callback in made]
         assert json.loads(json.dumps(described)) == described
 
 
@@ -208,7 +208,7 @@ def test_the_combination_takes_the_settings_of_its_run():
 
 def test_a_description_names_every_argument():
     (callback,) = methods.callbacks(configure(method="k_starts", sparsity=0.95, k=4))
-    described = description.describe(callback)
+    described = checks.describe(callback)
     assert described["callback"] == "KStarts"
     assert (described["k"], described["sparsity"], described["seed"]) == (4, 0.95, 0)
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_initprune import constraints
-from keras_initprune.callbacks import description
+from keras_initprune.callbacks import checks
 from keras_initprune.lab import datasets, models
 from keras_initprune.lab.runs import methods
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
@@ -79,7 +79,7 @@ def train(
     """
     data = load_data(run) if data is None else data
     pruning = methods.callbacks(run)
-    arguments = [description.describe(callback) for callback in pruning]
+    arguments = [checks.describe(callback) for callback in pruning]
     started = time.perf_counter()
     keras.utils.set_random_seed(run.seed)
     model = build(run, data)

@@ -1,15 +1,24 @@
-"""Checks of the arguments of `prune` that depend on each other."""
+"""Checks of the arguments of `prune`, and of what its masks leave of a network."""
 
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
-from keras_initprune import criteria, validation
+from keras_initprune import constraints, criteria, validation
 from keras_initprune.arrays import patterns
-from keras_initprune.arrays.distributions import Distribution, check_distribution
+from keras_initprune.arrays.distributions import (
+    Distribution,
+    check_distribution,
+    check_no_empty_mask,
+)
+from keras_initprune.arrays.masks import Masks
 from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import PrunableWeight
+from keras_initprune.paths import Observation
+from keras_initprune.paths.observation import observe_or_warn
 
 
 def check_pattern_sparsity(sparsity: Any, pattern: patterns.Pattern) -> float:
@@ -76,3 +85,43 @@ def check_iterations(
             f"one is enough. Received: iterations={iterations}"
         )
     return iterations
+
+
+def check_paths(
+    model: keras.Model, masks: Masks, criterion: criteria.Criterion, inputs: Any
+) -> None:
+    """Raise if nothing would pass the network, and warn of layers that collapse."""
+    check_no_empty_mask(masks)
+    installed = {**constraints.get_masks(model), **masks}
+    found = observe_or_warn(model, installed, inputs, stacklevel=4)
+    if found is None:
+        return
+    name = type(criterion).__name__
+    if not found.has_live_path:
+        narrowest = sorted(masks, key=lambda path: int(np.count_nonzero(masks[path])))
+        raise ValueError(
+            f"{name} would leave no path from the inputs of {model.name!r} to its "
+            f"outputs: {_listed(narrowest[:3], masks, found)}. Choose a lower "
+            "sparsity, another distribution, or leave narrow layers out with `layers`."
+        )
+    # The ranking leaves every tensor its best weight, which alone is not yet a layer.
+    collapsed = [
+        path
+        for path, mask in masks.items()
+        if np.count_nonzero(mask) == 1 < mask.size or not found.effective[path].any()
+    ]
+    if collapsed:
+        warnings.warn(
+            f"{name} collapses {len(collapsed)} of {len(masks)} tensors: "
+            f"{_listed(collapsed[:5], masks, found)}. Choose a lower sparsity, more "
+            "`iterations`, or a `distribution` that gives every tensor its share.",
+            stacklevel=4,
+        )
+
+
+def _listed(paths: Collection[str], masks: Masks, found: Observation) -> str:
+    return ", ".join(
+        f"{path!r} keeps {np.count_nonzero(masks[path])} of {masks[path].size} weights "
+        f"({np.count_nonzero(found.effective[path])} on a path)"
+        for path in paths
+    )
