@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from keras_initprune import validation
-from keras_initprune.arrays.masks import Mask, weights_left
+from keras_initprune.arrays.masks import Mask, kept_counts
 
 Shapes = Mapping[str, Sequence[int]]
 DistributionName = Literal["uniform", "erk", "global"]
@@ -134,7 +134,7 @@ def allocate_among(
 ) -> dict[str, int]:
     """Return how many weights every tensor keeps of those that are eligible."""
     shapes = {path: mask.shape for path, mask in eligible.items()}
-    return allocate(shapes, sparsity, distribution, weights_left(eligible))
+    return allocate(shapes, sparsity, distribution, kept_counts(eligible))
 
 
 def count_beside(
@@ -173,7 +173,7 @@ def check_no_empty_tensor(counts: Mapping[str, int], sizes: Mapping[str, int]) -
 def check_no_empty_mask(masks: Mapping[str, Mask]) -> None:
     """Raise if a mask keeps nothing, see `check_no_empty_tensor`."""
     sizes = {path: mask.size for path, mask in masks.items()}
-    check_no_empty_tensor(weights_left(masks), sizes)
+    check_no_empty_tensor(kept_counts(masks), sizes)
 
 
 def _counts_from_dictionary(

@@ -30,7 +30,7 @@ def kept_count(size: int, sparsity: float) -> int:
     return round((1.0 - sparsity) * size)
 
 
-def weights_left(masks: Mapping[str, Mask]) -> dict[str, int]:
+def kept_counts(masks: Mapping[str, Mask]) -> dict[str, int]:
     """Return how many weights every mask keeps, by tensor path."""
     return {path: int(np.count_nonzero(mask)) for path, mask in masks.items()}
 

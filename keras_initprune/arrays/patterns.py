@@ -20,10 +20,10 @@ from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate_
 from keras_initprune.arrays.masks import (
     Mask,
     from_unit_rows,
+    kept_counts,
     top_k_mask,
     top_k_unit_mask,
     unit_rows,
-    weights_left,
 )
 from keras_initprune.arrays.ranking import global_top_k
 
@@ -118,7 +118,7 @@ class Units(Pattern):
         """Keep the best weights of every unit."""
         counts = dict.fromkeys(tensors, count)
         if len(tensors) > 1:
-            counts = weights_left(super().masks(tensors, count))
+            counts = kept_counts(super().masks(tensors, count))
         masks = {}
         for path, t in tensors.items():
             try:

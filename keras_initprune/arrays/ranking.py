@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune.arrays import distributions
-from keras_initprune.arrays.masks import Mask, top_k_mask, weights_left
+from keras_initprune.arrays.masks import Mask, kept_counts, top_k_mask
 
 Scores = Mapping[str, NDArray]
 
@@ -91,7 +91,7 @@ def gradual_masks(
         sizes, starts, sparsity, progress, curve, distribution
     )
     # Counts of tensors are rounded: what is there may be a weight too sparse.
-    kept = sum(weights_left(alive).values())
+    kept = sum(kept_counts(alive).values())
     now = max(now, 1.0 - kept / sum(sizes.values()))
     return rank(scores, now, distribution, alive)
 

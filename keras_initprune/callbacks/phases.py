@@ -20,7 +20,7 @@ from keras_initprune import backend, constraints, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.curves import CHANGES_PER_EPOCH
 from keras_initprune.arrays.distributions import Distribution
-from keras_initprune.arrays.masks import Mask, Masks, kept_count, weights_left
+from keras_initprune.arrays.masks import Mask, Masks, kept_count, kept_counts
 from keras_initprune.callbacks.checks import (
     Interval,
     check_finite,
@@ -298,7 +298,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
 
     def kept(self) -> int:
         """Return how many weights the masks of this callback keep."""
-        return sum(weights_left(self.masks()).values())
+        return sum(kept_counts(self.masks()).values())
 
     def sparsity_of_masks(self) -> float:
         """Return the fraction of weights that the masks of this callback remove."""

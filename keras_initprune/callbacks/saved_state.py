@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_initprune import backend, constraints
-from keras_initprune.arrays.masks import weights_left
+from keras_initprune.arrays.masks import kept_counts
 
 _ATTRIBUTE = "_initprune_schedule"
 _HEADER = "header"
@@ -192,7 +192,7 @@ class Schedule:
         return self._history is not history or self._has_begun()
 
     def _kept(self) -> int:
-        return sum(weights_left(constraints.get_masks(self._model)).values())
+        return sum(kept_counts(constraints.get_masks(self._model)).values())
 
     def _set_weights(self, weights: Any) -> None:
         model = self._model

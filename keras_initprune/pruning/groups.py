@@ -15,7 +15,7 @@ from keras_initprune.arrays.distributions import (
     allocate,
     count_beside,
 )
-from keras_initprune.arrays.masks import Mask, Masks, weights_left
+from keras_initprune.arrays.masks import Mask, Masks, kept_counts
 from keras_initprune.constraints.weights import PrunableWeight
 
 Arrays = Mapping[str, NDArray]
@@ -48,7 +48,7 @@ def make_groups(
     `tied` are the tensors, those together whose counts go together.
     """
     sizes = {path: weight.size for path, weight in weights.items()}
-    available = weights_left(eligible)
+    available = kept_counts(eligible)
     now = 1 - sum(available.values()) / sum(sizes.values())
     if sum(available.values()) < round((1.0 - sparsity) * sum(sizes.values())):
         raise ValueError(

@@ -7,7 +7,7 @@ import keras
 from keras_initprune import constraints, criteria, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import Distribution
-from keras_initprune.arrays.masks import Masks, weights_left
+from keras_initprune.arrays.masks import Masks, kept_counts
 from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import warn_of_left_out
 from keras_initprune.criteria.registry import Method
@@ -192,7 +192,7 @@ def pruning_masks(
     for path in (p for group in groups if not group.is_dense for p in group.paths):
         shape.check(path, weights[path].shape, weights[path].unit_axes)
     count = checks.check_iterations(
-        iterations, criterion, sum(weights_left(eligible).values())
+        iterations, criterion, sum(kept_counts(eligible).values())
     )
     problem = make_problem(
         model, criterion, weights, data, loss, seed, batch_size, steps
@@ -217,7 +217,7 @@ def pruning_masks(
     checks.check_paths(model, masks, criterion, _few(problem))
     if verbose:
         kept, size = (
-            sum(weights_left(masks).values()),
+            sum(kept_counts(masks).values()),
             sum(mask.size for mask in masks.values()),
         )
         print(f"kept {kept:,} of {size:,} weights (sparsity {1 - kept / size:.4f})")
