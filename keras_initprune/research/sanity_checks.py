@@ -33,6 +33,16 @@ from keras_initprune.constraints.weights import (
     without_masks,
 )
 
+__all__ = [
+    "corrupt_labels",
+    "corrupt_pixels",
+    "inverted_masks",
+    "random_fitness",
+    "reinitialise",
+    "shuffle_layerwise",
+    "shuffle_preserving_degrees",
+]
+
 
 def inverted_masks(
     masks: Mapping[str, Mask], scores: Mapping[str, NDArray]
