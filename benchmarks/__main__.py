@@ -47,7 +47,7 @@ def benchmark(
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    from keras_initprune.lab.cli.console import Console
+    from keras_initprune.lab.terminal import Console
 
     names = None if measures is None else [m.strip() for m in measures.split(",")]
     try:

@@ -12,7 +12,8 @@ from benchmarks.sizes import Sizes
 from keras_initprune.arrays import selection
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.deploy import numpy_runtime
-from keras_initprune.deploy.export import FORMATS, export, litert
+from keras_initprune.deploy.converters import litert_interpreter
+from keras_initprune.deploy.export import FORMATS, export
 from keras_initprune.files import size_of
 from keras_initprune.lab import models
 from keras_initprune.lab.measurement import Measurement, paired, single
@@ -90,7 +91,7 @@ def invokes(
     path: Path, inputs: np.ndarray, calls: int, plain_kernels: bool = False
 ) -> Callable[[], Any]:
     """Return what runs a LiteRT file so many times."""
-    interpreter = litert.interpreter(path, plain_kernels)
+    interpreter = litert_interpreter(path, plain_kernels)
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], inputs)
     return lambda: [interpreter.invoke() for _ in range(calls)]

@@ -9,7 +9,7 @@ from benchmarks.networks import perceptron, random_images
 from benchmarks.sizes import Sizes
 from keras_initprune import callbacks, constraints
 from keras_initprune.constraints.weights import prunable_weights
-from keras_initprune.gradients import sums
+from keras_initprune.gradients import GradientRecorder
 from keras_initprune.lab.datasets import pipeline
 from keras_initprune.lab.measurement import Measurement, paired
 
@@ -27,7 +27,7 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
     pruning = callbacks.KStarts(k=4, sparsity=0.95, epochs=1, seed=0)
     masked.fit(data, epochs=2, verbose=0, shuffle=False, callbacks=[pruning])
     constraints.install_masks(gathering)
-    recorder = sums.GradientRecorder(gathering, prunable_weights(gathering))
+    recorder = GradientRecorder(gathering, prunable_weights(gathering))
     recorder.start()
 
     def trains(model: keras.Model) -> Callable[[], Any]:

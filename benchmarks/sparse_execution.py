@@ -11,7 +11,7 @@ from keras import ops
 from benchmarks.compaction import predicts
 from benchmarks.networks import random_images, wide_perceptron
 from benchmarks.sizes import Sizes
-from keras_initprune.deploy.sparse import cache, tf_products
+from keras_initprune.deploy.sparse import tf_products
 from keras_initprune.deploy.sparse.conversion import to_sparse
 from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.lab.measurement import Measurement, paired, single
@@ -144,7 +144,7 @@ def _typed(layer: keras.layers.Layer, matrix: tf.Tensor) -> tf.Tensor:
     if not isinstance(layer, SparseDense):
         return matrix
     shape = layer.units, layer.input_size
-    return cache.typed(matrix, tf_products.sparse_matrix, shape, layer.values.dtype)
+    return tf_products.typed(matrix, shape, layer.values.dtype)
 
 
 def _multiply(

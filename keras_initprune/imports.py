@@ -1,11 +1,10 @@
-"""Acts as soon as somebody imports another package, without importing it."""
+"""Acts when somebody imports another package, and says how to install what lacks."""
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,8 @@ def after_import(name: str, act: Callable[[], object]) -> None:
     if sys.modules.get(name) is not None:
         act()
     else:
-        sys.meta_path.insert(0, _Finder(name, act))
+        watch: Any = _Watch(name, act)
+        sys.meta_path.insert(0, watch)
 
 
 def backend_of_choice() -> str:
@@ -34,41 +34,50 @@ def backend_of_choice() -> str:
     return os.environ.get("KERAS_BACKEND") or chosen or "tensorflow"
 
 
-class _Finder(MetaPathFinder):
-    """Finds one module as the finders after it do, and has it loaded by `_Loader`."""
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Have imports that fail say what to install.
 
-    def __init__(self, name: str, act: Callable[[], object]):
+    Raises:
+        ImportError: If it is not installed.
+
+    Example:
+        >>> with needs("plots"):
+        ...     import no_such_package
+        Traceback (most recent call last):
+        ImportError: `no_such_package` is missing: pip install 'keras_initprune[plots]'
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("keras_initprune"):
+            raise
+        raise ImportError(
+            f"`{error.name}` is missing: pip install 'keras_initprune[{extra}]'",
+            name=error.name,
+        ) from error
+
+
+class _Watch:
+    """Finds and loads one module as others do, and then acts."""
+
+    def __init__(self, name: str, act: Callable[[], object]) -> None:
         self.name = name
         self.act = act
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        if fullname != self.name:
-            return None
-        others = [finder for finder in sys.meta_path if finder is not self]
-        found = (finder.find_spec(fullname, path, target) for finder in others)
-        spec = next((spec for spec in found if spec is not None), None)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self)
-        return spec
-
-
-class _Loader(Loader):
-    """Loads a module as another loader does, and then acts."""
-
-    def __init__(self, loader: Any, finder: _Finder):
-        self.loader = loader
-        self.finder = finder
+        self.loader: Any = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        if fullname != self.name:
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec: Any = next((spec for spec in found if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            self.loader, spec.loader = spec.loader, self
+        return spec
 
     def exec_module(self, module: ModuleType) -> None:
         # From here on the module is as if nobody had waited for it.
@@ -76,5 +85,5 @@ class _Loader(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
         self.loader.exec_module(module)
-        sys.meta_path.remove(self.finder)
-        self.finder.act()
+        sys.meta_path.remove(self)
+        self.act()

@@ -24,8 +24,7 @@ from keras_initprune.deploy import numpy_runtime
 from keras_initprune.deploy.sparse.layer import SparseDense
 from keras_initprune.lab.datasets import idx
 from keras_initprune.lab.runs import saved_models
-from keras_initprune.research.lottery.rewinding import Snapshot
-from keras_initprune.research.lottery.storage import Storage
+from keras_initprune.research.snapshots import Snapshot, Storage
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from keras_initprune import DissipatingGradients, KStarts, export, prune
 from keras_initprune.arrays import distributions, selection
 from keras_initprune.criteria import CRITERIA, dissipation, fitness, registry
-from keras_initprune.deploy.export import exporting
+from keras_initprune.deploy import export as exporting
 from keras_initprune.lab import datasets
 from keras_initprune.lab.datasets import loading
 from keras_initprune.tuner import PruningTuner, objectives, oracles, strategies

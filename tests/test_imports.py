@@ -12,8 +12,7 @@ import pytest
 
 import keras_initprune
 from keras_initprune import prune, to_sparse
-from keras_initprune.extras import needs
-from keras_initprune.imports import after_import
+from keras_initprune.imports import after_import, needs
 
 pytestmark = pytest.mark.slow
 

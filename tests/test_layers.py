@@ -17,7 +17,6 @@ LAYERS = [
         "files",
         "tables",
         "quiet",
-        "extras",
         "imports",
         "deploy/numpy_runtime",
     ],
@@ -35,7 +34,7 @@ ROW = {place: row for row, places in enumerate(LAYERS) for place in places}
 
 
 def name_of(path):
-    """Return a file's name in the package, such as `paths/check` or `paths`."""
+    """Return a file's name in the package, such as `paths/inputs` or `paths`."""
     return (
         path.relative_to(PACKAGE).with_suffix("").as_posix().removesuffix("/__init__")
     )

@@ -11,7 +11,7 @@ import typer
 
 from benchmarks.peers import driving
 from benchmarks.peers.comparison import SPARSITIES, Comparison, chosen
-from benchmarks.peers.records import NETWORKS
+from benchmarks.peers.side import NETWORKS
 from keras_initprune.quiet import quiet_tensorflow
 from keras_initprune.validation import check_sparsity
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.peers import driving, page
-from benchmarks.peers.records import DENSE, NETWORKS, Record, Task
+from benchmarks.peers.side import DENSE, NETWORKS, Record, Task
 from keras_initprune.files import check_free, check_replaceable, write_atomically
 
 SPARSITIES = (0.9, 0.95, 0.98)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.peers.records import DENSE, NETWORKS, Record, Task
+from benchmarks.peers.side import DENSE, NETWORKS, Record, Task
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks.peers.records import DENSE, Record, Task
-from benchmarks.peers.side import Side, initial_kernels
+from benchmarks.peers.side import DENSE, Record, Side, Task, initial_kernels
 
 # Timings take bursts of both networks in turn; a burst's first steps are warm-up.
 BURSTS, STEPS, WARM_UP = 4, 25, 5

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.peers.records import DENSE, Record
+from benchmarks.peers.side import DENSE, Record
 from keras_initprune.lab.terminal import markdown_table
 
 TITLES = {

@@ -1,13 +1,89 @@
-"""What a peer has to say: how it builds, trains, prunes, saves and loads."""
+"""What a training is asked, what a peer has to say of itself, and what is found."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.records import Task
+DENSE = "dense"
+NETWORKS = ("perceptron", "lenet5")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of one network by one method of one peer.
+
+    Attributes:
+        peer: Name of the peer.
+        method: One of its methods, or `"dense"`.
+        network: `"perceptron"` or `"lenet5"`.
+        sparsity: Fraction of all kernels' weights to remove; 0 for `"dense"`.
+        epochs: Epochs of training in all.
+        pruning_epochs: Epochs after which the mask is final.
+        images: Training images.
+        batch_size: Images in a batch.
+        seed: Seed of the weights that training begins with.
+    """
+
+    peer: str
+    method: str
+    network: str
+    sparsity: float
+    epochs: int
+    pruning_epochs: int
+    images: int
+    batch_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one training found; None is what could not be had, and `notes` says why.
+
+    Attributes:
+        task: What was asked for.
+        versions: Of the peer and what it runs on.
+        error: Test error after training.
+        sparsity: Zeros among all kernels' weights after training.
+        seconds: Processor time of the whole training.
+        step_seconds: Median processor time of a step with the final mask.
+        dense_step_seconds: The same of the peer's own dense network, in turn with it.
+        memory: Peak of the process' memory when training ends, in bytes.
+        file_size: Bytes of the saved file, without the optimizer.
+        zipped_size: Bytes of that file in gzip.
+        loaded_error: Test error of what was loaded from the file.
+        loaded_sparsity: Its sparsity.
+        tuned_sparsity: Sparsity after steps of plain training, without the peer's
+            callback, of the model that was trained.
+        loaded_tuned_sparsity: The same of the model that was loaded.
+        notes: Reasons, by the name of the figure; `"training"` for all of them.
+    """
+
+    task: Task
+    versions: str
+    error: float | None = None
+    sparsity: float | None = None
+    seconds: float | None = None
+    step_seconds: float | None = None
+    dense_step_seconds: float | None = None
+    memory: int | None = None
+    file_size: int | None = None
+    zipped_size: int | None = None
+    loaded_error: float | None = None
+    loaded_sparsity: float | None = None
+    tuned_sparsity: float | None = None
+    loaded_tuned_sparsity: float | None = None
+    notes: dict[str, str] | None = None
+
+    @classmethod
+    def from_dict(cls, record: dict) -> "Record":
+        """Return what `dataclasses.asdict` has made of a record."""
+        return cls(**{**record, "task": Task(**record["task"])})
+
 
 Kernels = Sequence[np.ndarray]
 
@@ -39,15 +115,18 @@ class Side(ABC):
 
     Attributes:
         task: What is to be done.
+        packages: What figures depend on: from a name to that of the distribution.
     """
+
+    packages: Mapping[str, str] = {}
 
     def __init__(self, task: Task) -> None:
         self.task = task
 
     @property
-    @abstractmethod
     def versions(self) -> str:
         """The versions that figures depend on."""
+        return ", ".join(f"{name} {version(d)}" for name, d in self.packages.items())
 
     @abstractmethod
     def dense(self, kernels: Kernels) -> Any:

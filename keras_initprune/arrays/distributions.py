@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from keras_initprune import validation
-from keras_initprune.arrays.masks import Mask
+from keras_initprune.arrays.masks import Mask, kept_counts
 
 Shapes = Mapping[str, Sequence[int]]
 DistributionName = Literal["uniform", "erk", "global"]
@@ -131,6 +129,14 @@ def allocate(
     return counts
 
 
+def allocate_among(
+    eligible: Mapping[str, Mask], sparsity: float, distribution: Distribution
+) -> dict[str, int]:
+    """Return how many weights every tensor keeps of those that are eligible."""
+    shapes = {path: mask.shape for path, mask in eligible.items()}
+    return allocate(shapes, sparsity, distribution, kept_counts(eligible))
+
+
 def count_beside(
     sizes: Mapping[str, int], sparsity: float, dense: Mapping[str, int]
 ) -> int:
@@ -166,8 +172,8 @@ def check_no_empty_tensor(counts: Mapping[str, int], sizes: Mapping[str, int]) -
 
 def check_no_empty_mask(masks: Mapping[str, Mask]) -> None:
     """Raise if a mask keeps nothing, see `check_no_empty_tensor`."""
-    counts = {path: int(np.count_nonzero(mask)) for path, mask in masks.items()}
-    check_no_empty_tensor(counts, {path: mask.size for path, mask in masks.items()})
+    sizes = {path: mask.size for path, mask in masks.items()}
+    check_no_empty_tensor(kept_counts(masks), sizes)
 
 
 def _counts_from_dictionary(

@@ -6,12 +6,13 @@ Counts are exact also where scores tie: the first in memory order wins.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+Masks = dict[str, Mask]  # By tensor path.
 
 # Draws of one block fit into a core's second-level cache. Even, as draws come in pairs.
 _BLOCK = 1 << 16
@@ -27,6 +28,11 @@ def kept_count(size: int, sparsity: float) -> int:
         11760
     """
     return round((1.0 - sparsity) * size)
+
+
+def kept_counts(masks: Mapping[str, Mask]) -> dict[str, int]:
+    """Return how many weights every mask keeps, by tensor path."""
+    return {path: int(np.count_nonzero(mask)) for path, mask in masks.items()}
 
 
 def top_k_mask(scores: NDArray, count: int, eligible: Mask | None = None) -> Mask:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import validation
-from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate
+from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate_among
 from keras_initprune.arrays.masks import (
     Mask,
     from_unit_rows,
+    kept_counts,
     top_k_mask,
     top_k_unit_mask,
     unit_rows,
@@ -31,19 +32,12 @@ UnitAxes = Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """What a pattern has to know about one tensor.
+    """What a pattern has to know about one tensor."""
 
-    Attributes:
-        scores: Scores of the weights, higher = keep.
-        eligible: True where a weight may be kept.
-        unit_axes: Axes that index output units.
-        tie: Name of the units, where tensors that are added up share them. Defaults to
-            "": the tensor has its own.
-    """
-
-    scores: NDArray
-    eligible: Mask
-    unit_axes: UnitAxes = (-1,)
+    scores: NDArray  # Higher = keep.
+    eligible: Mask  # True where a weight may be kept.
+    unit_axes: UnitAxes = (-1,)  # Axes that index output units.
+    # Name of the units, where tensors that are added up share them; else "".
     tie: str = ""
 
 
@@ -124,8 +118,7 @@ class Units(Pattern):
         """Keep the best weights of every unit."""
         counts = dict.fromkeys(tensors, count)
         if len(tensors) > 1:
-            free = super().masks(tensors, count)
-            counts = {path: int(np.count_nonzero(m)) for path, m in free.items()}
+            counts = kept_counts(super().masks(tensors, count))
         masks = {}
         for path, t in tensors.items():
             try:
@@ -186,15 +179,10 @@ class WholeUnits(Pattern):
 
 @dataclass(frozen=True, eq=False)
 class UnitScores:
-    """Scores of the units that some tensors share.
+    """Scores of the units that some tensors share."""
 
-    Attributes:
-        means: Mean score of the weights of every unit, -inf where none is eligible.
-        weights: Number of weights that a unit has in all of the tensors.
-    """
-
-    means: NDArray
-    weights: int
+    means: NDArray  # Over the weights of every unit, -inf where none is eligible.
+    weights: int  # Number of weights that a unit has in all of the tensors.
 
 
 def unit_scores(tensors: Tensors) -> dict[str, UnitScores]:
@@ -299,7 +287,7 @@ class NOfM(Pattern):
 
     def _axis(self, path: str, shape: Sequence[int], unit_axes: UnitAxes) -> int:
         if self.axis is None:
-            axis = _input_axis(path, shape, unit_axes)
+            axis, _ = _axes(path, shape, unit_axes)
         elif -len(shape) <= self.axis < len(shape):
             axis = self.axis % len(shape)
         else:
@@ -372,8 +360,7 @@ class Blocks(Pattern):
 
     def check(self, path: str, shape: Sequence[int], unit_axes: UnitAxes) -> None:
         """Raise unless blocks tile the tensor."""
-        input_axis = _input_axis(path, shape, unit_axes)
-        output_axis = max(_positive(unit_axes, shape))
+        input_axis, output_axis = _axes(path, shape, unit_axes)
         if shape[input_axis] % self.inputs or shape[output_axis] % self.outputs:
             raise ValueError(
                 f"Blocks of `pattern=({self.inputs}, {self.outputs})` must tile axes "
@@ -399,28 +386,27 @@ class Blocks(Pattern):
         shape = tensor.scores.shape
         self.check(path, shape, tensor.unit_axes)
         split: list[int] = []
-        inner: list[int] = []
-        for axis, length in enumerate(shape):
-            block = self._block(axis, tensor)
+        for length, block in zip(shape, self._block(tensor), strict=True):
             split += [length // block, block]
-            inner.append(2 * axis + 1)
+        inner = tuple(range(1, len(split), 2))
         scores = np.where(tensor.eligible, tensor.scores.astype(np.float64), 0.0)
         return Tensor(
-            scores.reshape(split).sum(axis=tuple(inner)),
-            np.asarray(tensor.eligible.reshape(split).any(axis=tuple(inner))),
+            scores.reshape(split).sum(axis=inner),
+            np.asarray(tensor.eligible.reshape(split).any(axis=inner)),
             tensor.unit_axes,
         )
 
     def _expand(self, mask: Mask, tensor: Tensor) -> Mask:
-        for axis in range(mask.ndim):
-            mask = np.repeat(mask, self._block(axis, tensor), axis=axis)
+        for axis, length in enumerate(self._block(tensor)):
+            mask = np.repeat(mask, length, axis=axis)
         return mask
 
-    def _block(self, axis: int, tensor: Tensor) -> int:
-        shape = tensor.scores.shape
-        if axis == _input_axis("", shape, tensor.unit_axes):
-            return self.inputs
-        return self.outputs if axis == max(_positive(tensor.unit_axes, shape)) else 1
+    def _block(self, tensor: Tensor) -> list[int]:
+        """Return the size of a block along every axis."""
+        block = [1] * tensor.scores.ndim
+        inputs, outputs = _axes("", tensor.scores.shape, tensor.unit_axes)
+        block[inputs], block[outputs] = self.inputs, self.outputs
+        return block
 
 
 _NAMED = {None: Pattern, "unit": Units, "units": WholeUnits}
@@ -471,12 +457,8 @@ def pattern_masks(
     if distribution == GLOBAL:
         size = sum(tensor.scores.size for tensor in tensors.values())
         return pattern.masks(tensors, round((1.0 - sparsity) * size))
-    counts = allocate(
-        {path: tensor.scores.shape for path, tensor in tensors.items()},
-        sparsity,
-        distribution,
-        {path: int(np.count_nonzero(t.eligible)) for path, t in tensors.items()},
-    )
+    eligible = {path: tensor.eligible for path, tensor in tensors.items()}
+    counts = allocate_among(eligible, sparsity, distribution)
     masks: dict[str, Mask] = {}
     for paths in pattern.groups({path: t.tie for path, t in tensors.items()}):
         group = {path: tensors[path] for path in paths}
@@ -498,17 +480,13 @@ def _best_first(units: UnitScores) -> NDArray:
     return means
 
 
-def _positive(axes: UnitAxes, shape: Sequence[int]) -> list[int]:
-    return [axis % len(shape) for axis in axes]
-
-
-def _input_axis(path: str, shape: Sequence[int], unit_axes: UnitAxes) -> int:
-    """Return the last axis that does not index output units."""
-    outputs = _positive(unit_axes, shape)
+def _axes(path: str, shape: Sequence[int], unit_axes: UnitAxes) -> tuple[int, int]:
+    """Return the last axis that does not index output units, and the last that does."""
+    outputs = [axis % len(shape) for axis in unit_axes]
     inputs = [axis for axis in range(len(shape)) if axis not in outputs]
     if not inputs or not outputs:
         raise ValueError(
             f"`pattern` needs axes of inputs and of outputs, and {path!r} lacks one. "
             f"Received: the shape {tuple(shape)}"
         )
-    return inputs[-1]
+    return inputs[-1], max(outputs)

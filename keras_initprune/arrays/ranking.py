@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune.arrays import distributions
-from keras_initprune.arrays.masks import Mask, top_k_mask
+from keras_initprune.arrays.masks import Mask, kept_counts, top_k_mask
 
 Scores = Mapping[str, NDArray]
 
@@ -44,12 +44,7 @@ def rank_masks(
     if distribution == distributions.GLOBAL:
         total = round((1.0 - sparsity) * sum(s.size for s in scores.values()))
         return global_top_k(scores, total, eligible)
-    counts = distributions.allocate(
-        {path: s.shape for path, s in scores.items()},
-        sparsity,
-        distribution,
-        {path: int(np.count_nonzero(mask)) for path, mask in eligible.items()},
-    )
+    counts = distributions.allocate_among(eligible, sparsity, distribution)
     return {p: top_k_mask(s, counts[p], eligible[p]) for p, s in scores.items()}
 
 
@@ -95,8 +90,8 @@ def gradual_masks(
     now, distribution = on_the_way(
         sizes, starts, sparsity, progress, curve, distribution
     )
-    kept = sum(int(np.count_nonzero(mask)) for mask in alive.values())
     # Counts of tensors are rounded: what is there may be a weight too sparse.
+    kept = sum(kept_counts(alive).values())
     now = max(now, 1.0 - kept / sum(sizes.values()))
     return rank(scores, now, distribution, alive)
 
@@ -146,9 +141,6 @@ def global_top_k(
 
     Every tensor keeps at least its best weight, since one without weights would let
     nothing pass.
-
-    Raises:
-        ValueError: If `total` is less than the number of tensors.
     """
     if total < len(scores):
         raise ValueError(

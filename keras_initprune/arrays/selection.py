@@ -7,7 +7,7 @@ never held, so memory does not depend on k.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from keras_initprune import validation
 from keras_initprune.arrays import masks as masking
 from keras_initprune.arrays import patterns
-from keras_initprune.arrays.distributions import GLOBAL, Distribution, allocate
+from keras_initprune.arrays.distributions import (
+    GLOBAL,
+    Distribution,
+    allocate,
+    allocate_among,
+)
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.arrays.ranking import rank_masks
 
@@ -26,31 +31,22 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """What selection has to know about one tensor.
+    """What selection has to know about one tensor."""
 
-    Attributes:
-        fitness: Fitness of every weight.
-        count: How many weights a candidate keeps.
-        key: Name of the tensor for the random generator.
-        unit_axes: Axes that index output units.
-    """
+    fitness: NDArray  # Of every weight.
+    count: int  # How many weights a candidate keeps.
+    key: str  # Name of the tensor for the random generator.
+    unit_axes: tuple[int, ...] = (-1,)  # Axes that index output units.
 
-    fitness: NDArray
-    count: int
-    key: str
-    unit_axes: tuple[int, ...] = (-1,)
+    def candidate(self, seed: int, index: int, by_unit: bool = False) -> Mask:
+        """Draw candidate `index`, the same whenever and wherever it is drawn.
 
-    def candidate(self, seed: int, index: int) -> Mask:
-        """Draw candidate `index`, the same whenever and wherever it is drawn."""
-        key = masking.candidate_key(seed, self.key, index)
-        return masking.random_mask(self.fitness.shape, self.count, key)
-
-    def unit_candidate(self, seed: int, index: int) -> Mask:
-        """Draw candidate `index` with the same fan-in for every unit."""
-        key = masking.candidate_key(seed, self.key, index)
-        return masking.random_unit_mask(
-            self.fitness.shape, self.count, key, self.unit_axes
-        )
+        With `by_unit` every unit has the same fan-in.
+        """
+        key, shape = masking.candidate_key(seed, self.key, index), self.fitness.shape
+        if by_unit:
+            return masking.random_unit_mask(shape, self.count, key, self.unit_axes)
+        return masking.random_mask(shape, self.count, key)
 
 
 Tensors = Mapping[str, Tensor]
@@ -220,17 +216,57 @@ def random_masks(
         >>> int(random_masks({"a": np.ones(100, bool)}, 0.9)["a"].sum())
         10
     """
-    counts = allocate(
-        {path: mask.shape for path, mask in eligible.items()},
-        sparsity,
-        distribution,
-        {path: int(np.count_nonzero(mask)) for path, mask in eligible.items()},
-    )
+    counts = allocate_among(eligible, sparsity, distribution)
     masks = {}
     for path, mask in eligible.items():
         key = masking.candidate_key(seed, keys[path] if keys else path, 0)
         masks[path] = masking.random_mask(mask.shape, counts[path], key, mask)
     return masks
+
+
+def selection_record(
+    fitness: Mapping[str, NDArray],
+    k: int,
+    sparsity: float,
+    selection: SelectionName | str = "recombine",
+    distribution: Distribution = "erk",
+    seed: int = 0,
+    unit_axes: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, Any]:
+    """Return what a selection gains, for `plots.candidate_fitness`.
+
+    Fitness is that of masks of all tensors together. The arguments are those of
+    `k_starts_masks`.
+
+    Returns:
+        `label`, the name of the selection; `candidates`, the fitness of each of the k
+        random masks; `selected`, that of the mask which `k_starts_masks` returns; and
+        `top`, that of the fittest weights, as many per tensor.
+
+    Raises:
+        ValueError: If `selection` is unknown or does not fit the distribution, or a
+            tensor would keep nothing.
+
+    Example:
+        >>> record = selection_record({"a": np.arange(100.0)}, k=8, sparsity=0.9)
+        >>> max(record["candidates"]) < record["selected"] <= record["top"]
+        True
+    """
+    selected = k_starts_masks(
+        fitness, k, sparsity, selection, distribution, seed, unit_axes=unit_axes
+    )
+    tensors = as_tensors(fitness, sparsity, distribution, unit_axes=unit_axes)
+    candidates = [
+        fitness_of_candidates(tensor, k, seed, by_unit=selection == "unit")
+        for tensor in tensors.values()
+    ]
+    top = rank_masks(fitness, sparsity, distribution)
+    return {
+        "label": selection.capitalize(),
+        "candidates": np.sum(candidates, axis=0).tolist(),
+        "selected": sum(fitness_of(fitness[p], mask) for p, mask in selected.items()),
+        "top": sum(fitness_of(fitness[p], mask) for p, mask in top.items()),
+    }
 
 
 def as_tensors(
@@ -261,8 +297,10 @@ def fitness_of_candidates(
     tensor: Tensor, k: int, seed: int, by_unit: bool = False
 ) -> list[float]:
     """Return the fitness of each of a tensor's k candidate masks."""
-    draw = tensor.unit_candidate if by_unit else tensor.candidate
-    return [fitness_of(tensor.fitness, draw(seed, index)) for index in range(k)]
+    return [
+        fitness_of(tensor.fitness, tensor.candidate(seed, index, by_unit))
+        for index in range(k)
+    ]
 
 
 def fitness_of(fitness: NDArray, mask: Mask) -> float:
@@ -287,7 +325,7 @@ def _fittest_rows(tensor: Tensor, k: int, seed: int) -> Mask:
     best_rows = np.zeros(fitness.shape, bool)
     best = np.full(fitness.shape[0], -np.inf)
     for index in range(k):
-        mask = tensor.unit_candidate(seed, index)
+        mask = tensor.candidate(seed, index, by_unit=True)
         rows = masking.unit_rows(mask, tensor.unit_axes)
         scores = np.asarray(np.sum(fitness, axis=1, where=rows, dtype=np.float64))
         fitter = scores > best

@@ -1,7 +1,7 @@
 """JAX: training steps without state, in which masks and sums have to take part.
 
 While Keras trains on JAX its variables have no values: a step gets them as arguments
-and returns new ones. `common.py` says what the functions do.
+and returns new ones. `backend` says what the functions do.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import keras
 from keras import ops
 
-from keras_initprune.backend.wide_types import wide_types
+from keras_initprune.backend.keras_internals import wide_types
 
 __all__ = [
     "assign_if",

@@ -31,17 +31,10 @@ _thread = threading.local()
 def value_and_gradients(
     function: Callable[[dict[str, Any]], tuple[Any, Any]], values: Mapping[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Return what a function returns and its first result's gradient.
+    """Return what a function returns, a scalar and a rest, and the scalar's gradient.
 
-    Gradients can be differentiated again.
-
-    Args:
-        function: Takes tensors by name, and returns a scalar and anything else.
-        values: The tensors.
-
-    Returns:
-        The scalar, the rest, and the gradient by name: zeros where the scalar does not
-        depend on a tensor.
+    Tensors and gradients go by names. Gradients are zeros where the scalar does not
+    depend on a tensor, and can be differentiated again.
     """
     values = dict(values)
     with tf.GradientTape(watch_accessed_variables=False) as tape:

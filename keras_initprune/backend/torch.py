@@ -1,6 +1,6 @@
 """PyTorch: gradients on demand, and random numbers that Keras' seeds do not decide.
 
-`common.py` says what the functions do.
+`backend` says what the functions do.
 """
 
 import contextlib
@@ -11,9 +11,8 @@ import keras
 import numpy as np
 import torch
 from keras import ops
-from keras.src.backend.common.stateless_scope import in_stateless_scope
 
-from keras_initprune.backend.wide_types import wide_types
+from keras_initprune.backend.keras_internals import in_stateless_scope, wide_types
 
 __all__ = [
     "enable_float64",

@@ -1,5 +1,6 @@
-"""Checks of what callbacks are given, and of what they gather."""
+"""What callbacks are given and gather: checked, and described."""
 
+import inspect
 import random
 import warnings
 from collections.abc import Mapping
@@ -16,11 +17,7 @@ Interval = int | Literal["auto"] | None
 
 
 def check_finite(values: dict[str, NDArray], what: str) -> dict[str, NDArray]:
-    """Return arrays, or raise if one holds NaN or infinity.
-
-    Raises:
-        FloatingPointError: Names the tensor.
-    """
+    """Return arrays, or raise if one holds NaN or infinity."""
     for path, array in values.items():
         if not np.isfinite(array).all():
             raise FloatingPointError(
@@ -36,12 +33,7 @@ def check_scores(
 ) -> dict[str, NDArray]:
     """Return the scores that a function has made, or raise if they cannot rank weights.
 
-    Raises:
-        ValueError: If a tensor has no scores, or they are not one number per weight.
-
-    Warns:
-        UserWarning: If all scores of a tensor are equal, so that its weights are kept
-            in the order in which they stand there.
+    Where all are equal it warns: weights are kept in the order in which they stand.
     """
     checked = {}
     for path, mask in alive.items():
@@ -68,18 +60,13 @@ def resolve_seed(seed: int | None) -> int:
     return random.randint(0, 2**31 - 1) if seed is None else seed
 
 
-def check_epochs(epochs: Any) -> int:
-    """Return `epochs` as an int, or raise unless it is at least 1."""
-    return validation.check_positive_integer(epochs, "epochs")
-
-
 def check_phase(epochs: Any) -> int | float:
     """Return `epochs`, or raise unless it is a number of epochs or a share of them."""
     if isinstance(epochs, float | np.floating):
         rule = "a number of epochs or a share of the epochs of `fit`, in (0, 1)"
         validation.require(bool(0 < epochs < 1), epochs, "epochs", rule)
         return float(epochs)
-    return check_epochs(epochs)
+    return validation.check_positive_integer(epochs, "epochs")
 
 
 def phase_length(epochs: int | float, total: int) -> int:
@@ -111,6 +98,26 @@ def check_pattern(pattern: Any) -> str | None:
         "and filters); `prune` knows the others. "
         f"Received: pattern={pattern!r}"
     )
+
+
+def describe(callback: Any) -> dict[str, Any]:
+    """Return a callback's class name and arguments, to be kept with a run's record.
+
+    It relies on the habit that every constructor argument is an attribute. Functions,
+    layers and patterns become text.
+    """
+    names = [
+        name
+        for name in inspect.signature(type(callback)).parameters
+        if hasattr(callback, name)
+    ]
+    arguments = {name: _plain(getattr(callback, name)) for name in names}
+    return {"callback": type(callback).__name__, **arguments}
+
+
+def _plain(value: Any) -> Any:
+    is_plain = isinstance(value, bool | int | float | str | dict | None)
+    return value if is_plain else validation.text(value)
 
 
 def _all_equal(scores: NDArray, alive: Mask) -> bool:

@@ -26,7 +26,7 @@ from keras_initprune.callbacks.checks import (
 )
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
-from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.gradients import GradientRecorder
 
 # Chosen on validation images, see `docs/study/study.toml`. Restarts make the pull last
 # longer, so what lasts once goes on: autoencoders pass the bound at once, perceptrons

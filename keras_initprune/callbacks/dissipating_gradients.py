@@ -19,7 +19,7 @@ from keras_initprune.criteria.dissipation import (
     Criterion,
     CriterionName,
 )
-from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.gradients import GradientRecorder
 
 
 @dataclass(eq=False, repr=False)

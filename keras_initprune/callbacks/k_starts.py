@@ -19,11 +19,11 @@ from keras_initprune.arrays.selection import (
     k_starts_masks,
     k_starts_units,
 )
-from keras_initprune.callbacks.checks import check_epochs, check_scores, resolve_seed
+from keras_initprune.callbacks.checks import check_scores, resolve_seed
 from keras_initprune.callbacks.phases import Masks, PruningCallback
 from keras_initprune.callbacks.saved_state import State
 from keras_initprune.criteria.fitness import FITNESS, Fitness, FitnessName, magnitude
-from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.gradients import GradientRecorder
 
 
 @dataclass(eq=False, repr=False)
@@ -90,7 +90,7 @@ class KStarts(PruningCallback):
         super().__post_init__()
         self.k = _check_k(self.k)
         self.sparsity = validation.check_sparsity(self.sparsity)
-        self.epochs = check_epochs(self.epochs)
+        self.epochs = validation.check_positive_integer(self.epochs, "epochs")
         self._fitness = validation.check_function(self.fitness, "fitness", FITNESS)
         self.distribution = check_distribution(self.distribution, ranked=True)
         self.selection = check_selection(self.selection, self.distribution)

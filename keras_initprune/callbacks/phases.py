@@ -20,7 +20,7 @@ from keras_initprune import backend, constraints, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.curves import CHANGES_PER_EPOCH
 from keras_initprune.arrays.distributions import Distribution
-from keras_initprune.arrays.masks import Mask, kept_count
+from keras_initprune.arrays.masks import Mask, Masks, kept_count, kept_counts
 from keras_initprune.callbacks.checks import (
     Interval,
     check_finite,
@@ -31,11 +31,9 @@ from keras_initprune.callbacks.checks import (
 from keras_initprune.callbacks.saved_state import Clock, Schedule, State
 from keras_initprune.constraints.layers import Layers, LayerSelector, check_none_dense
 from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
-from keras_initprune.gradients import sums
+from keras_initprune.gradients import stop_all
 from keras_initprune.graphs.units import unit_ties
-from keras_initprune.paths.check import check_masks
-
-Masks = dict[str, Mask]
+from keras_initprune.paths.observation import check_masks
 
 
 @dataclass(init=False, eq=False, repr=False, kw_only=True)
@@ -124,7 +122,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
             )
         constraints.check_training_is_supported(model)
         # A `fit` that an exception ended may have left recorders behind.
-        sums.stop_all(model)
+        stop_all(model)
         self._schedule = Schedule.of(model)
         self._schedule.add(self)
         self.has_begun = False
@@ -300,7 +298,7 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
 
     def kept(self) -> int:
         """Return how many weights the masks of this callback keep."""
-        return sum(int(np.count_nonzero(mask)) for mask in self.masks().values())
+        return sum(kept_counts(self.masks()).values())
 
     def sparsity_of_masks(self) -> float:
         """Return the fraction of weights that the masks of this callback remove."""
@@ -333,12 +331,13 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
         if not self.has_begun:
             return {}
         clock = Clock(self._next_epoch, self._step, self._epochs_seen, self._phase_open)
+        state: State = {"clock": np.array(clock, np.int64)}
         if not self._phase_open:
-            return {"clock": clock.to_array()}
+            return state
         counts = (self._last_step, self._changes, self._has_started)
         starts = {path: np.array(s) for path, s in self.start_sparsities.items()}
         return {
-            "clock": clock.to_array(),
+            **state,
             "counts": np.array(counts, np.int64),
             "start_sparsities": starts,
             **self.gathered(),
@@ -393,8 +392,8 @@ class PruningCallback(_Shared, keras.callbacks.Callback):
             self.end()
 
     def _resume(self, state: State, epoch: int) -> None:
-        clock = Clock.from_array(state["clock"])
-        self._epochs_seen, self._phase_open = clock.epochs_seen, clock.phase_open
+        clock = Clock(*state["clock"].tolist())
+        self._epochs_seen, self._phase_open = clock.epochs_seen, bool(clock.phase_open)
         self.has_begun = True
         self._has_started = True
         if self._phase_open:

@@ -11,13 +11,13 @@ import json
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_initprune import backend, constraints
+from keras_initprune.arrays.masks import kept_counts
 
 _ATTRIBUTE = "_initprune_schedule"
 _HEADER = "header"
@@ -26,52 +26,35 @@ _HEADER = "header"
 State = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Clock:
-    """How far a callback has come.
+class Clock(NamedTuple):
+    """How far a callback has come."""
 
-    Attributes:
-        next_epoch: Index of the epoch that comes next, or is under way.
-        step: Number of optimizer steps when that epoch began.
-        epochs_seen: Number of epochs of this `fit` that have ended.
-        phase_open: Whether the callback's phase is still to end.
-    """
-
-    next_epoch: int
-    step: int
-    epochs_seen: int
-    phase_open: bool
-
-    def to_array(self) -> np.ndarray:
-        """Return the attributes as an array of integers."""
-        return np.array(astuple(self), np.int64)
-
-    @classmethod
-    def from_array(cls, array: np.ndarray) -> "Clock":
-        """Return the clock that `to_array` made an array of."""
-        next_epoch, step, epochs_seen, phase_open = (int(number) for number in array)
-        return cls(next_epoch, step, epochs_seen, bool(phase_open))
+    next_epoch: int  # Index of the epoch that comes next, or is under way.
+    step: int  # Number of optimizer steps when that epoch began.
+    epochs_seen: int  # Number of epochs of this `fit` that have ended.
+    phase_open: bool  # Whether the callback's phase is still to end.
 
 
 class Schedule:
-    """The pruning callbacks of one `fit`, in the order in which they act.
-
-    Attributes:
-        callbacks: The callbacks, in the order of the list that `fit` was given.
-        epochs_taken: Epochs of this `fit` that the callbacks so far have claimed.
-        restored: State of each callback out of a file that was loaded before training
-            began, or None. Empty if the file held none.
-    """
+    """The pruning callbacks of one `fit`, in the order in which they act."""
 
     def __init__(self, model: keras.Model) -> None:
         self.callbacks: list[Any] = []
-        self.epochs_taken = 0
+        self.epochs_taken = 0  # By the callbacks so far, of those of this `fit`.
+        # State of each callback out of a file that was loaded before training began, or
+        # None. Empty if the file held none.
         self.restored: list[State] | None = None
         self._model = model
         self._history = getattr(model, "history", None)
-        self._masks_at_end: dict[str, np.ndarray] = {}
-        self._checkpoints = _best_only(_callbacks_of_fit())
+        # Those that save the best epoch, and what each has to beat.
+        self._checkpoints = [
+            (callback, callback.best)
+            for callback in _callbacks_of_fit()
+            if isinstance(callback, keras.callbacks.ModelCheckpoint)
+            and callback.save_best_only
+        ]
         self._kept_at_start: int | None = None
+        self._kept_at_end: int | None = None
         vars(model)[_ATTRIBUTE] = _SavedSchedule(self)
 
     @classmethod
@@ -98,18 +81,14 @@ class Schedule:
         return [*(callback.state() for callback in self.callbacks), shared]
 
     def restore(self, store: Mapping[str, np.ndarray]) -> None:
-        """Take over the state out of a file, unless training has begun.
-
-        Raises:
-            ValueError: If the state is damaged or that of other callbacks.
-        """
+        """Take over the state out of a file, unless training has begun."""
         if self._has_begun():
             return
         if len(store) == 0:
             self.restored = []
             return
         states, identities = read_states(store)
-        expected = self._identities()
+        expected = self.identities()
         if identities != expected:
             raise ValueError(
                 "The file holds the state of other pruning callbacks than this `fit` "
@@ -125,16 +104,8 @@ class Schedule:
         if "generator" in shared:
             backend.set_random_state(shared["generator"])
 
-    def write(self, store: Any) -> None:
-        """Write the state of all callbacks into one of Keras' stores."""
-        write_states(store, self.state(), self._identities())
-
     def state_for(self, callback: Any) -> State | None:
-        """Return what a callback has to go on from, or None at a fresh start.
-
-        Raises:
-            ValueError: If weights were restored without the state that belongs to them.
-        """
+        """Return what a callback has to go on from, or None at a fresh start."""
         if self.restored:
             return self.restored[self.callbacks.index(callback)]
         if self.restored is not None and getattr(self._model, "_initial_epoch", None):
@@ -146,15 +117,11 @@ class Schedule:
         return None
 
     def begin(self, steps: int | None) -> None:
-        """Set up what has to be ready before the first epoch.
-
-        Args:
-            steps: Number of steps in an epoch, or None if Keras does not know it.
-        """
+        """Get ready for the first epoch, of `steps` steps if Keras knows it."""
         # The history is the last callback: when it ends, all others have.
         if self._history is not None:
             vars(self._history)["on_train_end"] = lambda logs=None: self.close()
-        clocks = [Clock.from_array(s["clock"]) for s in self.restored or () if s]
+        clocks = [Clock(*s["clock"].tolist()) for s in self.restored or () if s]
         # `BackupAndRestore` writes weights first and the number of the epoch after: a
         # process killed in between would train an epoch twice.
         if clocks and self._model._initial_epoch == clocks[0].next_epoch:
@@ -169,7 +136,7 @@ class Schedule:
         """
         if not self._checkpoints or not self._has_begun(all):
             return
-        kept = _kept(constraints.get_masks(self._model))
+        kept = self._kept()
         if self._kept_at_start is None:
             self._kept_at_start = kept
         if all(callback.is_over for callback in self.callbacks):
@@ -184,8 +151,8 @@ class Schedule:
         `EarlyStopping` puts the weights of its best epoch back when training ends, and
         with them their masks; it cannot know that they are not sparse yet.
         """
-        if not self._masks_at_end and self._history is not None:
-            self._masks_at_end = constraints.get_masks(self._model)
+        if self._kept_at_end is None and self._history is not None:
+            self._kept_at_end = self._kept()
             vars(self._model)["set_weights"] = self._set_weights
 
     def close(self) -> None:
@@ -197,7 +164,8 @@ class Schedule:
         if self._history is not None:
             vars(self._history).pop("on_train_end", None)
 
-    def _identities(self) -> list[str]:
+    def identities(self) -> list[str]:
+        """Return how every callback was made, and how many layers draw at random."""
         layers = f"{len(self._random_states())} random layers"
         return [*(callback.identity() for callback in self.callbacks), layers]
 
@@ -209,7 +177,7 @@ class Schedule:
         return which(callback.has_begun for callback in self.callbacks)
 
     def _warn_of_checkpoints(self) -> None:
-        kept = _kept(constraints.get_masks(self._model))
+        kept = self._kept()
         for checkpoint, best in self._checkpoints:
             if checkpoint.best != best and kept < (self._kept_at_start or 0):
                 warnings.warn(
@@ -223,11 +191,14 @@ class Schedule:
     def _is_over(self, history: Any) -> bool:
         return self._history is not history or self._has_begun()
 
+    def _kept(self) -> int:
+        return sum(kept_counts(constraints.get_masks(self._model)).values())
+
     def _set_weights(self, weights: Any) -> None:
         model = self._model
         before = model.get_weights()
         type(model).set_weights(model, weights)
-        if _kept(constraints.get_masks(model)) > _kept(self._masks_at_end):
+        if self._kept() > (self._kept_at_end or 0):
             type(model).set_weights(model, before)
             warnings.warn(
                 "A callback wanted to put back weights from before the network had its "
@@ -247,7 +218,7 @@ class _SavedSchedule(keras.layers.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         """Write the state of all callbacks."""
-        self.schedule.write(store)
+        write_states(store, self.schedule.state(), self.schedule.identities())
 
     def load_own_variables(self, store: Any) -> None:
         """Hand the state of all callbacks back."""
@@ -262,14 +233,6 @@ def _callbacks_of_fit() -> list[Any]:
             return frame.f_locals["self"].callbacks
         frame = frame.f_back
     return []
-
-
-def _best_only(callbacks: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Return the checkpoints of the best epoch, and what each has to beat."""
-    checkpoints = [
-        c for c in callbacks if isinstance(c, keras.callbacks.ModelCheckpoint)
-    ]
-    return [(c, c.best) for c in checkpoints if c.save_best_only]
 
 
 def write_states(store: Any, states: list[State], identities: list[str]) -> None:
@@ -289,11 +252,7 @@ def write_states(store: Any, states: list[State], identities: list[str]) -> None
 
 
 def read_states(store: Mapping[str, np.ndarray]) -> tuple[list[State], list[str]]:
-    """Return the states and identities that `write_states` wrote.
-
-    Raises:
-        ValueError: If something is missing or changed.
-    """
+    """Return the states and identities that `write_states` wrote, or raise."""
     try:
         header = json.loads(np.asarray(store[_HEADER], np.uint8).tobytes())
         arrays = [np.asarray(store[f"array_{i}"]) for i in range(len(header["names"]))]
@@ -314,7 +273,3 @@ def read_states(store: Mapping[str, np.ndarray]) -> tuple[list[State], list[str]
             "the file to begin anew."
         ) from error
     return states, header["callbacks"]
-
-
-def _kept(masks: Mapping[str, np.ndarray]) -> int:
-    return sum(int(np.count_nonzero(mask)) for mask in masks.values())

@@ -1,31 +1,29 @@
 """Masks as Keras constraints: installed on, read from and taken off a model."""
 
-from keras_initprune.constraints.installation import (
-    forget_compiled_functions,
-    install_mask,
-    install_masks,
-    remove_masks,
-    restore_masks,
-    strategy_scope,
-)
 from keras_initprune.constraints.loading import copy_weights
 from keras_initprune.constraints.mask_constraint import MaskConstraint
-from keras_initprune.constraints.optimizers import (
-    check_training_is_supported,
-    innermost_optimizer,
-    training_step,
-    updating_optimizer,
-    updating_optimizers,
-)
-from keras_initprune.constraints.projection import (
+from keras_initprune.constraints.masks import (
     change_masks,
     find_leaks,
     get_masks,
+    install_mask,
+    install_masks,
     mask_variable,
     masked_weights,
     masks_of,
     project,
+    remove_masks,
+    restore_masks,
     set_masks,
+)
+from keras_initprune.constraints.training import (
+    check_training_is_supported,
+    forget_compiled_functions,
+    innermost_optimizer,
+    strategy_scope,
+    training_step,
+    updating_optimizer,
+    updating_optimizers,
 )
 from keras_initprune.constraints.wrappers import wrap_keras
 

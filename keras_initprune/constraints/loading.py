@@ -4,6 +4,7 @@ A layer that makes its sublayers by itself rebuilds them without their constrain
 tells that a weight had a mask is then the file: the mask lies beside the weight.
 """
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,10 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune.constraints.guard import GuardedMask, all_or_nothing
-from keras_initprune.constraints.installation import install_mask, strategy_scope
-from keras_initprune.constraints.mask_constraint import CHECKSUM, MaskConstraint
-from keras_initprune.constraints.projection import mask_variable
+from keras_initprune.constraints.mask_constraint import (
+    CHECKSUM,
+    GuardedMask,
+    MaskConstraint,
+    all_or_nothing,
+)
+from keras_initprune.constraints.masks import install_mask, mask_variable
+from keras_initprune.constraints.training import strategy_scope
 from keras_initprune.constraints.weights import PrunableWeight, weights_of_layer
 
 
@@ -35,21 +40,14 @@ def load_state(
     **kwargs: Any,
 ) -> None:
     """Do what Keras does to load one part of a model, with the masks in the file."""
-
-    def load() -> None:
-        inner(saveable, weights_store, assets_store, inner_path, **kwargs)
-
     if isinstance(saveable, MaskConstraint):
         _placed(weights_store).add(inner_path)
-    if not isinstance(saveable, keras.layers.Layer) or weights_store is None:
-        load()
-    elif inner_path:
-        _install_saved_masks(saveable, weights_store, inner_path)
-        load()
-    else:
-        with all_or_nothing(saveable):
+    has_weights = isinstance(saveable, keras.layers.Layer) and weights_store is not None
+    with all_or_nothing(saveable) if has_weights else contextlib.nullcontext():
+        if has_weights:
             _install_saved_masks(saveable, weights_store, inner_path)
-            load()
+        inner(saveable, weights_store, assets_store, inner_path, **kwargs)
+    if has_weights and not inner_path:
         _warn_of_masks_left_over(saveable, weights_store)
 
 
@@ -119,24 +117,16 @@ def _warn_of_masks_left_over(layer: keras.Layer, store: Any) -> None:
 def _saved_masks(store: Any) -> set[str]:
     """Return the paths of all masks in a file."""
     if hasattr(store, "contents"):  # A file of NumPy arrays.
-        found = {path for path, entry in store.contents.items() if CHECKSUM in entry}
-    else:
-        found = set(_masks_of_h5(store))
-    return {path.strip("/") for path in found}
-
-
-def _masks_of_h5(store: Any) -> Iterator[str]:
-    config = getattr(store, "sharding_config", None)
-    if config is not None:
+        found = [path for path, entry in store.contents.items() if CHECKSUM in entry]
+    elif (config := getattr(store, "sharding_config", None)) is not None:
         paths = [path.removesuffix("/vars").strip("/") for path in config["weight_map"]]
+        found = [path for path in paths if CHECKSUM in store.get(path).keys()]  # noqa: SIM118
     else:
-        paths = []
-        store.h5_file.visit(lambda name: paths.append(str(name)))
+        names: list[str] = []
+        store.h5_file.visit(names.append)
         ending = f"/vars/{CHECKSUM}"
-        paths = [name.removesuffix(ending) for name in paths if name.endswith(ending)]
-    for path in paths:
-        if CHECKSUM in store.get(path).keys():  # noqa: SIM118
-            yield path
+        found = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+    return {path.strip("/") for path in found}
 
 
 def _with_masks(layer: keras.Layer, arrays: list[Any]) -> list[Any]:
@@ -152,11 +142,10 @@ def _with_masks(layer: keras.Layer, arrays: list[Any]) -> list[Any]:
     masks: list[tuple[PrunableWeight, Any]] = []
     candidates: list[PrunableWeight] = []
     last = _weights_by_last_variable(layer)
-    position = -1
+    following = iter(plain)
     for array in arrays:
         if not _is_mask(array):
-            position += 1
-            candidates = last.get(id(plain[position]), [])
+            candidates = last.get(id(next(following)), [])
             continue
         shape = np.shape(array)
         fitting = next((w for w in candidates if w.shape == shape), None)
@@ -176,7 +165,7 @@ def _weights_by_last_variable(layer: keras.Layer) -> dict[int, list[PrunableWeig
     for part in reversed(list(layer._flatten_layers())):
         own = [*part._trainable_variables, *part._non_trainable_variables]
         everything = [weight for weight in part.weights if not _is_mask(weight)]
-        weights = list(weights_of_layer(part))
+        weights = weights_of_layer(part)
         for variable in {id(group[-1]) for group in (own, everything) if group}:
             found.setdefault(variable, []).extend(weights)
     return found

@@ -6,7 +6,7 @@ not know layers by their class.
 
 import warnings
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -31,25 +31,28 @@ CELLS = (
     ConvLSTMCell,
 )
 
-_KERNEL = (("kernel", "kernel_constraint"),)
-_EMBEDDING = (("embeddings", "embeddings_constraint"),)
-_REVERSE = (("reverse_embeddings", "reverse_embeddings_constraint"),)
+_KERNEL = {"kernel": "kernel_constraint"}
+_EMBEDDING = {"embeddings": "embeddings_constraint"}
 
-# The first class that a layer is an instance of decides, so subclasses come first:
-# Keras' depthwise and separable convolutions do not derive from the plain ones.
-_WEIGHTS_BY_CLASS: tuple[tuple[tuple[type, ...], tuple[tuple[str, str], ...]], ...] = (
+# From weights to their constraints, all attributes. The first class that a layer is an
+# instance of decides, so subclasses come first: Keras' depthwise and separable
+# convolutions do not derive from the plain ones.
+_WEIGHTS_BY_CLASS: tuple[tuple[tuple[type, ...], dict[str, str]], ...] = (
     ((keras.layers.Dense, keras.layers.EinsumDense), _KERNEL),
     (CONVOLUTIONS + TRANSPOSED, _KERNEL),
-    (DEPTHWISE, (("kernel", "depthwise_constraint"),)),
+    (DEPTHWISE, {"kernel": "depthwise_constraint"}),
     (
         SEPARABLE,
-        (
-            ("depthwise_kernel", "depthwise_constraint"),
-            ("pointwise_kernel", "pointwise_constraint"),
-        ),
+        {
+            "depthwise_kernel": "depthwise_constraint",
+            "pointwise_kernel": "pointwise_constraint",
+        },
     ),
-    (CELLS, (*_KERNEL, ("recurrent_kernel", "recurrent_constraint"))),
-    ((keras.layers.ReversibleEmbedding,), (*_EMBEDDING, *_REVERSE)),
+    (CELLS, _KERNEL | {"recurrent_kernel": "recurrent_constraint"}),
+    (
+        (keras.layers.ReversibleEmbedding,),
+        _EMBEDDING | {"reverse_embeddings": "reverse_embeddings_constraint"},
+    ),
     ((keras.layers.Embedding,), _EMBEDDING),
 )
 
@@ -222,7 +225,12 @@ def prunable_weights(
                 "to prune."
             )
     for weight in selected.values():
-        _check_not_computed(weight)
+        if weight.is_computed:
+            raise ValueError(
+                f"`{weight.attribute}` of layer {weight.layer.name!r} is computed from "
+                "other weights (LoRA or quantisation), which cannot carry a mask. "
+                "Merge or remove them first, or choose other layers with `layers`."
+            )
     return selected
 
 
@@ -285,29 +293,17 @@ def _all_weights(model: keras.Model) -> dict[str, PrunableWeight]:
     found: dict[str, PrunableWeight] = {}
     seen: set[int] = set()
     for name, layer in named_layers(model):
-        for attribute, constraint_attribute in _weight_attributes(layer):
-            variable = getattr(layer, attribute)
+        for weight in _own_weights(layer):
+            variable, named = weight.variable, weight.attribute
             if id(variable) in seen:
                 continue
-            named = attribute
             if isinstance(variable, keras.Variable):
                 seen.add(id(variable))
                 named = variable.name
-            path, key = _unique(f"{name}/{named}", found), f"{len(found)}/{attribute}"
-            axes = _unit_axes(layer, attribute)
-            found[path] = PrunableWeight(
-                path, key, layer, attribute, constraint_attribute, axes
-            )
+            path = _unique(f"{name}/{named}", found)
+            key = f"{len(found)}/{weight.attribute}"
+            found[path] = replace(weight, path=path, key=key)
     return found
-
-
-def _check_not_computed(weight: PrunableWeight) -> None:
-    if weight.is_computed:
-        raise ValueError(
-            f"`{weight.attribute}` of layer {weight.layer.name!r} is computed from "
-            "other weights (LoRA or quantisation), which cannot carry a mask. Merge or "
-            "remove them first, or choose other layers with `layers`."
-        )
 
 
 def _left_out(model: keras.Model) -> list[tuple[str, str, int]]:
@@ -326,18 +322,12 @@ def _left_out(model: keras.Model) -> list[tuple[str, str, int]]:
     return left_out
 
 
-def weights_of_layer(layer: keras.Layer) -> Iterator[PrunableWeight]:
-    """Yield the weights that a layer itself owns and that can be pruned.
+def weights_of_layer(layer: keras.Layer) -> list[PrunableWeight]:
+    """Return the weights that a layer itself owns and that can be pruned.
 
     Their paths begin with the layer's name: a model around it is not known.
     """
-    for attribute, constraint_attribute in _weight_attributes(layer):
-        path, axes = f"{layer.name}/{attribute}", _unit_axes(layer, attribute)
-        weight = PrunableWeight(
-            path, attribute, layer, attribute, constraint_attribute, axes
-        )
-        if not weight.is_computed:
-            yield weight
+    return [weight for weight in _own_weights(layer) if not weight.is_computed]
 
 
 def named_layers(
@@ -353,22 +343,21 @@ def named_layers(
         yield from named_layers(layer, f"{prefix}{layer.name}/")
 
 
-def _weight_attributes(layer: keras.Layer) -> tuple[tuple[str, str], ...]:
+def _own_weights(layer: keras.Layer) -> list[PrunableWeight]:
     if not layer.built:
-        return ()
-    builtin: tuple[tuple[str, str], ...] = ()
-    for classes, attributes in _WEIGHTS_BY_CLASS:
-        if isinstance(layer, classes):
-            builtin = attributes
-            break
+        return []
+    known = (found for kind, found in _WEIGHTS_BY_CLASS if isinstance(layer, kind))
+    constraints = dict(next(known, {}))
     if isinstance(layer, keras.layers.ReversibleEmbedding) and layer.tie_weights:
-        builtin = _EMBEDDING
-    own = tuple(
-        (name, f"{name}_constraint")
-        for name, axes in _registered(layer).items()
-        if name not in dict(builtin) and _has_registered(layer, name, axes)
-    )
-    return (*builtin, *own)
+        del constraints["reverse_embeddings"]
+    for name, axes in _registered(layer).items():
+        if name not in constraints and _has_registered(layer, name, axes):
+            constraints[name] = f"{name}_constraint"
+    found = []
+    for name, constraint in constraints.items():
+        path, axes = f"{layer.name}/{name}", _unit_axes(layer, name)
+        found.append(PrunableWeight(path, name, layer, name, constraint, axes))
+    return found
 
 
 def _has_registered(layer: keras.Layer, name: str, unit_axes: tuple[int, ...]) -> bool:
@@ -443,7 +432,5 @@ def _output_layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def _inner_weight_layers(operation: Any) -> list[keras.Layer]:
-    if not isinstance(operation, keras.Layer):
-        return []
-    layers = [operation, *operation._flatten_layers(include_self=False)]
-    return [layer for layer in layers if _weight_attributes(layer)]
+    layers = operation._flatten_layers() if isinstance(operation, keras.Layer) else ()
+    return [layer for layer in layers if _own_weights(layer)]

@@ -5,15 +5,11 @@ Those that score a network before training are subclasses of `Criterion`, by nam
 """
 
 from keras_initprune.criteria.criterion import Criterion, Problem
-from keras_initprune.criteria.force import FORCE
-from keras_initprune.criteria.grasp import GraSP
-from keras_initprune.criteria.iterative_snip import IterativeSNIP
-from keras_initprune.criteria.magnitude import Magnitude
 from keras_initprune.criteria.normalised import Normalised
-from keras_initprune.criteria.random import Random
 from keras_initprune.criteria.registry import CRITERIA, get
-from keras_initprune.criteria.snip import SNIP
+from keras_initprune.criteria.sensitivity import FORCE, SNIP, GraSP, IterativeSNIP
 from keras_initprune.criteria.synflow import SynFlow
+from keras_initprune.criteria.weights import Magnitude, Random
 
 __all__ = [
     "CRITERIA",

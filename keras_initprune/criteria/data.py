@@ -63,12 +63,13 @@ def collect_batches(
         >>> [batch.size for batch in collect_batches((x, y), batch_size=32, steps=9)]
         [32, 32, 32, 4]
     """
-    if any(np.ndim(leaf) == 0 for leaf in keras.tree.flatten(data) if _is_array(leaf)):
+    leaves = keras.tree.flatten(data)
+    if any(np.ndim(leaf) == 0 for leaf in leaves if _is_array(leaf)):
         raise ValueError(
             "`data` must be arrays with an axis of examples, or batches of them. "
             f"Received: data={data!r}"
         )
-    if _is_arrays(data):
+    if leaves and all(map(_is_array, leaves)):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, y, sample_weight = _draw((x, y, sample_weight), batch_size * steps, seed)
         size = min(batch_size, int(keras.tree.flatten(x)[0].shape[0]))
@@ -176,11 +177,6 @@ def _labels(y: Any) -> tuple[NDArray, NDArray]:
         "shape (examples,) or (examples, 1), or one-hot of shape (examples, classes). "
         f"Received: y={y!r}"
     )
-
-
-def _is_arrays(data: Any) -> bool:
-    leaves = keras.tree.flatten(data)
-    return bool(leaves) and all(map(_is_array, leaves))
 
 
 def _is_array(leaf: Any) -> bool:

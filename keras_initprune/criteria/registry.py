@@ -4,13 +4,9 @@ from typing import Any, Literal
 
 from keras_initprune import validation
 from keras_initprune.criteria.criterion import Criterion
-from keras_initprune.criteria.force import FORCE
-from keras_initprune.criteria.grasp import GraSP
-from keras_initprune.criteria.iterative_snip import IterativeSNIP
-from keras_initprune.criteria.magnitude import Magnitude
-from keras_initprune.criteria.random import Random
-from keras_initprune.criteria.snip import SNIP
+from keras_initprune.criteria.sensitivity import FORCE, SNIP, GraSP, IterativeSNIP
 from keras_initprune.criteria.synflow import SynFlow
+from keras_initprune.criteria.weights import Magnitude, Random
 
 CriterionName = Literal[
     "random", "magnitude", "snip", "iterative_snip", "force", "grasp", "synflow"

@@ -12,7 +12,6 @@ from keras_initprune import backend
 from keras_initprune.backend.keras_internals import CompileLoss
 from keras_initprune.constraints.weights import PrunableWeight
 from keras_initprune.criteria.data import Batch
-from keras_initprune.criteria.second_derivatives import twice_differentiable
 from keras_initprune.paths.substitutes import own_attribute, replaced
 
 Arrays = dict[str, NDArray]
@@ -144,43 +143,111 @@ class Objective:
         # H v is the gradient of the number v . dL/dw (Pearlmutter 1994).
         def product(values: dict[str, Any]) -> tuple[Any, None]:
             gradients = self._gradients_of_batch(values, batch)
-            return sum(ops.sum(vectors[path] * gradients[path]) for path in values), (
-                None
-            )
+            total = sum(ops.sum(vectors[path] * gradients[path]) for path in values)
+            return total, None
 
         return backend.value_and_gradients(product, values)[2]
 
 
 @contextlib.contextmanager
+def exchanged(
+    layers: Iterable[keras.Layer],
+    substitutes: Callable[[keras.Layer], Mapping[str, Any]],
+) -> Iterator[None]:
+    """Put substitutes, by name, in place of the attributes of layers for a while."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            for name, value in substitutes(layer).items():
+                stack.enter_context(replaced(layer, name, value))
+        yield
+
+
 def computing_in(
     model: keras.Model, dtype: str, instead_of: Sequence[str] | None = None
-) -> Iterator[None]:
+) -> contextlib.AbstractContextManager[None]:
     """Have the layers of a model compute in another type of float for a while.
 
     With `instead_of` only those that compute in one of these types are changed.
     """
     policy = keras.DTypePolicy(dtype)
-    with contextlib.ExitStack() as stack:
-        for layer in model._flatten_layers(include_self=True):
-            if instead_of is None or layer.compute_dtype in instead_of:
-                stack.enter_context(replaced(layer, "_dtype_policy", policy))
-        yield
+    layers = (
+        layer
+        for layer in model._flatten_layers(include_self=True)
+        if instead_of is None or layer.compute_dtype in instead_of
+    )
+    return exchanged(layers, lambda layer: {"_dtype_policy": policy})
 
 
 @contextlib.contextmanager
-def _cooled(model: keras.Model, temperature: float) -> Iterator[None]:
-    """Divide what enters the activations of the output layers."""
-    with contextlib.ExitStack() as stack:
-        for layer in _output_layers(model):
-            cooled = _after_division(layer.activation, temperature)
-            stack.enter_context(replaced(layer, "activation", cooled))
+def twice_differentiable(model: keras.Model) -> Iterator[None]:
+    """Let gradients pass where TensorFlow or Keras stop those of second order.
+
+    `tf.nn.moments` takes the mean within the variance as a constant, and
+    `SpectralNormalization` its singular vectors. What that leaves out of a gradient is
+    nothing (of a singular vector, once it has converged), but it is not nothing in the
+    gradient of a gradient. Bilinear interpolation has no gradient of its gradient, and
+    that of `UnitNormalization` is NaN at 0. What a layer holds constant by definition,
+    as the corrections of batch renormalisation, stays so.
+
+    `tf.nn.moments` is exchanged while any thread is here, and works as ever in the
+    others; moments are computed in float64 and rounded once. Spectral and unit
+    normalisation and interpolation are exchanged in the layers, which other threads
+    see, but it changes no outputs.
+    """
+    layers = model._flatten_layers(include_self=False)
+    with exchanged(layers, _twice_differentiable_parts), backend.own_moments():
         yield
 
 
-def _after_division(
-    activation: Callable[..., Any], temperature: float
-) -> Callable[..., Any]:
-    return lambda values, *args: activation(values / temperature, *args)
+def _twice_differentiable_parts(layer: keras.Layer) -> dict[str, Callable[..., Any]]:
+    """Return what to put in place of a layer's attributes."""
+    if isinstance(layer, keras.layers.SpectralNormalization):
+        return {"normalized_weights": _normalized_weights(layer)}
+    if isinstance(layer, keras.layers.UnitNormalization):
+        return {"call": _unit_normalisation(layer)}
+    if isinstance(layer, keras.layers.UpSampling2D):
+        return {"call": backend.linear(layer.call)}
+    return {}
+
+
+def _normalized_weights(
+    layer: keras.layers.SpectralNormalization,
+) -> Callable[[], tuple[Any, Any]]:
+    def normalized_weights() -> tuple[Any, Any]:
+        matrix = ops.reshape(layer.kernel, [-1, layer.kernel.shape[-1]])
+        right = layer.vector_u.value
+        for _ in range(layer.power_iterations):
+            left = ops.normalize(ops.matmul(right, ops.transpose(matrix)), None)
+            right = ops.normalize(ops.matmul(left, matrix), None)
+        largest = ops.matmul(ops.matmul(left, matrix), ops.transpose(right))
+        return right, ops.reshape(matrix / largest, layer.kernel.shape)
+
+    return normalized_weights
+
+
+def _unit_normalisation(layer: keras.layers.UnitNormalization) -> Callable[..., Any]:
+    def call(inputs: Any, **kwargs: Any) -> Any:
+        squares = ops.sum(ops.square(inputs), layer.axis, keepdims=True)
+        # The same factors as Keras', whose own are infinite at 0 on their way.
+        is_zero = squares < 1e-24
+        factors = ops.rsqrt(ops.where(is_zero, ops.ones_like(squares), squares))
+        return inputs * ops.where(is_zero, 1e12, factors)
+
+    return call
+
+
+def _cooled(
+    model: keras.Model, temperature: float
+) -> contextlib.AbstractContextManager[None]:
+    """Divide what enters the activations of the output layers."""
+
+    def substitutes(layer: keras.Layer) -> dict[str, Callable[..., Any]]:
+        activation = layer.activation
+        return {
+            "activation": lambda values, *args: activation(values / temperature, *args)
+        }
+
+    return exchanged(_output_layers(model), substitutes)
 
 
 def _output_layers(model: keras.Model) -> list[keras.Layer]:

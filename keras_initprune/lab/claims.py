@@ -12,14 +12,10 @@ from keras_initprune.files import check_replaceable, lock, no_folder, replacing
 
 @contextlib.contextmanager
 def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
-    """Keep out other processes that ask for the same lock.
+    """Keep out other processes that ask for the same lock, or `wait` for them.
 
     The lock ends with the process, however that ends. The empty file that stands for it
-    stays: removing it would let two processes in.
-
-    Args:
-        path: That file; its folder must exist.
-        wait: Whether to wait for the process that has it. Defaults to True.
+    stays: removing it would let two processes in. Its folder must exist.
 
     Raises:
         BlockingIOError: If another process has it and `wait` is False.

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import tensorflow as tf
 
@@ -19,8 +19,7 @@ class Measurement:
         ratio: The figure: the median of the ratios of all pairs.
         low: Smallest ratio.
         high: Largest ratio.
-        at_most: The most that the project asks for. Defaults to no such goal.
-        at_least: The least that the project asks for. Defaults to no such goal.
+        at_most: The most that the project asks for, or None; so is `at_least`.
         details: Whatever else a reader of the file may want, such as both sides'
             seconds or the sparsity; plain numbers and strings.
     """
@@ -49,7 +48,7 @@ class Measurement:
         return self.ratio >= self.at_least if self.at_least is not None else None
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "Measurement":
+    def from_dict(cls, record: dict[str, Any]) -> Self:
         """Return what `as_dict` has written down."""
         return cls(**{key: value for key, value in record.items() if key != "met"})
 
@@ -73,7 +72,7 @@ class Part:
     figures: list[Measurement]
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "Part":
+    def from_dict(cls, record: dict[str, Any]) -> Self:
         """Return what `as_dict` has written down."""
         figures = [Measurement.from_dict(figure) for figure in record["figures"]]
         return cls(record["command"], record["machine"], figures)
@@ -107,13 +106,7 @@ def spread(name: str, unit: str, ratios: list[float], **fields: Any) -> Measurem
 def of_pairs(
     name: str, unit: str, seconds: tuple[list[float], list[float]], **fields: Any
 ) -> Measurement:
-    """Return the ratio of two sides whose times were taken in pairs.
-
-    Args:
-        name: What the first side is.
-        unit: What the second side is.
-        seconds: How long each of the two took, pair by pair.
-        **fields: Goal and details, see `Measurement`.
+    """Return the ratio of two sides, which took these seconds, pair by pair.
 
     Example:
         >>> made = of_pairs("much", "little", ([2.0, 3.0, 8.0], [1.0, 1.0, 2.0]))

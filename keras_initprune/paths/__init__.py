@@ -2,6 +2,6 @@
 
 from keras_initprune.paths.inputs import UnknownInputsError
 from keras_initprune.paths.observation import Observation, nonzero_mask, observe
-from keras_initprune.paths.quantised import as_floats
+from keras_initprune.paths.substitutes import as_floats
 
 __all__ = ["Observation", "UnknownInputsError", "as_floats", "nonzero_mask", "observe"]

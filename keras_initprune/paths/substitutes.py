@@ -1,7 +1,8 @@
 """Replaces, for one pass, the parts of a model that would blur its signals.
 
 Around each layer that owns prunable weights values are replaced by signals. Activations
-and normalisation are taken out, and maxima become averages.
+and normalisation are taken out, and maxima become averages. Quantised layers, and those
+with LoRA, are seen as the float layers they stand for.
 """
 
 import contextlib
@@ -22,8 +23,9 @@ from keras_initprune.constraints.weights import (
     SEPARABLE,
     TRANSPOSED,
     PrunableWeight,
+    check_built,
 )
-from keras_initprune.paths.signals import Signals
+from keras_initprune.paths.inputs import Signals
 
 Uses = dict[str, int]
 Count = Callable[[Any, Any], None]
@@ -66,6 +68,7 @@ _AVERAGES: dict[type, Any] = {
     if hasattr(keras.layers, f"{kind}MaxPooling{rank}D")
 }
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+_READABLE = (None, "int8", "int4", "float8")
 _CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *SEPARABLE, ConvLSTMCell)
 
 
@@ -134,10 +137,13 @@ def _plain_substitutes(layer: keras.Layer, signals: Signals) -> dict[str, Any]:
         return {"call": _encoding(layer, signals)}
     if isinstance(layer, EXTREMA):
         return {"call": lambda inputs: functools.reduce(ops.add, inputs)}
-    for maximum, average in _AVERAGES.items():
-        if isinstance(layer, maximum):
-            return {"call": _averaging(average, layer)}
-    return {}
+    average = next(
+        (_AVERAGES[each] for each in _AVERAGES if isinstance(layer, each)), None
+    )
+    if average is None:
+        return {}
+    pooling = average.from_config(layer.get_config())
+    return {"call": lambda inputs, **kwargs: pooling.call(inputs)}
 
 
 def _weighted(layer: keras.Layer, signals: Signals, count: Count) -> Callable[..., Any]:
@@ -202,15 +208,6 @@ def _attention(original: Callable[..., Any], signals: Signals) -> Callable[..., 
         return weights * ops.mean(value, axis=middle, keepdims=True), scores
 
     return attend
-
-
-def _averaging(average: Any, layer: keras.Layer) -> Callable[..., Any]:
-    pooling = average.from_config(layer.get_config())
-
-    def call(inputs: Any, **kwargs: Any) -> Any:
-        return pooling.call(inputs)
-
-    return call
 
 
 def _encoding(layer: keras.Layer, signals: Signals) -> Callable[..., Any]:
@@ -285,3 +282,58 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
             object.__delattr__(owner, name)
         else:
             object.__setattr__(owner, name, before)
+
+
+@contextlib.contextmanager
+def as_floats(model: keras.Model) -> Iterator[int]:
+    """Let weights that are computed from others be variables, zero where they are zero.
+
+    Where a weight is not zero its value is that of the quantised weight, without scale.
+
+    Yields:
+        By how many numbers these weights are more than what is stored of them.
+
+    Raises:
+        ValueError: If a layer is quantised in a way in which zeros are not known.
+    """
+    more = 0
+    with contextlib.ExitStack() as stack:
+        for layer in _computed(model):
+            name = "_kernel" if hasattr(layer, "_kernel") else "_embeddings"
+            stored = getattr(layer, name)
+            if layer.quantization_mode != "float8" or layer.lora_enabled:
+                weight = keras.Variable(_values(layer, name), name=name[1:])
+                more += math.prod(weight.shape) - math.prod(stored.shape)
+                stack.enter_context(replaced(layer, name, weight))
+            policy = keras.DTypePolicy(layer.compute_dtype)
+            stack.enter_context(replaced(layer, "_dtype_policy", policy))
+            stack.enter_context(replaced(layer, "lora_enabled", False))
+        yield more
+
+
+def _computed(model: keras.Model) -> list[Any]:
+    check_built(model)
+    found = []
+    for layer in model._flatten_layers(include_self=False):
+        if layer.quantization_mode not in _READABLE:
+            raise ValueError(
+                f"The zeros of {layer.name!r} are not known: it is quantised with "
+                f"{layer.quantization_mode!r}. Count before the model is quantised."
+            )
+        if layer.quantization_mode or getattr(layer, "lora_enabled", False):
+            found.append(layer)
+    return found
+
+
+def _values(layer: Any, name: str) -> Any:
+    values = ops.cast(getattr(layer, name[1:]), "float32")
+    zero = getattr(layer, f"{name[1:]}_zero", None)
+    if zero is None:
+        return values
+    # Blocks of 4-bit weights have a number each that stands for zero.
+    blocks = ops.cast(layer.g_idx, "int32")
+    if name == "_embeddings":
+        return values - ops.cast(ops.take(zero, blocks, axis=1), "float32")
+    rows = ops.reshape(values, (blocks.shape[0], -1))
+    rows -= ops.cast(ops.take(zero, blocks, axis=0), "float32")
+    return ops.reshape(rows, values.shape)

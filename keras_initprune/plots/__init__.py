@@ -7,7 +7,7 @@ are Okabe and Ito's, which colour-blind readers can tell apart; what differs in 
 differs in marker, line or hatching, too, and a method looks the same in every figure.
 """
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 
 with needs("plots"):
     from keras_initprune.plots.errors import (

@@ -30,7 +30,7 @@ def candidate_fitness(
         records: One per row, with `label`, `candidates` (the fitness of each of the k
             masks), `selected` (that of the mask that was chosen; with `"unit"` and
             `"recombine"` it is not one of the k) and, in all of them or in none, `top`.
-            They are what `candidates.selection_record` returns.
+            They are what `selection.selection_record` returns.
         label: What fitness is, with its unit, where it is shown as it is. Defaults to
             `"Fitness"`.
         axis: Where to draw. Defaults to a new figure.

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_initprune import constraints, criteria, validation
-from keras_initprune.arrays.masks import Mask
+from keras_initprune.arrays.masks import Masks
 from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import PrunableWeight, prunable_weights
 from keras_initprune.criteria.data import Batch, collect_batches
 from keras_initprune.criteria.registry import Method
-
-Masks = dict[str, Mask]
 
 
 def score_weights(

@@ -3,28 +3,28 @@
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_initprune import constraints, criteria, validation
 from keras_initprune.arrays import patterns
 from keras_initprune.arrays.distributions import Distribution
-from keras_initprune.arrays.masks import Mask
+from keras_initprune.arrays.masks import Masks, kept_counts
 from keras_initprune.constraints.layers import Layers, LayerSelector
 from keras_initprune.constraints.weights import warn_of_left_out
 from keras_initprune.criteria.registry import Method
 from keras_initprune.graphs.units import unit_ties
-from keras_initprune.pruning import arguments
-from keras_initprune.pruning.groups import make_groups, select_masks
-from keras_initprune.pruning.guards import check_paths
+from keras_initprune.pruning import checks
+from keras_initprune.pruning.groups import (
+    check_choice,
+    make_groups,
+    order_zeros,
+    select_masks,
+)
 from keras_initprune.pruning.problems import (
     checked,
     current_masks,
     make_problem,
     weights_to_prune,
 )
-from keras_initprune.pruning.ties import check_choice, order_zeros
-
-Masks = dict[str, Mask]
 
 
 def prune(
@@ -184,14 +184,16 @@ def pruning_masks(
     groups = make_groups(
         weights,
         eligible,
-        arguments.check_pattern_sparsity(sparsity, shape),
-        arguments.check_pattern_distribution(distribution, shape, criterion, weights),
-        arguments.dense_paths(layers, weights),
+        checks.check_pattern_sparsity(sparsity, shape),
+        checks.check_pattern_distribution(distribution, shape, criterion, weights),
+        checks.dense_paths(layers, weights),
         shape.groups(ties),
     )
     for path in (p for group in groups if not group.is_dense for p in group.paths):
         shape.check(path, weights[path].shape, weights[path].unit_axes)
-    count = arguments.check_iterations(iterations, criterion, _count(eligible))
+    count = checks.check_iterations(
+        iterations, criterion, sum(kept_counts(eligible).values())
+    )
     problem = make_problem(
         model, criterion, weights, data, loss, seed, batch_size, steps
     )
@@ -212,9 +214,12 @@ def pruning_masks(
         )
         if bar:
             bar.update(step)
-    check_paths(model, masks, criterion, _few(problem))
+    checks.check_paths(model, masks, criterion, _few(problem))
     if verbose:
-        kept, size = _count(masks), sum(mask.size for mask in masks.values())
+        kept, size = (
+            sum(kept_counts(masks).values()),
+            sum(mask.size for mask in masks.values()),
+        )
         print(f"kept {kept:,} of {size:,} weights (sparsity {1 - kept / size:.4f})")
     return masks
 
@@ -224,7 +229,3 @@ def _few(problem: criteria.Problem) -> Any:
     if not problem.batches:
         return None
     return keras.tree.map_structure(lambda array: array[:3], problem.batches[0].x)
-
-
-def _count(masks: Masks) -> int:
-    return sum(int(np.count_nonzero(mask)) for mask in masks.values())

@@ -1,6 +1,6 @@
 """KerasTuner searches k and p, for networks that become sparse while they train."""
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 
 with needs("tuner"):
     from keras_initprune.tuner.hypermodel import PruningHyperModel

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import keras_tuner
 
-from keras_initprune.callbacks import description
-from keras_initprune.extras import needs
+from keras_initprune.callbacks import checks
+from keras_initprune.imports import needs
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective, non_dominated
 from keras_initprune.tuner.oracles import metrics_of, reason_of
 from keras_initprune.tuner.space import PREFIX
@@ -155,7 +155,7 @@ class SearchResults:
 
     def describe_callbacks(self, record: Record | None = None) -> list[dict[str, Any]]:
         """Return the names and arguments of `callbacks` as plain values."""
-        return [description.describe(callback) for callback in self.callbacks(record)]
+        return [checks.describe(callback) for callback in self.callbacks(record)]
 
     def _trial(self, record: Record | None) -> Any:
         chosen = self.best() if record is None else record

@@ -14,10 +14,10 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_initprune import validation
 from keras_initprune.files import write_atomically
-from keras_initprune.tuner import objectives, oracles, roles, serving, strategies
+from keras_initprune.tuner import objectives, oracles, strategies, workers
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import SearchObjective
-from keras_initprune.tuner.watching import Watcher
+from keras_initprune.tuner.oracles import Watcher
 
 ALGORITHMS = tuple(oracles.ORACLES)
 _IDLE_SECONDS = 0.5
@@ -28,8 +28,8 @@ class PruningTuner(keras_tuner.Tuner):
 
     It is a `keras_tuner.Tuner`: `search` takes what `fit` takes, an interrupted search
     goes on when the same is called again, and as chief and workers it runs on several
-    machines, see `roles`. Trials are scored by the metrics of their last epoch, and
-    that is the epoch whose weights and masks are kept.
+    machines, see `workers.playing`. Trials are scored by the metrics of their last
+    epoch, and that is the epoch whose weights and masks are kept.
 
     Args:
         hypermodel: The hypermodel.
@@ -123,7 +123,7 @@ class PruningTuner(keras_tuner.Tuner):
             arguments["min_epochs"] = hypermodel.space.pruning_epochs() + 1
         oracle = oracles.get(algorithm)(**arguments)
         oracle.watcher = self.watcher
-        self.role = roles.current()
+        self.role = workers.current()
         # What to do before the first trial, once the chief can be reached.
         self.prepare: Callable[[], object] = lambda: None
         self._waits = False
@@ -145,8 +145,8 @@ class PruningTuner(keras_tuner.Tuner):
             OSError: In a chief, if its address cannot be had.
         """
         if self.role == "worker":
-            patience = serving.impatient_client(self.patience)
-            with serving.quiet_protocol(), patience:
+            patience = workers.impatient_client(self.patience)
+            with workers.quiet_protocol(), patience:
                 super().search(*args, **kwargs)
             return
         if self.max_minutes is not None:
@@ -160,8 +160,8 @@ class PruningTuner(keras_tuner.Tuner):
         self.oracle.verbose = kwargs.get("verbose", 1)
         # Workers may come while what has to be done first is being done.
         self.oracle.on_hold = True
-        server = serving.serving(self.oracle, roles.chief_address())
-        with serving.quiet_protocol(), server as wait:
+        server = workers.serving(self.oracle, workers.chief_address())
+        with workers.quiet_protocol(), server as wait:
             self.on_search_begin()
             self.oracle.on_hold = False
             wait()
@@ -229,7 +229,7 @@ class PruningTuner(keras_tuner.Tuner):
         try:
             self._run_and_update_trial(trial, *args, **kwargs)
             trial.status = TrialStatus.COMPLETED
-        except (errors.FatalError, serving.ChiefLostError):
+        except (errors.FatalError, workers.ChiefLostError):
             raise
         except errors.FailedTrialError as error:
             trial.status, trial.message = TrialStatus.FAILED, str(error)
@@ -266,6 +266,6 @@ class PruningTuner(keras_tuner.Tuner):
         if self.role != "worker":
             return contextlib.nullcontext(lambda: None)
         patience = self.patience
-        return serving.heartbeat(
+        return workers.heartbeat(
             lambda: self.oracle.get_trial(trial.trial_id), patience / 4, patience
         )

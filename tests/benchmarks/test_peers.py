@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 from benchmarks.peers import driving, page
 from benchmarks.peers.__main__ import compare
 from benchmarks.peers.comparison import Comparison
-from benchmarks.peers.records import DENSE, NETWORKS, Record, Task
-from benchmarks.peers.side import SHAPES, initial_kernels
+from benchmarks.peers.side import DENSE, NETWORKS, SHAPES, Record, Task, initial_kernels
 
 TASK = Task("PQuantML", "pdp", "perceptron", 0.95, 4, 2, 10_000, 100, 0)
 RECORD = Record(

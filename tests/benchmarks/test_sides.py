@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.peers.measuring import measure
-from benchmarks.peers.records import Task
+from benchmarks.peers.side import Task
 
 TASK = Task("any", "any", "perceptron", 0.95, 2, 1, 3000, 100, 0)
 

@@ -27,7 +27,7 @@ from keras_initprune.arrays.selection import SELECTIONS, k_starts_masks
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
-from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.gradients import GradientRecorder
 
 SIZE = 12 * 16 + 16 * 8 + 8 * 3
 

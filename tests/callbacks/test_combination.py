@@ -15,7 +15,7 @@ from keras_initprune.arrays.drop_and_grow import (
     random_union,
 )
 from keras_initprune.constraints.weights import prunable_weights
-from keras_initprune.gradients.sums import GradientRecorder
+from keras_initprune.gradients import GradientRecorder
 
 SHAPES = {
     "hidden_1/kernel": (12, 16),

@@ -22,7 +22,7 @@ from keras_initprune import (
 )
 from keras_initprune.callbacks import RandomPruning
 from keras_initprune.constraints import wrappers
-from keras_initprune.constraints.guard import GuardedMask, GuardedWeight
+from keras_initprune.constraints.mask_constraint import GuardedMask, GuardedWeight
 
 layers = keras.layers
 

@@ -14,7 +14,7 @@ from keras_initprune import (
     set_masks,
     sparsity,
 )
-from keras_initprune.constraints.optimizers import optimizer_slots
+from keras_initprune.constraints.training import optimizer_slots
 from keras_initprune.constraints.weights import prunable_weights
 
 OPTIMIZERS = sorted(

@@ -22,7 +22,7 @@ from keras_initprune import (
     to_sparse,
 )
 from keras_initprune import callbacks as callbacks_module
-from keras_initprune.callbacks.description import describe
+from keras_initprune.callbacks.checks import describe
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.tuner import PruningSpace
 

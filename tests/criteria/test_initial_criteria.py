@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_initprune import criteria, score_weights
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.criteria.data import Batch, collect_batches
-from keras_initprune.criteria.flow import LinearNetwork
+from keras_initprune.criteria.synflow import LinearNetwork
 from keras_initprune.criteria.training_loss import Objective
 
 NEED_DATA = [n for n in criteria.CRITERIA if criteria.get(n).needs_data]

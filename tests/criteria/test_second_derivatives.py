@@ -11,8 +11,7 @@ from tensorflow.python.ops import nn_impl
 
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.criteria.data import Batch
-from keras_initprune.criteria.second_derivatives import twice_differentiable
-from keras_initprune.criteria.training_loss import Objective
+from keras_initprune.criteria.training_loss import Objective, twice_differentiable
 
 layers = keras.layers
 F64 = {"dtype": "float64"}

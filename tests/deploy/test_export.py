@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras import layers, ops
 
 from keras_initprune import export, get_masks, install_masks, set_masks
-from keras_initprune.deploy import numpy_runtime
-from keras_initprune.deploy.export import FORMATS, litert, onnx_files
+from keras_initprune.deploy import converters, numpy_runtime
+from keras_initprune.deploy.export import FORMATS
 from keras_initprune.deploy.sparse.conversion import has_sparse_layers, to_sparse
 from keras_initprune.files import replacing, size_of
 from keras_initprune.lab import models
@@ -58,8 +58,8 @@ class TestEveryFormat:
         if name == "numpy":
             return numpy_runtime.load(path).predict(x)
         if name == "onnx":
-            return onnx_files.run(path, [x])[0]
-        return litert.run(path, [x], plain_kernels="int8" in name)[0]
+            return converters.run_onnx(path, [x])[0]
+        return converters.run_litert(path, [x], plain_kernels="int8" in name)[0]
 
     @pytest.mark.parametrize("name", FORMATS)
     def test_computes_the_same(self, name, rng, tmp_path):
@@ -187,18 +187,22 @@ class TestLiteRT:
         kernel[60, 0] = kernel[3, 5] = 1
         layer.kernel.assign(kernel)
         x = images(model, rng)
-        litert.convert(model, tmp_path / "wrong.tflite", sparse=True, int8=False)
-        wrong = litert.run(tmp_path / "wrong.tflite", [x])[0]
+        converters.convert_to_litert(
+            model, tmp_path / "wrong.tflite", sparse=True, int8=False
+        )
+        wrong = converters.run_litert(tmp_path / "wrong.tflite", [x])[0]
         assert np.abs(wrong - outputs(model, x)).max() > 0.1
         path = export(model, tmp_path / "right.tflite", "litert")
-        np.testing.assert_allclose(litert.run(path, [x])[0], outputs(model, x))
+        np.testing.assert_allclose(
+            converters.run_litert(path, [x])[0], outputs(model, x)
+        )
 
     def test_sparse_and_8_bit_weights_need_plain_kernels(self, rng, tmp_path):
         """XNNPACK refuses them: the day it does not, the docs can say less."""
         model = masked(models.perceptron((8, 8, 1), (64, 32), 4), rng, 0.05)
         path = export(model, tmp_path / "model.tflite", "litert_int8")
         with pytest.raises(ValueError, match="LiteRT cannot run"):
-            litert.run(path, [images(model, rng)])
+            converters.run_litert(path, [images(model, rng)])
 
     def test_removed_weights_are_zeros_in_8_bits(self, rng, tmp_path):
         """Exact zeros, which a sparse file leaves out: the scale has no offset."""
@@ -209,7 +213,7 @@ class TestLiteRT:
         stored = []
         for name in ("litert_int8_dense", "litert_int8"):
             path = export(model, tmp_path / f"{name}.tflite", name)
-            file = litert.interpreter(path, plain_kernels=True)
+            file = converters.litert_interpreter(path, plain_kernels=True)
             file.allocate_tensors()
             tensors = file.get_tensor_details()
             # Those with a scale are the kernels, units first, as they lie in the file.
@@ -236,7 +240,7 @@ class TestLiteRT:
         path = export(model, tmp_path / "model.tflite", "litert_dense")
         inputs = [rng.normal(size=(4, 5)).astype("float32") for _ in range(2)]
         for found, expected in zip(
-            litert.run(path, inputs), model(inputs), strict=True
+            converters.run_litert(path, inputs), model(inputs), strict=True
         ):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 

@@ -11,11 +11,11 @@ import pytest
 from keras import layers
 
 from keras_initprune import export, get_masks, prune
-from keras_initprune.deploy.export import onnx_files
+from keras_initprune.deploy import converters
 
 pytestmark = pytest.mark.slow
 
-CONVERTER, EXTRA = onnx_files._CONVERTERS[keras.config.backend()]
+CONVERTER, EXTRA = converters._CONVERTERS[keras.config.backend()]
 NEEDED = (CONVERTER, "onnxruntime")
 installed = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, NEEDED)),
@@ -45,7 +45,7 @@ def test_computes_the_same_for_batches_of_any_size(model, rng, tmp_path, capfd):
             rng.normal(size=(examples, *each.shape[1:])).astype("float32")
             for each in model.inputs
         ]
-        found = onnx_files.run(path, inputs)
+        found = converters.run_onnx(path, inputs)
         for output, expected in zip(found, model(inputs, training=False), strict=True):
             expected = keras.ops.convert_to_numpy(expected)
             np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_initprune import install_masks, set_masks
 from keras_initprune.constraints.weights import prunable_weights
-from keras_initprune.deploy.sparse import cache
+from keras_initprune.deploy.sparse import tf_products
 from keras_initprune.deploy.sparse.conversion import to_sparse as convert
 from keras_initprune.deploy.sparse.layer import SparseDense
 
@@ -32,12 +32,12 @@ def sparse(make_model, rng):
 
 @pytest.fixture
 def keeps_matrices():
-    if not cache.is_worthwhile():
+    if not tf_products.keeps_matrices():
         pytest.skip("Matrices are kept on CPUs alone.")
 
 
 def is_kept(name):
-    return bool(tf.raw_ops.LookupTableSizeV2(table_handle=cache._table(name)))
+    return bool(tf.raw_ops.LookupTableSizeV2(table_handle=tf_products._table(name)))
 
 
 @pytest.mark.usefixtures("keeps_matrices")
@@ -85,5 +85,5 @@ def test_a_saved_model_predicts_beside_the_one_that_it_was(
         np.testing.assert_allclose(model(x), 2 * before, atol=1e-5)
     nodes = exported.serve.concrete_functions[0].graph.as_graph_def().node
     names = [n.attr["shared_name"].s for n in nodes if n.op == "MutableHashTableV2"]
-    assert len(names) == (3 if cache.is_worthwhile() else 0)
+    assert len(names) == (3 if tf_products.keeps_matrices() else 0)
     assert all(map(is_kept, names))

@@ -6,8 +6,7 @@ import pytest
 from rich import box
 from rich.table import Table
 
-from keras_initprune.lab.cli.console import PLAIN, Console
-from keras_initprune.lab.terminal import has_bars, make_bar
+from keras_initprune.lab.terminal import PLAIN, Console, has_bars, make_bar
 
 
 def shown(renderable, width=80, encoding="utf-8"):

@@ -9,7 +9,7 @@ import pytest
 from real_data import DATA_DIR, real_data
 
 from keras_initprune.lab.datasets import Dataset, idx, load, pipeline, prepare
-from keras_initprune.lab.datasets.dataset import assemble
+from keras_initprune.lab.datasets.loading import assemble
 
 STEMS = {"train-images": 3, "train-labels": 1, "t10k-images": 3, "t10k-labels": 1}
 

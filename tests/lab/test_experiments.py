@@ -13,7 +13,7 @@ import rich.console
 
 from keras_initprune.arrays.distributions import check_distribution
 from keras_initprune.arrays.selection import SELECTIONS
-from keras_initprune.callbacks import description
+from keras_initprune.callbacks import checks
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
 from keras_initprune.lab.runs import (
@@ -22,8 +22,8 @@ from keras_initprune.lab.runs import (
     methods,
     progress,
     runner,
-    summary,
 )
+from keras_initprune.lab.runs.comparison import measure_of, summarise
 from keras_initprune.lab.runs.configuration import (
     DEFAULTS,
     METHODS,
@@ -32,7 +32,6 @@ from keras_initprune.lab.runs.configuration import (
     configure,
 )
 from keras_initprune.lab.runs.results import Results
-from keras_initprune.lab.runs.summary import measure_of, summarise
 from keras_initprune.plots.intervals import mean_and_half_width
 
 DENSE = ("dense", "small_dense")
@@ -88,7 +87,7 @@ def test_every_default_is_valid_and_makes_callbacks(method):
     for dataset, model in itertools.product(DEFAULTS, TASKS):
         made = methods.callbacks(configure(dataset, model, method))
         assert bool(made) == (method not in DENSE)
-        described = [description.describe(callback) for callback in made]
+        described = [checks.describe(callback) for callback in made]
         assert json.loads(json.dumps(described)) == described
 
 
@@ -209,7 +208,7 @@ def test_the_combination_takes_the_settings_of_its_run():
 
 def test_a_description_names_every_argument():
     (callback,) = methods.callbacks(configure(method="k_starts", sparsity=0.95, k=4))
-    described = description.describe(callback)
+    described = checks.describe(callback)
     assert described["callback"] == "KStarts"
     assert (described["k"], described["sparsity"], described["seed"]) == (4, 0.95, 0)
 
@@ -474,7 +473,7 @@ def test_markdown_marks_the_best_of_every_sparsity():
         record("random", 0.9, 1, 0.06),
         record("combination", 0.9, 0, 0.02),
     ]
-    lines = summary.markdown(runs).splitlines()
+    lines = comparison.markdown(runs).splitlines()
     (random,) = (line for line in lines if "random" in line)
     (combination,) = (line for line in lines if "combination" in line)
     assert "5.00 ± 12.71" in random
@@ -490,7 +489,7 @@ def test_the_table_fits_80_columns_and_cuts_nothing():
         record("dissipating_gradients", 0.995, 1, 0.95),
     ]
     console = rich.console.Console(width=80, file=io.StringIO())
-    console.print(summary.rich_table(runs))
+    console.print(comparison.rich_table(runs))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "dissipating_gradients" in text

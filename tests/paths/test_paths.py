@@ -6,7 +6,8 @@ from keras import layers
 
 from keras_initprune.constraints.layers import Layers
 from keras_initprune.constraints.weights import prunable_weights
-from keras_initprune.paths import check, observe
+from keras_initprune.paths import observe
+from keras_initprune.paths.observation import check_paths
 
 
 def perceptron(*sizes, activation="relu"):
@@ -546,9 +547,9 @@ class TestGuard:
             "c/kernel": np.array([[0, 0], [1, 0], [0, 1]], bool),
         }
         with pytest.raises(ValueError, match=r"no path .* ends at 'c/kernel'\. Choose"):
-            check.check_paths(model, masks)
+            check_paths(model, masks)
         masks["c/kernel"][0, 0] = True
-        check.check_paths(model, masks)
+        check_paths(model, masks)
 
     def test_it_names_layers_without_effective_weights(self):
         inputs = keras.Input((3,))
@@ -560,9 +561,9 @@ class TestGuard:
         one[:, 0] = other[1] = True  # The second layer reads a unit without inputs.
         masks = {"first/kernel": one, "second/kernel": other}
         with pytest.warns(UserWarning, match="'first/kernel', 'second/kernel' lies on"):
-            check.check_paths(model, masks)
+            check_paths(model, masks)
         other[0, 2] = True
-        check.check_paths(model, masks)
+        check_paths(model, masks)
 
 
 def test_mirrored_strategy(rng):

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from keras_initprune import plots, report
-from keras_initprune.arrays.candidates import selection_record
+from keras_initprune.arrays.selection import selection_record
 from keras_initprune.lab.runs.methods import METHODS
 from keras_initprune.plots.style import BLACK, METHOD_STYLES, method_styles
 

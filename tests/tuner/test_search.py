@@ -8,7 +8,7 @@ import pytest
 from keras_initprune import constraints, get_masks, sparsity
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.configuration import configure
-from keras_initprune.lab.search import reference
+from keras_initprune.lab.search.search import RunHyperModel
 from keras_initprune.tuner import (
     AccuracyAtSparsity,
     PruningHyperModel,
@@ -206,7 +206,7 @@ def test_a_search_without_a_completed_trial_says_why(tmp_path):
 def test_a_trial_does_not_depend_on_those_before_it():
     run = configure("digits", epochs=1)
     hypermodel = PruningHyperModel(
-        reference.RunHyperModel(run, runner.load_data(run)),
+        RunHyperModel(run, runner.load_data(run)),
         PruningSpace(methods=["random"], sparsities=[0.5], draws=[0]),
     )
     hp = keras_tuner.HyperParameters()

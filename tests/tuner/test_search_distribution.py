@@ -11,7 +11,7 @@ SCRIPT = """
 import sys, tempfile
 import keras, numpy as np
 from keras_initprune import get_masks
-from keras_initprune.gradients import sums as gradients
+from keras_initprune import gradients
 from keras_initprune.tuner import *
 from keras_initprune.tuner import strategies as distribution
 

@@ -19,8 +19,8 @@ from keras_initprune.tuner import (
     PruningSpace,
     SparsityWithinTolerance,
     objectives,
-    roles,
     strategies,
+    workers,
 )
 
 
@@ -235,18 +235,18 @@ def test_strategies_that_keras_does_not_support_are_refused(monkeypatch):
 def test_roles_set_what_keras_tuner_reads_and_put_it_back(monkeypatch):
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "10.0.0.7")
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    assert roles.current() == "chief"
-    with roles.playing("single"):
-        assert roles.current() == "single"
-    with roles.playing("worker", "10.0.0.1", 9000):
-        assert roles.current() == "worker"
-        assert roles.chief_address() == "10.0.0.1:9000"
-    assert roles.current() == "chief"
+    assert workers.current() == "chief"
+    with workers.playing("single"):
+        assert workers.current() == "single"
+    with workers.playing("worker", "10.0.0.1", 9000):
+        assert workers.current() == "worker"
+        assert workers.chief_address() == "10.0.0.1:9000"
+    assert workers.current() == "chief"
     for arguments, message in [
         ({"role": "boss"}, "`role`"),
         ({"role": "chief", "port": 0}, "`port`"),
         ({"role": "worker", "name": "chief-2"}, "`name`"),
         ({"role": "chief", "name": "a"}, "`name`"),
     ]:
-        with pytest.raises(ValueError, match=message), roles.playing(**arguments):
+        with pytest.raises(ValueError, match=message), workers.playing(**arguments):
             pass

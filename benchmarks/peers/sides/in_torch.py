@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.peers.records import Task
-from benchmarks.peers.side import SHAPES, Kernels, Side
+from benchmarks.peers.side import SHAPES, Kernels, Side, Task
 
 
 class Channels(nn.Module):

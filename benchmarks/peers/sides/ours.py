@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 
-from benchmarks.peers.records import Task
+import keras_initprune
 from benchmarks.peers.side import Kernels
 from benchmarks.peers.sides.in_keras import InKeras
 
@@ -12,31 +13,18 @@ from benchmarks.peers.sides.in_keras import InKeras
 class Peer(InKeras):
     """`keras_initprune` on Keras 3 and TensorFlow."""
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        import keras
-
-        self.keras = keras
+    keras = keras
+    packages = {"Keras": "keras", "TensorFlow": "tensorflow"}
 
     @property
     def versions(self) -> str:
-        """Of the package, Keras and TensorFlow."""
-        import tensorflow as tf
-
-        import keras_initprune
-
-        return (
-            f"keras_initprune {keras_initprune.__version__}, Keras "
-            f"{self.keras.__version__}, TensorFlow {tf.__version__}"
-        )
+        """Of the package, which runs from a checkout too, and what it runs on."""
+        return f"keras_initprune {keras_initprune.__version__}, {super().versions}"
 
     def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Fit with a callback."""
-        from keras_initprune import Combination, GradualMagnitude
-
-        methods = {"Combination": Combination, "GradualMagnitude": GradualMagnitude}
         model = self.dense(kernels)
-        pruning = methods[self.task.method](
+        pruning = getattr(keras_initprune, self.task.method)(
             sparsity=self.task.sparsity, epochs=self.task.pruning_epochs
         )
         self.fit(model, x, y, self.task.epochs, [pruning])

@@ -14,17 +14,7 @@ from benchmarks.peers.sides import ours
 class Peer(ours.Peer):
     """`keras_initprune` on Keras 3 and PyTorch."""
 
-    @property
-    def versions(self) -> str:
-        """Of the package, Keras and PyTorch."""
-        import torch
-
-        import keras_initprune
-
-        return (
-            f"keras_initprune {keras_initprune.__version__}, Keras "
-            f"{self.keras.__version__}, PyTorch {torch.__version__}"
-        )
+    packages = {"Keras": "keras", "PyTorch": "torch"}
 
     def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Fit with a callback, and with sparse layers after it."""

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import pquant
+from pquant.core.keras.train import PQuantCallback
 
-from benchmarks.peers.records import Task
 from benchmarks.peers.side import Kernels
 from benchmarks.peers.sides.in_keras import InKeras
 
@@ -13,29 +15,14 @@ from benchmarks.peers.sides.in_keras import InKeras
 class Peer(InKeras):
     """`pquant-ml` on Keras 3 and TensorFlow: the methods that take a sparsity."""
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        import keras
-        import pquant
-
-        self.keras = keras
-        self.pquant = pquant
-
-    @property
-    def versions(self) -> str:
-        """Of the package, Keras and TensorFlow."""
-        from importlib.metadata import version
-
-        return (
-            f"pquant-ml {version('pquant-ml')}, Keras {self.keras.__version__}, "
-            f"TensorFlow {version('tensorflow')}"
-        )
+    keras = keras
+    packages = {"pquant-ml": "pquant-ml", "Keras": "keras", "TensorFlow": "tensorflow"}
 
     def configuration(self, steps: int) -> Any:
         """Return its defaults for the method, fitted into the epochs that there are."""
         method, sparsity = self.task.method, self.task.sparsity
         epochs = self.task.pruning_epochs
-        config = getattr(self.pquant, f"{method}_config")()
+        config = getattr(pquant, f"{method}_config")()
         config.quantization_parameters.enable_quantization = False
         training, pruning = config.training_parameters, config.pruning_parameters
         training.pretraining_epochs, training.epochs = 0, epochs
@@ -52,12 +39,10 @@ class Peer(InKeras):
 
     def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Replace the layers and fit with its callback; the final cut comes later."""
-        from pquant.core.keras.train import PQuantCallback
-
         config = self.configuration(-(-len(x) // self.task.batch_size))
         dense = self.dense(kernels)
         functional = self.keras.Model(dense.inputs, dense.outputs)
-        model = self.pquant.add_compression_layers(functional, config, (28, 28, 1))
+        model = pquant.add_compression_layers(functional, config, (28, 28, 1))
         callback = PQuantCallback(
             config, log_ebops=False, log_keep_ratio=False, apply_final_compression=False
         )
@@ -68,4 +53,4 @@ class Peer(InKeras):
         """Save a copy to which its final compression was applied."""
         copy = self.keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
-        return super().save(self.pquant.apply_final_compression(copy), folder)
+        return super().save(pquant.apply_final_compression(copy), folder)

@@ -5,20 +5,15 @@ from typing import Any
 
 import numpy as np
 import sparselab
-import torch
 
-from benchmarks.peers.records import DENSE
-from benchmarks.peers.side import Kernels
+from benchmarks.peers.side import DENSE, Kernels
 from benchmarks.peers.sides.in_torch import InTorch
 
 
 class Peer(InTorch):
     """`sparselab` on PyTorch: its layers draw their own positions and weights."""
 
-    @property
-    def versions(self) -> str:
-        """Of the package and PyTorch."""
-        return f"sparselab {sparselab.__version__}, PyTorch {torch.__version__}"
+    packages = {"sparselab": "sparselab", "PyTorch": "torch"}
 
     def empty(self) -> Any:
         """Return a sparse network, its positions drawn anew."""

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_model_optimization as tfmot
+import tf_keras
 
-from benchmarks.peers.records import Task
 from benchmarks.peers.side import Kernels
 from benchmarks.peers.sides.in_keras import InKeras
 
@@ -13,27 +14,16 @@ from benchmarks.peers.sides.in_keras import InKeras
 class Peer(InKeras):
     """`tensorflow-model-optimization` with `tf-keras`: gradual magnitude."""
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        import tensorflow_model_optimization as tfmot
-        import tf_keras
-
-        self.keras = tf_keras
-        self.tfmot = tfmot
-
-    @property
-    def versions(self) -> str:
-        """Of the package, Keras 2 and TensorFlow."""
-        import tensorflow as tf
-
-        return (
-            f"tensorflow-model-optimization {self.tfmot.__version__}, "
-            f"tf-keras {self.keras.__version__}, TensorFlow {tf.__version__}"
-        )
+    keras = tf_keras
+    packages = {
+        "tensorflow-model-optimization": "tensorflow-model-optimization",
+        "tf-keras": "tf-keras",
+        "TensorFlow": "tensorflow",
+    }
 
     def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Wrap the layers and fit; ten removals in an epoch, as in this package."""
-        make = self.tfmot.sparsity.keras
+        make = tfmot.sparsity.keras
         steps = -(-len(x) // self.task.batch_size)
         end = steps * self.task.pruning_epochs
         schedule = make.PolynomialDecay(
@@ -49,7 +39,7 @@ class Peer(InKeras):
         """Return the callback that wrapped layers cannot do without."""
         if not any(hasattr(layer, "pruning_step") for layer in model.layers):
             return []
-        return [self.tfmot.sparsity.keras.UpdatePruningStep()]
+        return [tfmot.sparsity.keras.UpdatePruningStep()]
 
     def kernels(self, model: Any) -> list[np.ndarray]:
         """Return the kernels inside the wrappers."""
@@ -58,4 +48,4 @@ class Peer(InKeras):
 
     def save(self, model: Any, folder: Path) -> Path:
         """Save what is left without the wrappers."""
-        return super().save(self.tfmot.sparsity.keras.strip_pruning(model), folder)
+        return super().save(tfmot.sparsity.keras.strip_pruning(model), folder)

@@ -15,10 +15,7 @@ from benchmarks.peers.sides.in_torch import InTorch
 class Peer(InTorch):
     """`torch.nn.utils.prune`."""
 
-    @property
-    def versions(self) -> str:
-        """Of PyTorch."""
-        return f"PyTorch {torch.__version__}"
+    packages = {"PyTorch": "torch"}
 
     def train_pruned(self, kernels: Kernels, x: np.ndarray, y: np.ndarray) -> Any:
         """Prune after the last epoch of pruning, or at the end of each."""

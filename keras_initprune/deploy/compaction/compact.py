@@ -1,11 +1,14 @@
 """Takes units out of a model that do nothing, and tells how much each layer shrinks."""
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from keras_initprune import constraints, validation
 from keras_initprune.constraints.weights import (
@@ -13,14 +16,9 @@ from keras_initprune.constraints.weights import (
     weights_of_layer,
     without_masks,
 )
-from keras_initprune.deploy.compaction.plan import (
-    Plan,
-    Step,
-    build,
-    changed_weights,
-    make_plan,
-)
-from keras_initprune.graphs.graph import call_counts, is_graph
+from keras_initprune.deploy.compaction.choice import rule_for
+from keras_initprune.deploy.compaction.rules import Change, Facts, Rule, varying
+from keras_initprune.graphs.graph import Call, Graph, call_counts, copy, is_graph, trace
 from keras_initprune.tables import html_table, text_table
 
 _HEADERS = ("layer", "units", "left", "parameters", "left", "note")
@@ -84,44 +82,15 @@ class CompactionReport:
         return html_table(_HEADERS, self._lines(), prose=True)
 
     def _lines(self) -> list[list[str]]:
-        rows = [
-            _line(row.path, (row.units_before, row.units_after), row, row.note)
-            for row in self.rows
+        lines = [
+            [r.path, str(r.units_before), str(r.units_after), *_counts(r), r.note]
+            for r in self.rows
         ]
-        return [*rows, _line("all", ("", ""), self, "")]
+        return [*lines, ["all", "", "", *_counts(self), ""]]
 
 
-def _note(step: Step) -> str:
-    if step.rule.why:
-        return step.rule.why
-    notes = []
-    if step.change is not None and step.change.gather is not None:
-        present = int(step.facts.present_in[0].sum())
-        notes.append(f"reads {step.change.gather.size} of {present} inputs")
-    stay = ~np.isnan(step.facts.constants_out[0]) & step.facts.present_out[0]
-    if stay.any():
-        count = int(stay.sum())
-        notes.append(f"{count} constant unit{' stays' if count == 1 else 's stay'}")
-    return ", ".join(notes)
-
-
-def _parameters(step: Step) -> tuple[int, int]:
-    layer = step.call.operation
-    before = sum(int(np.prod(weight.shape)) for weight in without_masks(layer))
-    if step.change is None or not isinstance(layer, keras.layers.Layer):
-        return before, before
-    changed = changed_weights(layer, step.change)
-    return before, sum(value.size for value in changed.values())
-
-
-def _line(name: str, units: tuple[Any, Any], counted: Any, note: str) -> list[str]:
-    return [
-        name,
-        *map(str, units),
-        f"{counted.parameters_before:,}",
-        f"{counted.parameters_after:,}",
-        note,
-    ]
+def _counts(counted: CompactionRow | CompactionReport) -> list[str]:
+    return [f"{counted.parameters_before:,}", f"{counted.parameters_after:,}"]
 
 
 def compact(
@@ -175,7 +144,7 @@ def compact(
         >>> compact(model).layers[0].units
         2
     """
-    plan = plan_of(model, gather)
+    steps = plan(model, gather)
     validation.check_boolean(keep_masks, "keep_masks")
     # Masks are the only boolean weights; not every model has something to prune.
     is_masked = any(weight.dtype == "bool" for weight in model.weights)
@@ -184,9 +153,9 @@ def compact(
             f"`keep_masks` needs a model with masks, and {model.name!r} carries none. "
             "Received: keep_masks=True"
         )
-    compacted, successors = build(plan)
+    compacted, successors = _build(model, steps)
     if keep_masks:
-        _carry_masks(plan, successors)
+        _carry_masks(steps, successors)
     elif is_masked and constraints.masked_weights(compacted):
         constraints.remove_masks(compacted)
     if model.compiled:
@@ -214,7 +183,7 @@ def compaction_report(model: keras.Model, gather: float = 0.5) -> CompactionRepo
         9
     """
     rows: dict[int, CompactionRow] = {}
-    for step in plan_of(model, gather).all_steps():
+    for step in plan(model, gather):
         parameters, units = _parameters(step), step.facts.present_out[0]
         if parameters[0] or step.rule.why:
             counts = (units.size, int(units.sum()), *parameters)
@@ -223,8 +192,27 @@ def compaction_report(model: keras.Model, gather: float = 0.5) -> CompactionRepo
     return CompactionReport(tuple(rows.values()))
 
 
-def plan_of(model: keras.Model, gather: float) -> Plan:
-    """Check a model and plan its compaction."""
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What becomes of one call.
+
+    Attributes:
+        path: Names of the models and the layer that lead to it.
+        call: The call.
+        rule: Its rule.
+        facts: What the analysis found around it.
+        change: How its layer is built anew, or None if it is copied.
+    """
+
+    path: str
+    call: Call
+    rule: Rule
+    facts: Facts
+    change: Change | None
+
+
+def plan(model: keras.Model, gather: float) -> list[Step]:
+    """Check a model and say what becomes of its calls and those of models in it."""
     gather = validation.check_share(gather, "gather")
     check_built(model)
     if not is_graph(model):
@@ -232,12 +220,115 @@ def plan_of(model: keras.Model, gather: float) -> Plan:
             "`model` must be a Sequential or Functional model: what a subclass that "
             f"defines `call` computes is not known. Received: model={model!r}"
         )
-    return make_plan(model, gather, call_counts(model))
+    counts = call_counts(model)
+    pending, seen, steps = [(model, "")], {id(model)}, []
+    while pending:
+        part, prefix = pending.pop()
+        for call, rule, facts in _analyse(trace(part, counts)):
+            inner, path = call.operation, prefix + call.operation.name
+            if not is_graph(inner):
+                change = rule.change(facts, 0.0 if call.reads_masked else gather)
+                steps.append(Step(path, call, rule, facts, change))
+            elif id(inner) not in seen:
+                seen.add(id(inner))
+                pending.append((inner, f"{path}/"))
+    return steps
 
 
-def _carry_masks(plan: Plan, successors: dict[int, keras.Layer]) -> None:
+def _analyse(graph: Graph) -> list[tuple[Call, Rule, Facts]]:
+    """Return every call with its rule, and what is constant and has to stay there."""
+    sizes = [graph.units(tensor) for tensor in range(len(graph.shapes))]
+    constants = [varying(size) for size in sizes]
+    present = [np.zeros(size, bool) for size in sizes]
+    for tensor in (*graph.inputs, *graph.outputs):
+        present[tensor][:] = True
+    found = []
+    for call in graph.calls:
+        rule = rule_for(graph, call)
+        read = [constants[tensor] for tensor in call.inputs]
+        computed = rule.constants(read, [sizes[tensor] for tensor in call.outputs])
+        for tensor, values in zip(call.outputs, computed, strict=True):
+            constants[tensor] = values
+        facts = Facts(
+            constants_in=read,
+            constants_out=computed,
+            present_in=[present[tensor] for tensor in call.inputs],
+            present_out=[present[tensor] for tensor in call.outputs],
+        )
+        found.append((call, rule, facts))
+
+    def settle() -> None:
+        """Spread needs from outputs to inputs until no more are found."""
+        count = -1
+        while count != (needed := sum(int(units.sum()) for units in present)):
+            count = needed
+            for _, rule, facts in reversed(found):
+                rule.need(facts)
+
+    settle()
+    # No layer of Keras can do without any unit.
+    while empty := [units for units in present if units.size and not units.any()]:
+        empty[0][0] = True
+        settle()
+    return found
+
+
+def _build(
+    model: keras.Model, steps: list[Step]
+) -> tuple[keras.Model, dict[int, keras.Layer]]:
+    """Return the new model, and by its id what each layer has become."""
+    changes = {id(s.call.operation): s.change for s in steps if s.change is not None}
+
+    def replace(layer: keras.Layer) -> keras.Layer | None:
+        change = changes.get(id(layer))
+        return None if change is None else _changed(layer, change)
+
+    prepare = {
+        key: functools.partial(_select, positions=change.gather)
+        for key, change in changes.items()
+        if change.gather is not None
+    }
+    new_model, pairs = copy(model, replace, prepare)
+    for old, new in pairs:
+        if id(old) in changes:
+            for name, value in _changed_weights(old, changes[id(old)]).items():
+                getattr(new, name).assign(value)
+    return new_model, {id(old): new for old, new in pairs}
+
+
+def _changed(layer: keras.Layer, change: Change) -> keras.Layer:
+    config = layer.get_config() | change.config
+    for weight in weights_of_layer(layer):
+        # Its mask has the old shape; masks are carried over afterwards.
+        if constraints.mask_variable(weight) is not None:
+            inner = keras.constraints.serialize(weight.variable.constraint.inner)
+            config[weight.constraint_attribute] = inner
+    return type(layer).from_config(config)
+
+
+def _changed_weights(layer: keras.Layer, change: Change) -> Mapping[str, NDArray]:
+    """Return the weights of a layer that is built anew, by their attributes."""
+    parts = {
+        name: part(ops.convert_to_numpy(getattr(layer, name)))
+        for name, part in change.slices.items()
+        if name not in change.values and getattr(layer, name, None) is not None
+    }
+    return {**parts, **change.values}
+
+
+def _select(inputs: Any, positions: NDArray) -> Any:
+    """Return what a layer reads of a symbolic tensor if that is not all."""
+    if len(inputs.shape) != 2:
+        return ops.take(inputs, positions, axis=-1)
+    # Whole rows are copied faster than single numbers, and TensorFlow joins the second
+    # transposition with the product that follows.
+    rows = ops.take(ops.transpose(inputs), positions, axis=0)
+    return ops.transpose(rows)
+
+
+def _carry_masks(steps: list[Step], successors: dict[int, keras.Layer]) -> None:
     """Give layers that were built anew what is left of their masks."""
-    for step in plan.all_steps():
+    for step in steps:
         if step.change is None:
             continue
         old = step.call.operation
@@ -248,3 +339,26 @@ def _carry_masks(plan: Plan, successors: dict[int, keras.Layer]) -> None:
                 part = step.change.slices[weight.attribute](ops.convert_to_numpy(mask))
                 constraints.install_mask(new[weight.attribute])
                 constraints.mask_variable(new[weight.attribute]).assign(part)
+
+
+def _note(step: Step) -> str:
+    if step.rule.why:
+        return step.rule.why
+    notes = []
+    if step.change is not None and step.change.gather is not None:
+        present = int(step.facts.present_in[0].sum())
+        notes.append(f"reads {step.change.gather.size} of {present} inputs")
+    stay = ~np.isnan(step.facts.constants_out[0]) & step.facts.present_out[0]
+    if stay.any():
+        count = int(stay.sum())
+        notes.append(f"{count} constant unit{' stays' if count == 1 else 's stay'}")
+    return ", ".join(notes)
+
+
+def _parameters(step: Step) -> tuple[int, int]:
+    layer = step.call.operation
+    before = sum(int(np.prod(weight.shape)) for weight in without_masks(layer))
+    if step.change is None or not isinstance(layer, keras.layers.Layer):
+        return before, before
+    changed = _changed_weights(layer, step.change)
+    return before, sum(value.size for value in changed.values())

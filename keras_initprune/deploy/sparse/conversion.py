@@ -12,6 +12,7 @@ from keras_initprune import backend, validation
 from keras_initprune.arrays.masks import Mask
 from keras_initprune.constraints import MaskConstraint, get_masks
 from keras_initprune.constraints.layers import Layers, LayerSelector
+from keras_initprune.constraints.training import slot_lists
 from keras_initprune.constraints.weights import (
     check_built,
     maskable_weights,
@@ -19,11 +20,15 @@ from keras_initprune.constraints.weights import (
 )
 from keras_initprune.deploy.sparse import worthwhile
 from keras_initprune.deploy.sparse.layer import SparseDense
-from keras_initprune.deploy.sparse.optimizer_state import Successors, successor
-from keras_initprune.graphs.copying import copy
-from keras_initprune.graphs.graph import is_graph
+from keras_initprune.graphs.graph import copy, is_graph
 
 Swap = Callable[[keras.Layer], keras.Layer | None]
+# From a source variable's id: the new variable, and what picks its entries out of an
+# array of the source's shape.
+Successors = dict[int, tuple[keras.Variable, Callable[[np.ndarray], np.ndarray]]]
+
+# Their steps depend on a weight's place in its matrix.
+_MATRIX_OPTIMIZERS = (keras.optimizers.Adafactor, keras.optimizers.Muon)
 
 # What both kinds of layer are configured with.
 _SHARED = (
@@ -244,43 +249,36 @@ def _shared_config(layer: keras.Layer) -> dict[str, Any]:
 
 def _swapped(model: keras.Model, swap: Swap) -> keras.Model:
     """Copy a model with other layers where `swap` returns one."""
-    if not is_graph(model):
-        raise _not_clonable(model)
-    swapped, pairs = copy(model, swap)
-    if type(swapped) is not type(model):
-        raise _not_clonable(model)
-    successors: dict[int, Any] = {}
+    swapped, pairs = copy(model, swap) if is_graph(model) else (None, [])
+    # A copy of a subclass is of the class that it derives from.
+    if swapped is None or type(swapped) is not type(model):
+        raise ValueError(
+            "`model` must be a Sequential or Functional model: others hide how their "
+            f"layers are connected. Received: model={model.name!r} (of type "
+            f"{type(model).__name__})"
+        )
+    successors: Successors = {}
     for old, new in pairs:
         successors.update(_successors(old, new))
     _compile_alike(model, swapped, successors)
     return swapped
 
 
-def _successors(old: keras.Layer, new: keras.Layer) -> Successors:
+def _successors(old: Any, new: Any) -> Successors:
     """Say what became of every trainable variable of a layer."""
-    if isinstance(new, SparseDense) and not isinstance(old, SparseDense):
+    is_sparse = isinstance(new, SparseDense)
+    if is_sparse == isinstance(old, SparseDense):
+        pairs = zip(old.trainable_variables, new.trainable_variables, strict=True)
+        return {id(source): (target, lambda slot: slot) for source, target in pairs}
+    successors: Successors = {}
+    if old.use_bias:
+        successors[id(old.bias)] = new.bias, lambda slot: slot
+    if is_sparse:
         positions = tuple(ops.convert_to_numpy(new.indices).T)
-        kernel = (new.values, lambda slot: slot.T[positions])
-        return {id(old.kernel): kernel, **_bias_successor(old, new)}
-    if isinstance(old, SparseDense) and not isinstance(new, SparseDense):
-        indices = ops.convert_to_numpy(old.indices)
-        shape = (old.units, old.input_size)
-
-        def spread(slot: np.ndarray) -> np.ndarray:
-            full = np.zeros(shape, slot.dtype)
-            full[tuple(indices.T)] = slot
-            return full.T
-
-        return {id(old.values): (new.kernel, spread), **_bias_successor(old, new)}
-    sources, targets = old.trainable_variables, new.trainable_variables
-    return {
-        id(source): (target, lambda slot: slot)
-        for source, target in zip(sources, targets, strict=True)
-    }
-
-
-def _bias_successor(old: Any, new: Any) -> Successors:
-    return {id(old.bias): (new.bias, lambda slot: slot)} if old.use_bias else {}
+        successors[id(old.kernel)] = new.values, lambda slot: slot.T[positions]
+    else:
+        successors[id(old.values)] = new.kernel, old._spread
+    return successors
 
 
 def _compile_alike(
@@ -289,7 +287,7 @@ def _compile_alike(
     if not model.compiled:
         return
     arguments = dict(model._compile_config.config)
-    arguments["optimizer"] = successor(
+    arguments["optimizer"] = _successor(
         model.optimizer, swapped.trainable_variables, successors
     )
     if has_sparse_layers(swapped):
@@ -297,9 +295,42 @@ def _compile_alike(
     swapped.compile(**arguments)
 
 
-def _not_clonable(model: keras.Model) -> ValueError:
-    return ValueError(
-        "`model` must be a Sequential or Functional model: others hide how their "
-        f"layers are connected. Received: model={model.name!r} (of type "
-        f"{type(model).__name__})"
-    )
+def _successor(
+    optimizer: Any, variables: list[keras.Variable], successors: Successors
+) -> Any:
+    """Return an optimizer for new weights that goes on where another one stands."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner, _MATRIX_OPTIMIZERS):
+        raise ValueError(
+            "`optimizer` must update every weight by itself, as SGD and Adam do: "
+            "sparse kernels are trained as vectors. Received: "
+            f"optimizer={type(inner).__name__}"
+        )
+    kind: Any = backend.optimizer_class(optimizer)
+    following = kind.from_config(optimizer.get_config())
+    if optimizer.built:
+        following.build(variables)
+        _carry(optimizer, following, successors)
+    return following
+
+
+def _carry(old: Any, new: Any, successors: Successors) -> None:
+    """Give a new optimizer the slots and the scalars of an old one."""
+    inner = getattr(old, "inner_optimizer", None)
+    if inner is None:
+        _carry_slots(old, new, successors)
+    else:
+        _carry(inner, new.inner_optimizer, successors)
+    for name, value in vars(old).items():
+        if isinstance(value, keras.Variable):
+            getattr(new, name).assign(value)
+
+
+def _carry_slots(old: Any, new: Any, successors: Successors) -> None:
+    position = {id(variable): i for i, variable in enumerate(new._trainable_variables)}
+    for name, slots in slot_lists(old).items():
+        for source, slot in zip(old._trainable_variables, slots, strict=True):
+            if slot is not None and id(source) in successors:
+                target, pick = successors[id(source)]
+                new_slot = getattr(new, name)[position[id(target)]]
+                new_slot.assign(pick(ops.convert_to_numpy(slot)))

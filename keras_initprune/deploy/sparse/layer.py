@@ -200,16 +200,11 @@ class SparseDense(keras.layers.Layer):
 
     def mask(self) -> np.ndarray:
         """Return the pattern: a boolean array of shape `(inputs, units)`."""
-        mask = np.zeros((self.units, self.input_size), bool)
-        mask[tuple(ops.convert_to_numpy(self.indices).T)] = True
-        return np.ascontiguousarray(mask.T)
+        return self._spread(np.ones(self.nonzeros, bool))
 
     def kernel(self) -> np.ndarray:
         """Return the kernel as a dense array of shape `(inputs, units)`."""
-        values = ops.convert_to_numpy(self.values)
-        kernel = np.zeros((self.units, self.input_size), values.dtype)
-        kernel[tuple(ops.convert_to_numpy(self.indices).T)] = values
-        return np.ascontiguousarray(kernel.T)
+        return self._spread(ops.convert_to_numpy(self.values))
 
     def save_own_variables(self, store: Any) -> None:
         """Write the weights as compressed sparse rows: 8 bytes per kept weight."""
@@ -278,11 +273,18 @@ class SparseDense(keras.layers.Layer):
             from keras_initprune.deploy.sparse import torch_products
 
             return torch_products.matrix_product(columns, *kernel)
-        from keras_initprune.deploy.sparse import cache, tf_products
+        from keras_initprune.deploy.sparse import tf_products
 
-        keep = not training and cache.is_worthwhile()
+        keep = not training and tf_products.keeps_matrices()
         name = self._cache_name if keep else None
         return tf_products.matrix_product(columns, *kernel, name)
+
+    def _spread(self, values: np.ndarray) -> np.ndarray:
+        """Return an array of the kernel's shape, zero where no weight is kept."""
+        spread = np.zeros((self.input_size, self.units), values.dtype)
+        units, inputs = ops.convert_to_numpy(self.indices).T
+        spread[inputs, units] = values
+        return spread
 
     def _assign_pattern(self, indices: np.ndarray) -> None:
         self.indices.assign(indices)
@@ -298,9 +300,9 @@ class SparseDense(keras.layers.Layer):
 
 def _forget(name: str) -> None:
     if backend.NAME == "tensorflow":
-        from keras_initprune.deploy.sparse import cache
+        from keras_initprune.deploy.sparse import tf_products
 
-        cache.forget(name)
+        tf_products.forget(name)
 
 
 def _checksum(columns: np.ndarray, row_splits: np.ndarray) -> int:

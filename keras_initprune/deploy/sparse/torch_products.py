@@ -26,17 +26,8 @@ def matrix_product(
 ) -> torch.Tensor:
     """Multiply a sparse kernel with a dense matrix whose columns are the examples.
 
-    Neither the product nor its gradients compute anything for the kernel's zeros.
-
-    Args:
-        inputs: Dense matrix of shape `(inputs, batch)`.
-        values: The kernel's non-zeros, of shape `(nonzeros,)`.
-        indices: Their positions in the transposed kernel, of shape `(nonzeros, 2)` and
-            type int64: output unit and input, sorted.
-        shape: Shape of the transposed kernel: `(units, inputs)`.
-
-    Returns:
-        Dense matrix of shape `(units, batch)`.
+    Neither the product nor its gradients compute anything for the kernel's zeros. What
+    it takes and returns has the shapes of TensorFlow's, see `tf_products`.
 
     Raises:
         ValueError: If a position lies outside the kernel, or they are not sorted.

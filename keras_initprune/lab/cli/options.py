@@ -7,6 +7,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from keras_initprune.lab.runs.configuration import CHECKS
+
+
+def _check_exists(model: Path) -> Path:
+    if not model.is_file():
+        raise FileNotFoundError(f"There is no model file {model}.")
+    return model
+
+
 Dataset = Annotated[
     str, typer.Option(help="digits (needs no files), mnist or fashion_mnist.")
 ]
@@ -18,8 +27,10 @@ DataDir = Annotated[
     ),
 ]
 Model = Annotated[
-    str,
-    typer.Option(help="perceptron, autoencoder, convnet, lenet5, resnet or vit."),
+    str, typer.Option(help="perceptron, autoencoder, convnet, lenet5, resnet or vit.")
+]
+ModelFile = Annotated[
+    Path, typer.Argument(help="A .keras file.", callback=_check_exists)
 ]
 Epochs = Annotated[
     int | None, typer.Option(help="Epochs of training. Defaults to the data set's.")
@@ -46,14 +57,10 @@ Distribution = Annotated[
 
 INTERRUPTED = 130  # What shells expect of a program that Ctrl-C ended.
 BAD_INPUT = 2
-FOREVER = 1e9
-"""More seconds, or minutes, than any search takes."""
 
 
 def settings(context: typer.Context) -> dict[str, Any]:
     """Return those of a command's options that `configure` takes by the same name."""
-    from keras_initprune.lab.runs.configuration import CHECKS
-
     # The sparsity of a search is that of its objective.
     names = [name for name in context.params if name in CHECKS and name != "sparsity"]
     return {name: context.params[name] for name in names}
@@ -82,13 +89,11 @@ def split(texts: Sequence[str]) -> list[str]:
 
 def numbers(texts: Sequence[str], name: str) -> list[float]:
     """Return the numbers of an option that takes commas and repetition."""
-    return [_number(text, name) for text in split(texts)]
-
-
-def _number(text: str, name: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` must be numbers in [0, 1). Received: {text!r}"
-        ) from None
+    found = []
+    for text in split(texts):
+        try:
+            found.append(float(text))
+        except ValueError:
+            rule = f"`{name}` must be numbers in [0, 1)."
+            raise ValueError(f"{rule} Received: {text!r}") from None
+    return found

@@ -25,13 +25,9 @@ _SHAPES = {
 
 
 def locate(directory: str | PathLike[str], name: str) -> dict[str, Path]:
-    """Find the four IDX files of the data set `name`.
+    """Find the four IDX files of the data set `name`: file stem -> path.
 
-    Each may be compressed (`.gz`) or not, and be called `-idx3-ubyte` or
-    `.idx3-ubyte`.
-
-    Returns:
-        File stem, such as `"train-images"`, to path.
+    Each may be compressed (`.gz`) or not, and be called `-idx3-ubyte` or `.idx3-ubyte`.
 
     Raises:
         FileNotFoundError: The directory or a file in it does not exist.
@@ -47,10 +43,7 @@ def locate(directory: str | PathLike[str], name: str) -> dict[str, Path]:
 
 
 def read(path: Path, stem: str, md5: str) -> bytes:
-    """Return the uncompressed content of an IDX file that is what it should be.
-
-    Returns:
-        The whole file, header included.
+    """Return the uncompressed content of an IDX file, header included.
 
     Raises:
         ValueError: It cannot be decompressed, is not an IDX file, is longer than the

@@ -12,10 +12,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from keras_initprune.extras import needs
+import numpy as np
+
+from keras_initprune.imports import needs
 from keras_initprune.lab.datasets import idx
-from keras_initprune.lab.datasets.dataset import Split
 from keras_initprune.validation import check_choice
+
+Split = tuple[np.ndarray, np.ndarray]
 
 MAXIMUM = 255.0
 """The largest raw pixel value."""

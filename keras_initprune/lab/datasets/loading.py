@@ -1,14 +1,20 @@
-"""Loading a data set by its name."""
+"""Loading a data set by its name into one record, and a pipeline that batches it."""
 
+from dataclasses import dataclass
 from os import PathLike
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
 from keras_initprune.lab.datasets import images
-from keras_initprune.lab.datasets.dataset import Dataset, Split, assemble
-from keras_initprune.validation import check_choice, check_fraction, check_seed
+from keras_initprune.lab.datasets.images import Split
+from keras_initprune.validation import (
+    check_choice,
+    check_fraction,
+    check_positive_integer,
+    check_seed,
+)
 
 Name = Literal["digits", "mnist", "fashion_mnist"]
 NAMES = get_args(Name)
@@ -19,6 +25,82 @@ _DIGITS_MAXIMUM = 16.0
 # The digits are published without a test split. Ours never changes, whatever the seed
 # of the validation split, so that test errors can be compared.
 _TEST_FRACTION, _TEST_SEED = 0.2, 0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Images and labels in three parts that share no example.
+
+    Images are float32 in [0, 1] with shape `(n, height, width, 1)`, labels are
+    int32 with shape `(n,)`. The validation part is what choices are made on; the
+    test part is for reporting alone.
+
+    Args:
+        name: What the data set is called in `load`.
+        x_train: Training images.
+        y_train: Training labels.
+        x_validation: Validation images, taken from the training data.
+        y_validation: Validation labels.
+        x_test: Test images, the published test split where there is one.
+        y_test: Test labels.
+
+    Example:
+        >>> from keras_initprune.lab.datasets import load
+        >>> digits = load("digits")
+        >>> digits.image_shape, digits.num_classes, len(digits.x_test)
+        ((8, 8, 1), 10, 360)
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_validation: np.ndarray
+    y_validation: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image, `(height, width, channels)`."""
+        return self.x_train.shape[1:]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the labels count, from zero."""
+        return int(self.y_train.max()) + 1
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset(name={self.name!r}, image_shape={self.image_shape}, "
+            f"num_classes={self.num_classes}, train={len(self.x_train)}, "
+            f"validation={len(self.x_validation)}, test={len(self.x_test)})"
+        )
+
+
+def assemble(
+    name: str,
+    train: Split,
+    test: Split,
+    *,
+    scale: float,
+    validation_fraction: float,
+    seed: int | None,
+) -> Dataset:
+    """Scale the images and carve the validation part out of the training data."""
+    images, labels = train
+    kept, held_out = _split(labels, validation_fraction, seed)
+    return Dataset(
+        name,
+        *_convert(images[kept], labels[kept], scale),
+        *_convert(images[held_out], labels[held_out], scale),
+        *_convert(*test, scale),
+    )
+
+
+def _convert(images: np.ndarray, labels: np.ndarray, scale: float) -> Split:
+    scaled = images.astype(np.float32)
+    scaled /= scale
+    return scaled, labels.astype(np.int32)
 
 
 def load(
@@ -59,7 +141,8 @@ def load(
 validation=144, test=360)
     """
     check_choice(name, "name", NAMES)
-    if check_fraction(validation_fraction, "validation_fraction") == 1:
+    fraction = check_fraction(validation_fraction, "validation_fraction")
+    if fraction == 1:
         raise ValueError(
             "`validation_fraction` must leave examples to train on, so be in (0, 1). "
             f"Received: validation_fraction={validation_fraction!r}"
@@ -70,12 +153,7 @@ validation=144, test=360)
     else:
         scale, (train, test) = images.MAXIMUM, images.read(name, data_dir)
     return assemble(
-        name,
-        train,
-        test,
-        scale=scale,
-        validation_fraction=validation_fraction,
-        seed=seed,
+        name, train, test, scale=scale, validation_fraction=fraction, seed=seed
     )
 
 
@@ -91,14 +169,78 @@ def _read_digits() -> tuple[Split, Split]:
     """
     with needs("lab"):
         from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
 
     digits = load_digits()
-    images = digits.images[..., np.newaxis]
-    train, test = train_test_split(
-        np.arange(len(images)),
-        test_size=_TEST_FRACTION,
-        random_state=_TEST_SEED,
-        stratify=digits.target,
+    images, labels = digits.images[..., np.newaxis], digits.target
+    train, test = _split(labels, _TEST_FRACTION, _TEST_SEED)
+    return (images[train], labels[train]), (images[test], labels[test])
+
+
+def _split(labels: np.ndarray, fraction: float, seed: int | None) -> Split:
+    """Return the indices of two parts, the second a fraction of every class."""
+    from sklearn.model_selection import train_test_split
+
+    indices = np.arange(len(labels))
+    return train_test_split(
+        indices, test_size=fraction, random_state=seed, stratify=labels
     )
-    return ((images[train], digits.target[train]), (images[test], digits.target[test]))
+
+
+def pipeline(
+    x: np.ndarray,
+    y: np.ndarray,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int | None = 0,
+) -> Any:
+    """Batch `x` and `y` into a `tf.data.Dataset`, every example once per pass.
+
+    The arrays become tensors once; only indices are shuffled, and each batch is
+    gathered as a whole. For an autoencoder `pipeline(x, x, ...)` keeps one copy.
+
+    Keras warns that `fit` cannot shuffle a `tf.data.Dataset` unless it is told not
+    to: `model.fit(pipeline(...), shuffle=False)`.
+
+    Args:
+        x: Inputs, shape `(n, ...)`.
+        y: Targets, shape `(n, ...)`.
+        batch_size: Examples per batch. The last batch has what is left.
+        shuffle: Whether each pass has another order. Defaults to False.
+        seed: Seed of the sequence of orders, which TensorFlow's global seed enters,
+            too, where it is set before this call; None draws a new sequence.
+            Defaults to 0.
+
+    Returns:
+        A `tf.data.Dataset` of `(inputs, targets)` batches.
+
+    Raises:
+        ValueError: The arrays are empty or differ in length, or `batch_size` or
+            `seed` is wrong.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.arange(5.0)
+        >>> [len(inputs) for inputs, targets in pipeline(x, x, batch_size=2)]
+        [2, 2, 1]
+    """
+    import tensorflow as tf
+
+    check_positive_integer(batch_size, "batch_size")
+    check_seed(seed)
+    if len(x) != len(y) or len(x) == 0:
+        raise ValueError(
+            "`x` and `y` must have the same number of examples, at least one. "
+            f"Received: len(x)={len(x)}, len(y)={len(y)}"
+        )
+    # Batches are put together on the CPU, wherever the model is.
+    with tf.device("CPU"):
+        inputs = tf.convert_to_tensor(x)
+        targets = inputs if y is x else tf.convert_to_tensor(y)
+    indices = tf.data.Dataset.range(len(x))
+    if shuffle:
+        indices = indices.shuffle(len(x), seed=seed, reshuffle_each_iteration=True)
+    return (
+        indices.batch(batch_size)
+        .map(lambda batch: (tf.gather(inputs, batch), tf.gather(targets, batch)))
+        .prefetch(tf.data.AUTOTUNE)
+    )

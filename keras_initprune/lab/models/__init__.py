@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import keras
 
-from keras_initprune.lab.models.convolutional import convnet, lenet5
+from keras_initprune.lab.models.convolutional import convnet, lenet5, resnet
 from keras_initprune.lab.models.dense import autoencoder, perceptron
-from keras_initprune.lab.models.residual import resnet
 from keras_initprune.lab.models.transformer import vit
 from keras_initprune.validation import check_choice
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initprune.validation import check_positive_integer, check_seed
+from keras_initprune.validation import check_positive_integer, check_seed, require
 
 
 def check_integers(values: Any, name: str) -> tuple[int, ...]:
@@ -16,27 +16,24 @@ def check_integers(values: Any, name: str) -> tuple[int, ...]:
         >>> check_integers([300, 100], "hidden_units")
         (300, 100)
     """
-    rule = f"`{name}` must be a sequence of at least one integer of at least 1."
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise ValueError(f"{rule} Received: {name}={values!r}")
+    is_sequence = isinstance(values, Sequence) and not isinstance(values, str)
+    rule = "a sequence of at least one integer of at least 1"
+    require(is_sequence and len(values) > 0, values, name, rule)
     return tuple(
         check_positive_integer(value, f"{name}[{index}]")
         for index, value in enumerate(values)
     )
 
 
-def check_image_shape(shape: Any, name: str = "input_shape") -> tuple[int, ...]:
+def check_image_shape(shape: Any) -> tuple[int, ...]:
     """Return `shape` as a tuple, or raise unless it is `(height, width, channels)`.
 
     Example:
         >>> check_image_shape([28, 28, 1])
         (28, 28, 1)
     """
-    checked = check_integers(shape, name)
-    if len(checked) != 3:
-        raise ValueError(
-            f"`{name}` must be (height, width, channels). Received: {name}={shape!r}"
-        )
+    checked = check_integers(shape, "input_shape")
+    require(len(checked) == 3, shape, "input_shape", "(height, width, channels)")
     return checked
 
 

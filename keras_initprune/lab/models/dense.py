@@ -29,20 +29,17 @@ def perceptron(
     `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`.
 
     Args:
-        input_shape: Shape of an image, `(height, width, channels)`. Defaults to
-            `(28, 28, 1)`.
+        input_shape: `(height, width, channels)` of images. Defaults to `(28, 28, 1)`.
         hidden_units: Units of the layers `hidden_1`, `hidden_2` and so on. Defaults
             to `(300, 100)`.
         num_classes: Units of the layer `output`. Defaults to 10.
         activation: Activation of the hidden layers. Defaults to `"relu"`.
         kernel_initializer: Initializer of every kernel. Defaults to `"he_normal"`.
-        seed: The same seed gives the same weights; None leaves them to chance.
-            Defaults to None.
+        seed: Decides the weights; None leaves them to chance. Defaults to None.
         name: Name of the model.
 
     Returns:
-        An uncompiled functional model, images to logits of shape
-        `(batch, num_classes)`.
+        An uncompiled functional model, images to logits `(batch, num_classes)`.
 
     Raises:
         ValueError: A shape, a number of units or the seed is wrong.
@@ -84,8 +81,7 @@ def autoencoder(
     compile it with the mean squared error and use the inputs as targets.
 
     Args:
-        input_shape: Shape of an image, `(height, width, channels)`. Defaults to
-            `(28, 28, 1)`.
+        input_shape: `(height, width, channels)` of images. Defaults to `(28, 28, 1)`.
         hidden_units: Units of the layers `encoder_1`, `encoder_2` and so on; those
             of the decoder are the same backwards. Defaults to `(256, 64)`.
         bottleneck_units: Units of the layer `bottleneck`. Defaults to 16.
@@ -93,8 +89,7 @@ def autoencoder(
         bottleneck_activation: Activation of the bottleneck. Defaults to `"linear"`,
             which makes PCA of as many components the linear special case.
         kernel_initializer: Initializer of every kernel. Defaults to `"he_normal"`.
-        seed: The same seed gives the same weights; None leaves them to chance.
-            Defaults to None.
+        seed: Decides the weights; None leaves them to chance. Defaults to None.
         name: Name of the model.
 
     Returns:

@@ -28,8 +28,7 @@ def vit(
     between them, and the mean over patches. The outputs are logits.
 
     Args:
-        input_shape: Shape of an image, `(height, width, channels)`. Defaults to
-            `(28, 28, 1)`.
+        input_shape: `(height, width, channels)` of images. Defaults to `(28, 28, 1)`.
         width: Length of the vector of a patch. Defaults to 64.
         hidden_units: Units between the two dense layers of a block. Defaults to 128.
         depth: Number of blocks. Defaults to 4.
@@ -39,13 +38,11 @@ def vit(
         num_classes: Units of the layer `output`. Defaults to 10.
         kernel_initializer: Initializer of every kernel. Defaults to
             `"glorot_uniform"`.
-        seed: The same seed gives the same weights; None leaves them to chance.
-            Defaults to None.
+        seed: Decides the weights; None leaves them to chance. Defaults to None.
         name: Name of the model.
 
     Returns:
-        An uncompiled functional model, images to logits of shape
-        `(batch, num_classes)`.
+        An uncompiled functional model, images to logits `(batch, num_classes)`.
 
     Raises:
         ValueError: A shape, a number or the seed is wrong, or patches do not fit the

@@ -23,12 +23,8 @@ TASKS = {
 
 # `prune_epochs` is the number of epochs after which the mask is final.
 _SMALL_IMAGES: dict[str, dict[str, Any]] = {
-    "perceptron": {"epochs": 15, "prune_epochs": 5},
+    **{model: {"epochs": 15, "prune_epochs": 5} for model in TASKS},
     "autoencoder": {"epochs": 30, "prune_epochs": 6},
-    "convnet": {"epochs": 15, "prune_epochs": 5},
-    "lenet5": {"epochs": 15, "prune_epochs": 5},
-    "resnet": {"epochs": 15, "prune_epochs": 5},
-    "vit": {"epochs": 15, "prune_epochs": 5},
 }
 _MNIST_LIKE: dict[str, dict[str, Any]] = {
     "perceptron": {
@@ -150,8 +146,7 @@ def _check_own_seed(value: Any, name: str) -> int:
 
 
 def _check_truth(value: Any, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be true or false. Received: {name}={value!r}")
+    validation.require(isinstance(value, bool), value, name, "true or false")
     return value
 
 
@@ -263,11 +258,10 @@ class Configuration:
                 f"`prune_epochs` must not exceed `epochs`={self.epochs}. "
                 f"Received: prune_epochs={self.prune_epochs}"
             )
-        if not _SMALLEST <= self.learning_rate <= _LARGEST:
-            raise ValueError(
-                f"`learning_rate` must be from {_SMALLEST:g} to {_LARGEST:g}, as 32 "
-                f"bits have it. Received: learning_rate={self.learning_rate!r}"
-            )
+        rate = self.learning_rate
+        rule = f"from {_SMALLEST:g} to {_LARGEST:g}, as 32 bits have it"
+        is_normal = _SMALLEST <= rate <= _LARGEST
+        validation.require(is_normal, rate, "learning_rate", rule)
 
     @property
     def task(self) -> str:
@@ -287,9 +281,8 @@ class Configuration:
     @property
     def shared(self) -> dict[str, Any]:
         """The settings that all runs of one comparison have in common."""
-        return {
-            name: value for name, value in self.as_dict().items() if name not in VARIED
-        }
+        settings = self.as_dict()
+        return {name: settings[name] for name in CHECKS if name not in VARIED}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as a plain dict, as they are stored with a run."""

@@ -26,14 +26,6 @@ from keras_initprune.research import sanity_checks
 # Trains a model on inputs and targets in the epochs of the selection.
 Fit = Callable[[keras.Model, list[Any], Any, Any], None]
 
-_CORRUPTIONS: dict[str, Callable[[Any, Any, int], tuple[Any, Any]]] = {
-    "corrupt_labels": lambda x, y, seed: (
-        x,
-        sanity_checks.corrupt_labels(y, 1.0, seed),
-    ),
-    "corrupt_pixels": lambda x, y, seed: (sanity_checks.corrupt_pixels(x, seed), y),
-}
-
 
 def control_masks(
     run: Configuration,
@@ -47,8 +39,11 @@ def control_masks(
     assert run.control is not None
     if run.control in ("inverted", "random_fitness"):
         return _without_method(run, model, x, y, fit)
-    corrupt = _CORRUPTIONS.get(run.control, lambda x, y, seed: (x, y))
-    fit(model, callbacks, *corrupt(x, y, run.seed))
+    if run.control == "corrupt_labels":
+        y = sanity_checks.corrupt_labels(y, 1.0, run.seed)
+    if run.control == "corrupt_pixels":
+        x = sanity_checks.corrupt_pixels(x, run.seed)
+    fit(model, callbacks, x, y)
     masks = constraints.get_masks(model)
     if run.control == "shuffled":
         return sanity_checks.shuffle_layerwise(masks, run.seed)
@@ -64,17 +59,15 @@ def _without_method(
     constraints.install_masks(model)
     weights = constraints.masked_weights(model)
     initial = {path: weight.numpy() for path, weight in weights.items()}
+    sparsity, distribution = run.sparsity, run.distribution or "erk"
     if run.control == "random_fitness":
         fitness = sanity_checks.random_fitness(initial, run.seed)
-        distribution = run.distribution or "erk"
         return k_starts_masks(
-            fitness, run.k, run.sparsity, "recombine", distribution, run.seed
+            fitness, run.k, sparsity, "recombine", distribution, run.seed
         )
     fit(model, [], x, y)
     moved = movement({p: w.numpy() for p, w in weights.items()}, initial, {})
-    best = rank_masks(
-        moved, run.sparsity, run.distribution or "erk", constraints.get_masks(model)
-    )
+    best = rank_masks(moved, sparsity, distribution, constraints.get_masks(model))
     return sanity_checks.inverted_masks(best, moved)
 
 

@@ -130,14 +130,11 @@ def _read(path: Path) -> dict[Configuration, dict[str, Any]]:
         found = {Configuration.from_dict(run["settings"]): run for run in runs}
     except ValueError as error:
         # Whether a setting that is not known decided the outcome is not known either.
-        raise ValueError(
-            f"{path} holds runs of another version of keras_initprune: {error}. "
-            f"{advice}"
-        ) from error
+        what = f"holds runs of another version of keras_initprune: {error}"
+        raise ValueError(f"{path} {what}. {advice}") from error
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a list of runs of a comparison. {advice}"
-        ) from error
+        what = "is not a list of runs of a comparison"
+        raise ValueError(f"{path} {what}. {advice}") from error
     # As this version writes them: what another program has as 16.0 is 16.
     return {key: {**run, "settings": key.as_dict()} for key, run in found.items()}
 

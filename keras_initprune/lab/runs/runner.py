@@ -13,15 +13,9 @@ import keras
 import numpy as np
 
 from keras_initprune import constraints
-from keras_initprune.callbacks import description
+from keras_initprune.callbacks import checks
 from keras_initprune.lab import datasets, models
 from keras_initprune.lab.runs import methods
-from keras_initprune.lab.runs.callbacks import (
-    Audit,
-    InitialPruning,
-    LotteryRounds,
-    MaskFitness,
-)
 from keras_initprune.lab.runs.configuration import CLASSIFICATION, Configuration
 from keras_initprune.lab.runs.controls import control_masks, small_widths
 from keras_initprune.reports.report import report
@@ -52,12 +46,7 @@ class Outcome:
 
 def load_data(run: Configuration, data_dir: str | Path | None = None) -> Any:
     """Return the data set of a run, split as its seed says."""
-    return datasets.load(
-        run.dataset,
-        data_dir=data_dir,
-        validation_fraction=run.validation_fraction,
-        seed=run.seed,
-    )
+    return datasets.load(run.dataset, data_dir, run.validation_fraction, run.seed)
 
 
 def train(
@@ -90,18 +79,18 @@ def train(
     """
     data = load_data(run) if data is None else data
     pruning = methods.callbacks(run)
-    arguments = [description.describe(callback) for callback in pruning]
+    arguments = [checks.describe(callback) for callback in pruning]
     started = time.perf_counter()
     keras.utils.set_random_seed(run.seed)
     model = build(run, data)
-    x, y = data.x_train, _targets(run, data.x_train, data.y_train)
+    x, y = _examples(run, data, "train")
     validation = None
     if validate_epochs:
         validation = pipeline(run, data, "validation", EVALUATION_BATCH_SIZE)
     for callback in pruning:
-        if isinstance(callback, InitialPruning):
+        if isinstance(callback, methods.InitialPruning):
             callback.data = (x, y)
-    audit = Audit()
+    audit = methods.Audit()
 
     def fit(
         model: keras.Model,
@@ -129,7 +118,7 @@ def train(
         constraints.install_masks(model)
         constraints.set_masks(model, masks)
         history = fit(model, []).history
-    elif pruning and isinstance(pruning[0], LotteryRounds):
+    elif pruning and isinstance(pruning[0], methods.LotteryRounds):
         history = pruning[0].train(model, fit).history
     else:
         history = fit(model, pruning).history
@@ -142,8 +131,8 @@ def train(
         "parameters": found.total_parameters - found.parameters + found.kept,
         "seed": run.seed,
         "epochs": run.epochs,
-        **evaluate(model, "validation", data.x_validation, data.y_validation, run),
-        **evaluate(model, "test", data.x_test, data.y_test, run),
+        **evaluate(model, run, data, "validation"),
+        **evaluate(model, run, data, "test"),
         "seconds": round(time.perf_counter() - started, 3),
         "epoch_seconds": audit.seconds,
         "epoch_nonzeros": audit.nonzeros,
@@ -152,7 +141,7 @@ def train(
         "versions": versions(),
     }
     for callback in pruning:
-        if isinstance(callback, MaskFitness):
+        if isinstance(callback, methods.MaskFitness):
             record["mask_fitness"] = callback.fitness
     return Outcome(record, model, history)
 
@@ -237,26 +226,28 @@ def versions() -> dict[str, str]:
 
 def pipeline(run: Configuration, data: Any, split: str, batch_size: int) -> Any:
     """Return the batches of a part of a run's data set, shuffled for training alone."""
+    x, y = _examples(run, data, split)
+    return datasets.pipeline(x, y, batch_size, split == "train", run.seed)
+
+
+def _examples(run: Configuration, data: Any, split: str) -> tuple[Any, Any]:
+    """Return inputs and targets, which are the images themselves in reconstruction."""
     x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
-    is_training = split == "train"
-    return datasets.pipeline(x, _targets(run, x, y), batch_size, is_training, run.seed)
-
-
-def _targets(run: Configuration, x: Any, y: Any) -> Any:
-    return y if run.task == CLASSIFICATION else x
+    return x, y if run.task == CLASSIFICATION else x
 
 
 def evaluate(
-    model: keras.Model, split: str, x: np.ndarray, y: np.ndarray, run: Configuration
+    model: keras.Model, run: Configuration, data: Any, split: str
 ) -> dict[str, float]:
     """Return the share of wrong answers, or the images' mean squared error, by name."""
+    x, y = _examples(run, data, split)
     # Called directly: tracing `model.evaluate` takes longer than these few batches.
     batches = range(0, len(x), EVALUATION_BATCH_SIZE)
     found = [model(x[begin : begin + EVALUATION_BATCH_SIZE]) for begin in batches]
     outputs = np.concatenate([keras.ops.convert_to_numpy(each) for each in found])
     if run.task == CLASSIFICATION:
         return {f"{split}_error": float(np.mean(np.argmax(outputs, axis=-1) != y))}
-    return {f"{split}_mse": float(np.mean(np.square(outputs - x), dtype=np.float64))}
+    return {f"{split}_mse": float(np.mean(np.square(outputs - y), dtype=np.float64))}
 
 
 def _check_finite(losses: Sequence[float], run: Configuration) -> None:

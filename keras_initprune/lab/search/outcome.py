@@ -1,108 +1,35 @@
 """What a search leaves: a table, a figure, and the best network."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from matplotlib.figure import Figure
+from rich.console import Console
 from rich.table import Table
 
 from keras_initprune.files import replacing, write_atomically
 from keras_initprune.lab.runs import runner
+from keras_initprune.lab.runs.comparison import save_figure
 from keras_initprune.lab.search.settings import SearchSettings
-from keras_initprune.lab.terminal import make_table, markdown_table, percent
+from keras_initprune.lab.terminal import (
+    make_table,
+    markdown_table,
+    percent,
+    say,
+    say_written,
+)
 from keras_initprune.plots.errors import measure_of
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
-from keras_initprune.tuner.results import Record, SearchResults, plot_front
+from keras_initprune.tuner.results import SearchResults, plot_front
 from keras_initprune.tuner.tuners import PruningTuner
 
 _HEADERS = ("trial", "sparse", "value", "vs dense", "", "hyperparameters")
 _MARKS = (
     "* the best for the objective, + on the Pareto front (no trial beats it in both)"
 )
-
-
-def rich_table(results: SearchResults, dense: Mapping[str, Any] | None = None) -> Table:
-    """Return the trials as a table for 80 columns, the best in bold."""
-    title = f"{results.objective.metric} against sparsity, from sparse to dense"
-    table = make_table(_HEADERS, folded=_HEADERS[-1:], title=title, caption=_MARKS)
-    best = results.best()["trial"]
-    for cells in _lines(results, dense):
-        table.add_row(*cells, style="bold" if cells[0] == best else None)
-    return table
-
-
-def markdown(results: SearchResults, dense: Mapping[str, Any] | None = None) -> str:
-    """Return the same table as a Markdown document."""
-    table = markdown_table(list(_lines(results, dense)), _HEADERS, left=_HEADERS[-2:])
-    return f"{results.objective.metric} of every trial\n\n{table}\n\n{_MARKS}.\n"
-
-
-def ordered(records: Sequence[Record]) -> list[Record]:
-    """Return records from sparse to dense."""
-    return sorted(records, key=lambda record: -record["metrics"][SPARSITY])
-
-
-def show(objective: SearchObjective, value: float, signed: bool = False) -> str:
-    """Return a value of the metric as text."""
-    sign = "+" if signed else ""
-    if objective.metric_direction == "max":
-        return f"{100 * value:{sign}.2f} %"
-    return f"{value:{sign}.5f}"
-
-
-def verdict(
-    best: Mapping[str, Any], dense: Mapping[str, Any], objective: SearchObjective
-) -> list[str]:
-    """Return what was found, in lines of text: the test result and the callbacks."""
-    measure = measure_of([best, dense])
-    test, factor = measure.key, measure.factor
-    unit = " %" if test == "test_error" else " x 1e-3"
-    lines = [
-        f"Best: trial {best['trial']}, {percent(best['metrics'][SPARSITY])} sparse, "
-        f"{objective.metric} {show(objective, objective.value(best['metrics']))}.",
-        f"On the test split: {test.replace('_', ' ')} "
-        f"{factor * best[test]:.3g}{unit}, dense {factor * dense[test]:.3g}{unit}.",
-        f"Its callbacks: {', '.join(map(_call, best['callbacks']))}",
-    ]
-    if not best["meets_objective"]:
-        lines.insert(1, "No trial met the objective; this one came closest.")
-    return lines
-
-
-def _call(described: Mapping[str, Any]) -> str:
-    arguments = {
-        name: value
-        for name, value in described.items()
-        if name != "callback" and value is not None and value is not False
-    }
-    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    return f"{described['callback']}({listed})"
-
-
-def _lines(
-    results: SearchResults, dense: Mapping[str, Any] | None
-) -> Iterator[list[str]]:
-    objective, best = results.objective, results.best()
-    for record in ordered(results.completed):
-        value, sparsity = (
-            objective.value(record["metrics"]),
-            record["metrics"][SPARSITY],
-        )
-        difference = ""
-        if dense is not None:
-            difference = show(objective, value - objective.value(dense), signed=True)
-        mark = "*" if record is best else "+" if record["front"] else ""
-        shown = [percent(sparsity), show(objective, value), difference, mark]
-        yield [record["trial"], *shown, record["description"]]
-    for record in results.failed:
-        yield [record["trial"], "", "failed", "", "", record["reason"]]
-
-
-TRIALS_NAME, TABLE_NAME, FIGURE_NAME = "trials.json", "results.md", "front.png"
-MODEL_NAME, BEST_NAME = "best.keras", "best.json"
+_NAMES = ("trials.json", "results.md", "front.png", "best.keras", "best.json")
 
 
 @dataclass(frozen=True)
@@ -123,6 +50,14 @@ class Outcome:
     paths: tuple[Path, ...]
     note: str
 
+    def show(self, console: Console) -> None:
+        """Print the table, how the search ended, what it found, and the files."""
+        console.print(_rich_table(self.results, self.dense), "")
+        verdict = _verdict(self.best, self.dense, self.results.objective)
+        for line in (self.note, *verdict):
+            say(console, line)
+        say_written(console, self.paths)
+
 
 def conclude(
     tuner: PruningTuner,
@@ -136,29 +71,27 @@ def conclude(
     Raises:
         ValueError: If no trial was completed.
     """
+    paths = tuple(folder / name for name in _NAMES)
+    trials_path, table_path, figure_path, model_path, best_path = paths
     results = SearchResults(tuner)
-    _write_json(folder / TRIALS_NAME, results.records)
+    write_json(trials_path, results.records)
     best = results.best()
     model = results.best_model()
     described = {
         **best,
         "meets_objective": results.meets_objective(best),
         # The test split is looked at here, once, for the network that was chosen.
-        **runner.evaluate(model, "test", data.x_test, data.y_test, settings.run),
+        **runner.evaluate(model, settings.run, data, "test"),
         "callbacks": results.describe_callbacks(),
         "dense": dense,
         "settings": settings.identity,
         "versions": runner.versions(),
     }
-    write_atomically(folder / TABLE_NAME, markdown(results, dense))
-    axis = plot_front(results, dense)
-    with replacing(folder / FIGURE_NAME) as temporary:
-        cast(Figure, axis.figure).savefig(temporary)
-    with replacing(folder / MODEL_NAME) as temporary:
+    write_atomically(table_path, _markdown(results, dense))
+    save_figure(plot_front(results, dense), figure_path)
+    with replacing(model_path) as temporary:
         model.save(temporary)
-    _write_json(folder / BEST_NAME, described)
-    names = (TRIALS_NAME, TABLE_NAME, FIGURE_NAME, MODEL_NAME, BEST_NAME)
-    paths = tuple(folder / name for name in names)
+    write_json(best_path, described)
     return Outcome(results, dense, described, paths, _note(tuner, settings.trials))
 
 
@@ -174,5 +107,77 @@ def _note(tuner: PruningTuner, wanted: int) -> str:
     return f"The search is over after {counted}: there is nothing else to try."
 
 
-def _write_json(path: Path, content: Any) -> None:
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+def write_json(path: Path, content: Any, **options: Any) -> None:
+    """Write a JSON file, for people to read, too."""
+    write_atomically(path, json.dumps(content, indent=1, **options) + "\n")
+
+
+def _rich_table(results: SearchResults, dense: Mapping[str, Any]) -> Table:
+    """Return the trials as a table for 80 columns, the best in bold."""
+    title = f"{results.objective.metric} against sparsity, from sparse to dense"
+    table = make_table(_HEADERS, folded=_HEADERS[-1:], title=title, caption=_MARKS)
+    best = results.best()["trial"]
+    for cells in _lines(results, dense):
+        table.add_row(*cells, style="bold" if cells[0] == best else None)
+    return table
+
+
+def _markdown(results: SearchResults, dense: Mapping[str, Any]) -> str:
+    """Return the same table as a Markdown document."""
+    table = markdown_table(list(_lines(results, dense)), _HEADERS, left=_HEADERS[-2:])
+    return f"{results.objective.metric} of every trial\n\n{table}\n\n{_MARKS}.\n"
+
+
+def shown(objective: SearchObjective, value: float, signed: bool = False) -> str:
+    """Return a value of the metric as text."""
+    sign = "+" if signed else ""
+    if objective.metric_direction == "max":
+        return f"{100 * value:{sign}.2f} %"
+    return f"{value:{sign}.5f}"
+
+
+def _verdict(
+    best: Mapping[str, Any], dense: Mapping[str, Any], objective: SearchObjective
+) -> list[str]:
+    """Return what was found, in lines of text: the test result and the callbacks."""
+    measure = measure_of([best, dense])
+    test, factor = measure.key, measure.factor
+    unit = " %" if test == "test_error" else " x 1e-3"
+    lines = [
+        f"Best: trial {best['trial']}, {percent(best['metrics'][SPARSITY])} sparse, "
+        f"{objective.metric} {shown(objective, objective.value(best['metrics']))}.",
+        f"On the test split: {test.replace('_', ' ')} "
+        f"{factor * best[test]:.3g}{unit}, dense {factor * dense[test]:.3g}{unit}.",
+        f"Its callbacks: {', '.join(map(_call, best['callbacks']))}",
+    ]
+    if not best["meets_objective"]:
+        lines.insert(1, "No trial met the objective; this one came closest.")
+    return lines
+
+
+def _call(described: Mapping[str, Any]) -> str:
+    arguments = {
+        name: value
+        for name, value in described.items()
+        if name != "callback" and value is not None and value is not False
+    }
+    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{described['callback']}({listed})"
+
+
+def _lines(results: SearchResults, dense: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Return the cells of the trials from sparse to dense, and of those that failed."""
+    objective, best = results.objective, results.best()
+    completed = sorted(results.completed, key=lambda each: -each["metrics"][SPARSITY])
+    for record in completed:
+        value = objective.value(record["metrics"])
+        yield [
+            record["trial"],
+            percent(record["metrics"][SPARSITY]),
+            shown(objective, value),
+            shown(objective, value - objective.value(dense), signed=True),
+            "*" if record is best else "+" if record["front"] else "",
+            record["description"],
+        ]
+    for record in results.failed:
+        yield [record["trial"], "", "failed", "", "", record["reason"]]

@@ -4,30 +4,170 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
+import keras_tuner
 from rich.console import Console
 
-from keras_initprune.files import check_writable, write_atomically
+from keras_initprune.files import check_writable
 from keras_initprune.lab.claims import locked
 from keras_initprune.lab.runs import runner
-from keras_initprune.lab.runs.interrupts import Interrupted, Interrupts
-from keras_initprune.lab.search import reference
-from keras_initprune.lab.search.outcome import Outcome, conclude, show
-from keras_initprune.lab.search.progress import SearchProgress, WorkerProgress
-from keras_initprune.lab.search.settings import SearchSettings
-from keras_initprune.tuner import roles, strategies
+from keras_initprune.lab.runs.configuration import Configuration
+from keras_initprune.lab.runs.progress import Interrupted, Interrupts
+from keras_initprune.lab.search.outcome import Outcome, conclude, shown, write_json
+from keras_initprune.lab.search.settings import FOREVER, SearchSettings
+from keras_initprune.lab.terminal import Counter, percent, say
+from keras_initprune.tuner import strategies, workers
 from keras_initprune.tuner.hypermodel import PruningHyperModel
+from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
+from keras_initprune.tuner.oracles import Watcher, metrics_of, reason_of
+from keras_initprune.tuner.results import describe
 from keras_initprune.tuner.tuners import PruningTuner
-from keras_initprune.tuner.watching import Watcher
+from keras_initprune.validation import check_positive
 
 SETTINGS_NAME = "search.json"
+_REFERENCE_NAME = "dense.json"
 _LOCK_NAME = ".lock"
 _FOLDER = "tuner"
 _POLL = 0.2
+
+
+class WorkerProgress(Watcher):
+    """What a worker says: which trials it was given."""
+
+    def __init__(self, console: Console, interrupts: Interrupts) -> None:
+        self.console, self.interrupts = console, interrupts
+
+    def batch_end(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def trial_begin(self, trial: Any) -> None:
+        """Say what is trained."""
+        line = f"trial {trial.trial_id}: {describe(trial.hyperparameters)}"
+        say(self.console, line)
+
+
+class SearchProgress(WorkerProgress, Counter):
+    """What a search shows: a bar with the time left, or else a line per trial."""
+
+    def __init__(
+        self,
+        console: Console,
+        interrupts: Interrupts,
+        objective: SearchObjective,
+        settings: SearchSettings,
+    ) -> None:
+        WorkerProgress.__init__(self, console, interrupts)
+        trials = settings.trials
+        Counter.__init__(self, console, "trials", trials, total=trials, period=1200)
+        self.objective, self.epochs = objective, settings.run.epochs
+
+    def tick(self) -> None:
+        """Stop here if Ctrl-C was pressed."""
+        self.interrupts.check()
+
+    def trial_begin(self, trial: Any) -> None:
+        """Show which trial runs, beside the bar."""
+        self.update(description=describe(trial.hyperparameters))
+
+    def epoch_end(self, trial: Any) -> None:
+        """Move the bar by an epoch's share of a trial."""
+        if self.bar is not None:
+            done = self.bar.tasks[0].completed + 1 / self.epochs
+            # Trials of Hyperband differ in length.
+            self.update(completed=min(done, self.done + 0.99))
+
+    def trial_end(self, trial: Any) -> None:
+        """Say what came of a trial, and how long the others will take."""
+        self.done += 1
+        line = self._outcome(trial)
+        self.update(completed=self.done, description=line)
+        if self.bar is None:
+            left = (self.planned - self.done) / (self.done - self.done_before)
+            self.say_outcome(line, left)
+
+    def worker_lost(self, tuner_id: str, trial: Any) -> None:
+        """Say that a worker is gone and what becomes of its trial."""
+        then = f"; trial {trial.trial_id} goes to another one" if trial else ""
+        say(self.console, f"The worker {tuner_id} is lost{then}.")
+
+    def _outcome(self, trial: Any) -> str:
+        """Return a trial's values and its outcome in words."""
+        name = f"{trial.trial_id} {describe(trial.hyperparameters, 'pruning/sparsity')}"
+        metrics, objective = metrics_of(trial), self.objective
+        if trial.score is None or objective.metric not in metrics:
+            return f"{name}: failed. {reason_of(trial)}"
+        value = objective.value(metrics)
+        result = percent(value) if objective.metric_direction == "max" else value
+        return f"{name}: {objective.metric} {result} at {percent(metrics[SPARSITY])}"
+
+
+class RunHyperModel(keras_tuner.HyperModel):
+    """The hypermodel of a run, with nothing to search.
+
+    Every trial begins with the same weights and sees the same batches in the same
+    order, whatever came before it in its process.
+    """
+
+    def __init__(self, run: Configuration, data: Any):
+        super().__init__()
+        self.run = run
+        self.data = data
+
+    def build(self, hp: Any) -> keras.Model:
+        """Return the compiled model, for the strategy whose scope this is in."""
+        model = runner.build(self.run, self.data)
+        strategy = model.distribute_strategy
+        if strategy and strategy.num_replicas_in_sync > 1:
+            model.steps_per_execution = 1  # See `strategies.check_model`.
+        return model
+
+    def fit(self, hp: Any, model: keras.Model, **kwargs: Any) -> Any:
+        """Train it on batches of its own, in an order that the global seed decides."""
+        run, size = self.run, runner.EVALUATION_BATCH_SIZE
+        arguments = {
+            "x": runner.pipeline(run, self.data, "train", run.batch_size),
+            "validation_data": runner.pipeline(run, self.data, "validation", size),
+            "epochs": run.epochs,
+            "shuffle": False,  # The pipeline shuffles.
+            "verbose": 0,
+        }
+        return model.fit(**{**arguments, **kwargs})
+
+
+def read_reference(folder: Path) -> dict[str, Any]:
+    """Return the metrics of the dense reference, which must have been trained."""
+    return json.loads((folder / _REFERENCE_NAME).read_text(encoding="utf-8"))
+
+
+def train_reference(
+    folder: Path, hypermodel: RunHyperModel, strategy: Any, check: Callable[[], None]
+) -> dict[str, Any]:
+    """Train the dense reference unless it is in the folder, and return its metrics.
+
+    `check` is called after every step; what it raises ends the training.
+    """
+    if (folder / _REFERENCE_NAME).exists():
+        return read_reference(folder)
+    started = time.perf_counter()
+    run, nothing = hypermodel.run, keras_tuner.HyperParameters()
+    with strategies.scope(strategy):
+        keras.utils.set_random_seed(run.seed)
+        model = hypermodel.build(nothing)
+    checks = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: check()
+    )
+    history = hypermodel.fit(nothing, model, callbacks=[checks]).history
+    metrics = {name: float(values[-1]) for name, values in history.items()}
+    metrics.update(runner.evaluate(model, run, hypermodel.data, "test"))
+    metrics["seconds"] = time.perf_counter() - started
+    write_json(folder / _REFERENCE_NAME, metrics, allow_nan=False)
+    return metrics
 
 
 @dataclass
@@ -51,7 +191,8 @@ class Search:
     console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:
-        self.role = roles.current()
+        check_positive(self.patience, "patience", below=FOREVER)
+        self.role = workers.current()
         # Before anything else: logical devices can only be made at the beginning.
         self.strategy = strategies.get(self.strategy, self.devices)
         check_writable(self.folder)
@@ -83,22 +224,21 @@ class Search:
         self._check_settings()
         objective = self.settings.make_objective(self._reference_value)
         data = runner.load_data(self.settings.run, self.data_dir)
-        with Interrupts() as interrupts:
-            run, trials = self.settings.run, self.settings.trials
-            progress = SearchProgress(
-                self.console, interrupts, objective, trials, run.epochs
-            )
-            with progress.bar or contextlib.nullcontext():
-                tuner = self._make_tuner(objective, data, progress)
-                text = json.dumps(self._identity(), indent=1) + "\n"
-                write_atomically(self.folder / SETTINGS_NAME, text)
-                tuner.prepare = lambda: self._prepare(tuner, data, progress)
-                try:
-                    tuner.search(epochs=run.epochs, verbose=0)
-                except KeyboardInterrupt as interrupt:
-                    finished = len(tuner.oracle.end_order)
-                    raise Interrupted(finished, trials) from interrupt
-        dense = reference.read(self.folder)
+        with (
+            Interrupts() as interrupts,
+            SearchProgress(
+                self.console, interrupts, objective, self.settings
+            ) as progress,
+        ):
+            tuner = self._make_tuner(objective, data, progress)
+            write_json(self.folder / SETTINGS_NAME, self.settings.identity)
+            tuner.prepare = lambda: self._prepare(tuner, data, progress)
+            try:
+                tuner.search(epochs=self.settings.run.epochs, verbose=0)
+            except KeyboardInterrupt as interrupt:
+                finished = len(tuner.oracle.end_order)
+                raise Interrupted(finished, self.settings.trials) from interrupt
+        dense = read_reference(self.folder)
         return conclude(tuner, self.settings, self.folder, data, dense)
 
     def _work(self) -> None:
@@ -115,7 +255,7 @@ class Search:
     def _make_tuner(self, objective: Any, data: Any, watcher: Watcher) -> PruningTuner:
         run = self.settings.run
         hypermodel = PruningHyperModel(
-            reference.RunHyperModel(run, data), self.settings.space(), run.seed
+            RunHyperModel(run, data), self.settings.space(), run.seed
         )
         # KerasTuner prints where it found an earlier search.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -138,15 +278,17 @@ class Search:
         self, tuner: PruningTuner, data: Any, progress: SearchProgress
     ) -> None:
         """Train the dense reference, and say how far the search was before."""
-        dense = reference.train(
-            self.folder, self.settings.run, data, self.strategy, progress.batch_end
+        hypermodel = RunHyperModel(self.settings.run, data)
+        dense = train_reference(
+            self.folder, hypermodel, self.strategy, progress.batch_end
         )
         metric, objective = self.settings.metric, tuner.oracle.objective
-        progress.say(f"dense: {metric} {show(objective, dense[metric])}")
-        progress.begin(len(tuner.oracle.end_order))
+        say(self.console, f"dense: {metric} {shown(objective, dense[metric])}")
+        done = len(tuner.oracle.end_order)
+        progress.begin(done, completed=done)
 
     def _reference_value(self) -> float:
-        return reference.read(self.folder)[self.settings.metric]
+        return read_reference(self.folder)[self.settings.metric]
 
     def _check_settings(self) -> None:
         """Raise if the folder holds another search."""
@@ -159,7 +301,7 @@ class Search:
             raise ValueError(f"{path} is damaged: {error}") from error
         if not isinstance(stored, dict):
             raise ValueError(f"{path} is damaged: it holds no settings.")
-        stored, own = _flat(stored), _flat(self._identity())
+        stored, own = _flat(stored), _flat(self.settings.identity)
         for name in {**own, **stored}:
             # Another version may have more settings, or fewer.
             theirs, ours = (
@@ -171,10 +313,6 @@ class Search:
                     f"{self.folder} holds a search with {theirs}, and this one has "
                     f"{ours}. Choose another --out."
                 )
-
-    def _identity(self) -> dict[str, Any]:
-        # As JSON has it: lists and tuples are the same there.
-        return json.loads(json.dumps(self.settings.identity))
 
     def _wait_for_settings(self) -> None:
         """Wait until the chief has begun."""

@@ -13,6 +13,8 @@ from keras_initprune.tuner.space import METHODS, RANDOM, PruningSpace
 from keras_initprune.tuner.tuners import ALGORITHMS
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != RANDOM)
+FOREVER = 1e9
+"""More seconds, or minutes, than any search takes."""
 _SPARSITIES = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 
 
@@ -51,7 +53,7 @@ class SearchSettings:
         validation.check_fraction(self.tolerance, "tolerance")
         validation.check_positive_integer(self.trials, "trials")
         if self.minutes is not None:
-            validation.check_positive(self.minutes, "minutes")
+            validation.check_positive(self.minutes, "minutes", below=FOREVER)
         for method in self.methods:
             validation.check_choice(method, "methods", METHODS)
         self.space()

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import keras
+import tensorflow as tf
 from rich.console import Console
 
-from keras_initprune.extras import needs
+from keras_initprune.imports import needs
+from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.configuration import Configuration
-from keras_initprune.lab.runs.interrupts import end_with, kill_as_interrupt
-from keras_initprune.lab.runs.progress import make_progress
+from keras_initprune.lab.runs.progress import Progress, end_with, kill_as_interrupt
 from keras_initprune.lab.runs.results import Results
 from keras_initprune.lab.study.plan import Study
 from keras_initprune.quiet import quiet_tensorflow
@@ -74,8 +76,7 @@ def run_study(
         folder: Folder of the results.
         workers: Processes that train at the same time, one thread each. With a
             scheduler, how many of its workers to ask for at a time.
-        data_dir: Folder with the data, see `datasets.load`. With a scheduler, a path on
-            its workers.
+        data_dir: Folder with the data, where they are trained on, see `datasets.load`.
         scheduler: Address of a Dask scheduler whose workers train. Defaults to None:
             processes of this machine.
         console: Where to show the progress. Defaults to the terminal.
@@ -91,28 +92,19 @@ def run_study(
     done = len(study.runs) - len(missing)
     console = Console() if console is None else console
     if scheduler is None:
-        _check_data(missing, data_dir)
-    processes: contextlib.AbstractContextManager[dict[str, Any]]
-    processes = contextlib.nullcontext({})
-    if missing and scheduler is None and workers > 1:
-        processes = _processes(workers)
-    with (
-        make_progress(missing, done, console) as progress,
-        _backend(scheduler),
-        processes as options,
-    ):
+        for run in {run.dataset: run for run in missing}.values():
+            runner.load_data(run, data_dir)  # Raises now, and not after hours.
+    spreading: contextlib.AbstractContextManager[dict[str, Any]]
+    spreading = contextlib.nullcontext({})
+    if scheduler is not None:
+        spreading = _machines(scheduler)
+    elif missing and workers > 1:
+        spreading = _processes(workers)
+    with Progress(missing, done, console) as progress, spreading as options:
         for record in _train_all(missing, workers, data_dir, options):
             results.add(record)
             progress.finish(record)
     return results
-
-
-def _check_data(runs: Sequence[Configuration], data_dir: str | Path | None) -> None:
-    """Raise now, and not after hours, if a data set is missing."""
-    from keras_initprune.lab.runs import runner
-
-    for run in {run.dataset: run for run in runs}.values():
-        runner.load_data(run, data_dir)
 
 
 def _train_all(
@@ -144,14 +136,21 @@ def _processes(workers: int) -> Iterator[dict[str, Any]]:
         yield options
 
 
+@contextlib.contextmanager
+def _machines(scheduler: str) -> Iterator[dict[str, Any]]:
+    """Have a Dask scheduler's workers train; yield no options, as they need none."""
+    with needs("cluster"):
+        from distributed import Client
+    with Client(scheduler), joblib.parallel_config("dask"):
+        yield {}
+
+
 def _begin(parent: int) -> None:
     end_with(parent)
     _use_one_thread()
 
 
 def _use_one_thread() -> None:
-    import tensorflow as tf
-
     with contextlib.suppress(RuntimeError):  # It has computed something already.
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -159,10 +158,6 @@ def _use_one_thread() -> None:
 
 def _train(run: Configuration, data_dir: str | Path | None) -> dict[str, Any]:
     """Train one run in a process of its own, on one thread."""
-    import keras
-
-    from keras_initprune.lab.runs import runner
-
     _use_one_thread()
     key = (run.dataset, data_dir, run.seed, run.validation_fraction)
     if key not in _data:
@@ -173,14 +168,3 @@ def _train(run: Configuration, data_dir: str | Path | None) -> dict[str, Any]:
     finally:
         # A long series of models would fill the memory.
         keras.backend.clear_session()
-
-
-@contextlib.contextmanager
-def _backend(scheduler: str | None) -> Iterator[None]:
-    if scheduler is None:
-        yield
-        return
-    with needs("cluster"):
-        from distributed import Client
-    with Client(scheduler), joblib.parallel_config("dask"):
-        yield

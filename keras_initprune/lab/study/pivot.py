@@ -33,26 +33,21 @@ def table(part: Part, runs: Records, measure: Measure) -> str:
     cells = pivot(part, runs)
     found_columns = {column for row in cells.values() for column in row}
     columns = sorted(found_columns, key=lambda value: (value is not None, value))
-    means: dict[Any, dict[tuple[str, ...], tuple[float, float]]] = {
-        column: {
-            row: mean_and_half_width([run[measure.key] for run in found])
+    lines = {row: list(row) for row in cells}
+    for column in columns:
+        means = {
+            row: mean_and_half_width([run[measure.key] for run in of_row[column]])
             for row, of_row in cells.items()
-            if (found := of_row.get(column))
+            if column in of_row
         }
-        for column in columns
-    }
-    lines = []
-    for row in cells:
-        line = list(row)
-        for column in columns:
-            mean, half_width = means[column].get(row, (math.nan, math.nan))
+        lowest = min(mean for mean, _ in means.values())
+        for row, line in lines.items():
+            mean, half_width = means.get(row, (math.nan, math.nan))
             text = measure.show(mean, half_width)
-            rivals = [other for other, _ in means[column].values()]
-            best = len(rivals) > 1 and mean == min(rivals)
-            line.append(f"**{text}**" if best else text)
-        lines.append(line)
+            is_best = len(means) > 1 and mean == lowest
+            line.append(f"**{text}**" if is_best else text)
     headers = [*part.rows, *(label(part.columns, column) for column in columns)]
-    return markdown_table(lines, headers, left=part.rows)
+    return markdown_table(list(lines.values()), headers, left=part.rows)
 
 
 def label(name: str, value: Any) -> str:

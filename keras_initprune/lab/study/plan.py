@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_initprune.lab.runs import configuration, methods
-from keras_initprune.validation import check_choice
+from keras_initprune.lab.runs.configuration import Configuration
+from keras_initprune.validation import check_choice, require
 
 _SETTINGS = configuration.CHECKS.keys()
 # A table of settings for a model or a method cannot choose another one.
@@ -46,18 +47,10 @@ class Part:
 
     name: str
     title: str
-    runs: tuple[configuration.Configuration, ...]
+    runs: tuple[Configuration, ...]
     rows: tuple[str, ...]
     columns: str
     reports: tuple[str, ...]
-
-    def with_seeds(self, count: int | None) -> "Part":
-        """Return the part with its first seeds only, or all for None."""
-        if count is None:
-            return self
-        seeds = list(dict.fromkeys(run.seed for run in self.runs))[:count]
-        kept = tuple(run for run in self.runs if run.seed in seeds)
-        return dataclasses.replace(self, runs=kept)
 
 
 @dataclass(frozen=True)
@@ -73,17 +66,13 @@ class Study:
     parts: tuple[Part, ...]
 
     @property
-    def runs(self) -> list[configuration.Configuration]:
+    def runs(self) -> list[Configuration]:
         """All runs, each once, in the order of the parts."""
         every = itertools.chain.from_iterable(part.runs for part in self.parts)
         return list(dict.fromkeys(every))
 
     def choose(self, names: Sequence[str], seeds: int | None = None) -> "Study":
-        """Return the study with only some of its parts or seeds.
-
-        Args:
-            names: Names of parts; all if there are none.
-            seeds: How many of each part's seeds, from the first. Defaults to all.
+        """Return the study with these parts, or all, and so many of their first seeds.
 
         Raises:
             ValueError: If a name is unknown.
@@ -91,8 +80,13 @@ class Study:
         known = [part.name for part in self.parts]
         for name in names:
             check_choice(name, "parts", known)
-        chosen = [part for part in self.parts if not names or part.name in names]
-        return Study(self.title, tuple(part.with_seeds(seeds) for part in chosen))
+        parts = []
+        for part in self.parts:
+            if not names or part.name in names:
+                kept = list(dict.fromkeys(run.seed for run in part.runs))[:seeds]
+                runs = tuple(run for run in part.runs if run.seed in kept)
+                parts.append(dataclasses.replace(part, runs=runs))
+        return Study(self.title, tuple(parts))
 
 
 Table = Mapping[str, Any]
@@ -166,7 +160,7 @@ def _part(name: str, table: Table, defaults: _Defaults) -> Part:
 
 def _runs(
     of_part: Mapping[str, list[Any]], own: Any, where: str, defaults: _Defaults
-) -> tuple[configuration.Configuration, ...]:
+) -> tuple[Configuration, ...]:
     """Return the grid of a part whose methods have settings of their own."""
     every = {key: v for key, v in defaults.every.items() if key not in of_part}
     axes = {**every, **of_part}
@@ -192,10 +186,15 @@ def _runs(
 def _axes(table: Any, where: str) -> dict[str, list[Any]]:
     """Return settings, each with the list of its values."""
     _check_table(table, _SETTINGS, where)
-    return {
-        name: [_setting(name, each, where) for each in _list(value, name, where)]
-        for name, value in table.items()
-    }
+    axes = {}
+    for name, value in table.items():
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise ValueError(
+                f"{where}: `{name}` must not be empty. Received: {name}=[]"
+            )
+        axes[name] = [_setting(name, each, where) for each in values]
+    return axes
 
 
 def _of_each(tables: Any, known: Iterable[str], where: str) -> dict[str, Table]:
@@ -216,25 +215,14 @@ def _setting(name: str, value: Any, where: str) -> Any:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _list(value: Any, name: str, where: str) -> list[Any]:
-    values = value if isinstance(value, list) else [value]
-    if not values:
-        raise ValueError(f"{where}: `{name}` must not be empty. Received: {name}=[]")
-    return values
-
-
 def _names(value: Any, name: str, known: Collection[str]) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(
-            f"`{name}` must be a list of some of {', '.join(sorted(known))}. "
-            f"Received: {name}={value!r}"
-        )
+    is_list = isinstance(value, list) and len(value) > 0
+    require(is_list, value, name, f"a list of some of {', '.join(sorted(known))}")
     return tuple(check_choice(each, name, known) for each in value)
 
 
 def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"`{name}` must be a text. Received: {name}={value!r}")
+    require(isinstance(value, str), value, name, "a text")
     return value
 
 

@@ -1,26 +1,25 @@
 """Turns the runs of a study into one page of tables and figures.
 
-A report is a function from a part and its finished runs to Markdown, and a row in
-`_REPORTS`; it may leave figures in the folder.
+A report is a function from a part and its finished runs to paragraphs of Markdown, and
+a row in `_REPORTS`; it may leave figures in the folder.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy import stats
 
 from keras_initprune import plots
 from keras_initprune.arrays.curves import CHANGES_PER_EPOCH, power_sparsity
-from keras_initprune.files import replacing, write_atomically
-from keras_initprune.lab import datasets
-from keras_initprune.lab.runs.configuration import RECONSTRUCTION
-from keras_initprune.lab.runs.summary import completed, failures
+from keras_initprune.files import write_atomically
+from keras_initprune.lab.runs import runner
+from keras_initprune.lab.runs.comparison import completed, failures, save_figure
+from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.study import pivot
 from keras_initprune.lab.study.engine import StudyResults
 from keras_initprune.lab.study.plan import Part, Study
@@ -49,8 +48,7 @@ class _Material:
 
     def figure(self, axis: Axes, name: str) -> str:
         file = f"{self.part.name}-{name}.png"
-        with replacing(self.folder / file) as temporary:
-            cast(Figure, axis.figure).savefig(temporary, dpi=150, bbox_inches="tight")
+        save_figure(axis, self.folder / file, dpi=150, bbox_inches="tight")
         words = name.replace("_", " ").replace("-", " ")
         return f"![{self.part.title}: {words}]({file})"
 
@@ -63,10 +61,7 @@ def write_reports(
 ) -> list[Path]:
     """Write `results.md` with a table for every part that has runs, and the figures.
 
-    `data_dir` has the data for the comparison with PCA.
-
-    Returns:
-        The paths of the files.
+    `data_dir` has the data for the comparison with PCA. Returns the paths of the files.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,28 +86,29 @@ _NOTE = (
 
 def _section(material: _Material) -> str:
     part, runs, measure = material.part, material.runs, material.measure
-    seeds = sorted({run["seed"] for run in runs})
+    seeds = len({run["seed"] for run in runs})
     first = runs[0]["settings"]
     about = (
         f"{first['dataset']}, {first['model']}, {first['epochs']} epochs; "
-        f"{len(runs)} of {len(part.runs)} runs, {len(seeds)} "
-        f"{'seed' if len(seeds) == 1 else 'seeds'}: {measure.label}."
+        f"{len(runs)} of {len(part.runs)} runs, {seeds} "
+        f"{'seed' if seeds == 1 else 'seeds'}: {measure.label}."
     )
     table = pivot.table(part, runs, measure)
-    reports = [_REPORTS[name](material) for name in part.reports]
-    return "\n\n".join([f"## {part.title}", about, table, *filter(None, reports)])
+    reports = [text for name in part.reports for text in _REPORTS[name](material)]
+    return "\n\n".join([f"## {part.title}", about, table, *reports])
 
 
-def _error_against_sparsity(material: _Material) -> str:
+def _error_against_sparsity(material: _Material) -> list[str]:
     axis = plots.error_against_sparsity(material.runs)
     if "pca" in material.part.reports:
-        error, _ = _pca_of(material)
+        error, _ = _pca_of(material.part.runs[0], material.data_dir)
+        error *= material.measure.factor
         axis.axhline(error, color=GREY, linestyle=":", label="PCA")
         add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return material.figure(axis, "error")
+    return [material.figure(axis, "error")]
 
 
-def _dots(material: _Material) -> str:
+def _dots(material: _Material) -> list[str]:
     part, measure = material.part, material.measure
     rows = {
         _pretty(", ".join(row)): {
@@ -124,119 +120,114 @@ def _dots(material: _Material) -> str:
         for row, columns in pivot.pivot(part, material.runs).items()
     }
     axis = plots.interval_dots(rows, measure.label.capitalize())
-    return material.figure(axis, "dots")
+    return [material.figure(axis, "dots")]
 
 
-def _lines(material: _Material) -> str:
+def _lines(material: _Material) -> list[str]:
     part = material.part
-    groups = {
-        ", ".join(row): columns
-        for row, columns in pivot.pivot(part, material.runs).items()
-        if any(columns.values())
-    }
-    axis = plots.error_against(
-        groups, part.columns.replace("_", " "), logarithmic=part.columns == "k"
-    )
-    return material.figure(axis, "lines")
+    cells = pivot.pivot(part, material.runs)
+    groups = {", ".join(row): columns for row, columns in cells.items()}
+    label, is_k = part.columns.replace("_", " "), part.columns == "k"
+    axis = plots.error_against(groups, label, logarithmic=is_k)
+    return [material.figure(axis, "lines")]
 
 
-def _paired(material: _Material) -> str:
+def _paired(material: _Material) -> list[str]:
     """Compare the paper's methods with every other one, seed by seed."""
-    texts = [_paired_with(ours, material) for ours in _OURS]
-    return "\n\n".join(filter(None, texts))
+    return [text for ours in _OURS for text in _paired_with(ours, material)]
 
 
-def _paired_with(ours: str, material: _Material) -> str:
+def _paired_with(ours: str, material: _Material) -> list[str]:
     measure = material.measure
     by_run = {
         (run["method"], run["sparsity"], run["seed"]): measure.factor * run[measure.key]
         for run in sorted(material.runs, key=lambda run: run["sparsity"])
     }
-    differences: dict[str, dict[str, list[float]]] = {}
+    methods = dict.fromkeys(run["method"] for run in material.runs)
+    found = []
     for (name, sparsity, seed), value in by_run.items():
-        for method in dict.fromkeys(run["method"] for run in material.runs):
+        for method in methods:
             rival = (method, 0.0 if method == "dense" else sparsity, seed)
             if name == ours != method and rival in by_run:
-                of_method = differences.setdefault(method, {})
-                pairs = of_method.setdefault(percent(sparsity), [])
-                pairs.append(value - by_run[rival])
+                found.append((method, percent(sparsity), value - by_run[rival]))
+    differences = _grouped(found)
     if not differences:
-        return ""
+        return []
     columns = list(dict.fromkeys(c for of in differences.values() for c in of))
     shown = Measure(1.0, measure.digits)
     lines = []
     for method, of_method in differences.items():
         line = [method]
         for column in columns:
-            pairs = of_method.get(column, [])
-            ahead = sum(difference < 0 for difference in pairs)
-            text = shown.show(*mean_and_half_width(pairs), sign="+") if pairs else ""
-            line.append(f"{text} ({ahead} of {len(pairs)})" if pairs else "")
+            text = ""
+            if pairs := of_method.get(column):
+                ahead = sum(difference < 0 for difference in pairs)
+                text = shown.show(*mean_and_half_width(pairs), sign="+")
+                text += f" ({ahead} of {len(pairs)})"
+            line.append(text)
         lines.append(line)
     label = f"{_pretty(ours)} minus the other, {measure.label}"
     rows = {_pretty(method): of for method, of in differences.items()}
     axis = plots.interval_dots(rows, label, reference=0.0)
-    return "\n\n".join(
-        [
-            f"`{ours}` minus each method, in pairs of the same seed (below 0: "
-            f"`{ours}` is ahead), and in how many pairs it is ahead:",
-            _markdown(lines, ["method", *columns]),
-            material.figure(axis, f"paired-{ours}"),
-        ]
-    )
+    return [
+        f"`{ours}` minus each method, in pairs of the same seed (below 0: "
+        f"`{ours}` is ahead), and in how many pairs it is ahead:",
+        _markdown(lines, ["method", *columns]),
+        material.figure(axis, f"paired-{ours}"),
+    ]
 
 
-def _effective_sparsity(material: _Material) -> str:
+def _effective_sparsity(material: _Material) -> list[str]:
     runs = [run for run in material.runs if run["achieved_sparsity"]]
     if not runs:
-        return ""
-    wasted: dict[str, dict[str, list[float]]] = {}
-    for run in sorted(runs, key=lambda run: run["sparsity"]):
-        of_method = wasted.setdefault(_pretty(run["method"]), {})
-        points = 100 * (run["effective_sparsity"] - run["achieved_sparsity"])
-        of_method.setdefault(percent(run["sparsity"]), []).append(points)
+        return []
+    wasted = _grouped(
+        (
+            _pretty(run["method"]),
+            percent(run["sparsity"]),
+            100 * (run["effective_sparsity"] - run["achieved_sparsity"]),
+        )
+        for run in sorted(runs, key=lambda run: run["sparsity"])
+    )
     label = "Effective minus nominal sparsity (points)"
     shown = Measure(100.0, 3, "effective_sparsity")
-    return "\n\n".join(
-        [
-            "Effective sparsity in %, which also counts weights on dead paths as "
-            "removed (the lowest is bold, which means the fewest wasted):",
-            pivot.table(material.part, runs, shown),
-            material.figure(plots.interval_dots(wasted, label), "effective"),
-        ]
-    )
+    return [
+        "Effective sparsity in %, which also counts weights on dead paths as "
+        "removed (the lowest is bold, which means the fewest wasted):",
+        pivot.table(material.part, runs, shown),
+        material.figure(plots.interval_dots(wasted, label), "effective"),
+    ]
 
 
-def _price(material: _Material) -> str:
+def _price(material: _Material) -> list[str]:
     """Return what an epoch of the selection takes, against later ones of the run."""
-    ratios: dict[str, list[float]] = {}
+    found = []
     for run in material.runs:
         end = sum(callback.get("epochs", 0) for callback in run["callbacks"])
         # The first epoch of either phase is the one in which Keras compiles.
         during, later = run["epoch_seconds"][1:end], run["epoch_seconds"][end + 1 :]
         if during and later:
             ratio = float(np.median(during) / np.median(later))
-            ratios.setdefault(run["method"], []).append(ratio)
-    if not ratios:
-        return ""
-    quartiles = {
-        name: np.quantile(of, (0.5, 0.25, 0.75)) for name, of in ratios.items()
-    }
-    lines = [[name, *(f"{q:.2f}" for q in of)] for name, of in quartiles.items()]
-    rows = {_pretty(name): {"": of} for name, of in ratios.items()}
+            found.append((run["method"], "", ratio))
+    if not found:
+        return []
+    ratios = _grouped(found)
+    lines = [
+        [name, *(f"{q:.2f}" for q in np.quantile(of[""], (0.5, 0.25, 0.75)))]
+        for name, of in ratios.items()
+    ]
+    rows = {_pretty(name): of for name, of in ratios.items()}
     label = "Time of an epoch of the selection / of a later epoch"
-    return "\n\n".join(
-        [
-            "Time of an epoch of the selection against a later epoch of the same run, "
-            "which has its masks but selects no more; without the epochs in which "
-            "Keras compiles, over all sparsities and seeds:",
-            _markdown(lines, ["method", "median", "lower quartile", "upper quartile"]),
-            material.figure(plots.interval_dots(rows, label, 1.0), "price"),
-        ]
-    )
+    return [
+        "Time of an epoch of the selection against a later epoch of the same run, "
+        "which has its masks but selects no more; without the epochs in which "
+        "Keras compiles, over all sparsities and seeds:",
+        _markdown(lines, ["method", "median", "lower quartile", "upper quartile"]),
+        material.figure(plots.interval_dots(rows, label, 1.0), "price"),
+    ]
 
 
-def _training_density(material: _Material) -> str:
+def _training_density(material: _Material) -> list[str]:
     """Return what a training costs where zeros are skipped, against its error."""
     runs = [
         {**run, "density": 100 * mean_density(run)}
@@ -244,14 +235,12 @@ def _training_density(material: _Material) -> str:
         if run["achieved_sparsity"]
     ]
     shown = Measure(1.0, 2, "density")
-    return "\n\n".join(
-        [
-            "Mean density of the whole training in %, the area under the density curve "
-            "(the lowest is bold):",
-            pivot.table(material.part, runs, shown),
-            material.figure(plots.error_against_density(runs), "density"),
-        ]
-    )
+    return [
+        "Mean density of the whole training in %, the area under the density curve "
+        "(the lowest is bold):",
+        pivot.table(material.part, runs, shown),
+        material.figure(plots.error_against_density(runs), "density"),
+    ]
 
 
 def mean_density(run: Mapping[str, Any]) -> float:
@@ -282,21 +271,20 @@ def mean_density(run: Mapping[str, Any]) -> float:
     return float(1.0 - (sum(removed) / CHANGES_PER_EPOCH + later) / epochs)
 
 
-def _rank_correlation(material: _Material) -> str:
-    runs, key = material.runs, material.measure.key
+def _rank_correlation(material: _Material) -> list[str]:
+    runs, measure = material.runs, material.measure
     if len(runs) < 2:
-        return ""
-    errors = [material.measure.factor * run[key] for run in runs]
+        return []
+    errors = [measure.factor * run[measure.key] for run in runs]
     lines, notes = [], {}
     for name in runs[0]["mask_fitness"]:
         fitness = [run["mask_fitness"][name] for run in runs]
         correlation, p_value = stats.spearmanr(fitness, errors)
         low, high = _fisher_interval(float(correlation), len(runs))
-        spread = np.std(fitness, ddof=1) / np.mean(fitness)
+        spread = f"{100 * np.std(fitness, ddof=1) / np.mean(fitness):.2f} %"
         shown, interval = f"{correlation:+.2f}", f"[{low:+.2f}, {high:+.2f}]"
         notes[name] = f"Spearman {shown} {interval}"
-        share = f"{100 * spread:.2f} %"
-        lines.append([name, shown, interval, f"{p_value:.2f}", share])
+        lines.append([name, shown, interval, f"{p_value:.2f}", spread])
     first = next(iter(notes))
     axis = plots.fitness_against_error(
         [run["mask_fitness"][first] for run in runs],
@@ -305,14 +293,13 @@ def _rank_correlation(material: _Material) -> str:
         notes[first],
     )
     headers = ["fitness", "Spearman", "95 % interval", "p", "spread of fitness"]
-    return (
+    return [
         f"Rank correlation of fitness and test error over {len(runs)} masks of one "
         "network (below 0: fitter masks end better); the spread is the standard "
-        "deviation over the mean:\n\n"
-        + _markdown(lines, headers)
-        + "\n\n"
-        + material.figure(axis, "fitness")
-    )
+        "deviation over the mean:",
+        _markdown(lines, headers),
+        material.figure(axis, "fitness"),
+    ]
 
 
 def _fisher_interval(correlation: float, count: int) -> tuple[float, float]:
@@ -324,39 +311,34 @@ def _fisher_interval(correlation: float, count: int) -> tuple[float, float]:
     return float(np.tanh(centre - width)), float(np.tanh(centre + width))
 
 
-def _pca(material: _Material) -> str:
-    error, size = _pca_of(material)
-    return (
+def _pca(material: _Material) -> list[str]:
+    error, size = _pca_of(material.part.runs[0], material.data_dir)
+    return [
         f"PCA with {_PCA_COMPONENTS} components, as many as the bottleneck has units, "
-        f"comes to {error:.2f} with {size:,} numbers."
-    )
-
-
-def _pca_of(material: _Material) -> tuple[float, int]:
-    """Return the error of PCA on the images of a part, and how many numbers it has."""
-    first = material.part.runs[0]
-    if first.task != RECONSTRUCTION:
-        raise ValueError(f"PCA reconstructs images. Received: model={first.model!r}")
-    error, size = _fit_pca(
-        first.dataset, material.data_dir, first.validation_fraction, first.seed
-    )
-    return material.measure.factor * error, size
+        f"comes to {material.measure.factor * error:.2f} with {size:,} numbers."
+    ]
 
 
 @functools.cache
-def _fit_pca(
-    dataset: str, data_dir: str | Path | None, validation_fraction: float, seed: int
-) -> tuple[float, int]:
-    """Fit it once for the figure and the text."""
+def _pca_of(run: Configuration, data_dir: str | Path | None) -> tuple[float, int]:
+    """Return PCA's error on the images of a run, and how many numbers it has."""
     from sklearn.decomposition import PCA
 
-    data = datasets.load(
-        dataset, data_dir=data_dir, validation_fraction=validation_fraction, seed=seed
-    )
+    data = runner.load_data(run, data_dir)
     train, test = (x.reshape(len(x), -1) for x in (data.x_train, data.x_test))
     pca = PCA(_PCA_COMPONENTS, random_state=0).fit(train)
     found = pca.inverse_transform(pca.transform(test))
     return float(np.mean((found - test) ** 2)), pca.components_.size
+
+
+def _grouped(
+    values: Iterable[tuple[str, str, float]],
+) -> dict[str, dict[str, list[float]]]:
+    """Return values by their first and second names."""
+    groups: dict[str, dict[str, list[float]]] = {}
+    for row, column, value in values:
+        groups.setdefault(row, {}).setdefault(column, []).append(value)
+    return groups
 
 
 def _pretty(name: str) -> str:
@@ -367,7 +349,7 @@ def _markdown(lines: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     return markdown_table(lines, headers, left=headers[:1])
 
 
-_REPORTS: dict[str, Callable[[_Material], str]] = {
+_REPORTS: dict[str, Callable[[_Material], list[str]]] = {
     "error_against_sparsity": _error_against_sparsity,
     "lines": _lines,
     "dots": _dots,

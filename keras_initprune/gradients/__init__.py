@@ -1,1 +1,0 @@
-"""Gathers gradients while `fit` trains."""
