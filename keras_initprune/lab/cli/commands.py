@@ -298,6 +298,7 @@ def study(
 
 def report(model: options.ModelFile) -> None:
     """Show the sparsity, the parameters and the FLOPs of every layer of a model."""
+    _check_exists(model)
     with quiet_tensorflow():
         from keras_initprune.lab.runs import saved_models
 
@@ -330,6 +331,7 @@ def export(
     litert_int8_dense: with them. numpy: for NumPy and SciPy alone. onnx: for ONNX
     Runtime.
     """
+    _check_exists(model)
     with quiet_tensorflow():
         from keras_initprune.lab.runs import saved_models
 
@@ -349,6 +351,12 @@ def prepare_data(
         from keras_initprune.lab import datasets
 
     typer.echo(f"Prepared {datasets.prepare(name, data_dir, tfds_dir)}")
+
+
+def _check_exists(model: Path) -> None:
+    # Seconds before TensorFlow is there to say so.
+    if not model.is_file():
+        raise FileNotFoundError(f"There is no model file {model}.")
 
 
 def _given(**chosen: Any) -> dict[str, Any]:

@@ -9,13 +9,6 @@ import typer
 
 from keras_initprune.lab.runs.configuration import CHECKS
 
-
-def _check_exists(model: Path) -> Path:
-    if not model.is_file():
-        raise FileNotFoundError(f"There is no model file {model}.")
-    return model
-
-
 Dataset = Annotated[
     str, typer.Option(help="digits (needs no files), mnist or fashion_mnist.")
 ]
@@ -29,9 +22,7 @@ DataDir = Annotated[
 Model = Annotated[
     str, typer.Option(help="perceptron, autoencoder, convnet, lenet5, resnet or vit.")
 ]
-ModelFile = Annotated[
-    Path, typer.Argument(help="A .keras file.", callback=_check_exists)
-]
+ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
 Epochs = Annotated[
     int | None, typer.Option(help="Epochs of training. Defaults to the data set's.")
 ]
