@@ -53,6 +53,19 @@ def power_sparsity(start: float, end: float, progress: float, power: float) -> f
     return max(start, 1.0 - (1.0 - end) ** (progress**power))
 
 
+def power_for(steps: float) -> float:
+    """Return the power of `power_sparsity` that suits a phase of so many steps.
+
+    A network that has just begun to learn dies of many removals: 1 up to 300 steps,
+    0.5 from 600 steps on, and 300 / steps between.
+
+    Example:
+        >>> [power_for(steps) for steps in (200, 400, 3300)]
+        [1.0, 0.75, 0.5]
+    """
+    return min(1.0, max(0.5, 300.0 / steps))
+
+
 def cosine_fraction(fraction: float, progress: float) -> float:
     """Return the share of kept weights that is rewired, falling to 0 along a cosine.
 

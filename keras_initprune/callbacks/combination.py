@@ -1,13 +1,14 @@
 """The combination: K-starts restarts what dissipates."""
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from keras_initprune import validation
-from keras_initprune.arrays.curves import power_sparsity
+from keras_initprune.arrays.curves import power_for, power_sparsity
 from keras_initprune.arrays.distributions import (
     Distribution,
     allocate,
@@ -31,8 +32,10 @@ from keras_initprune.gradients import GradientRecorder
 # Chosen on validation images, see `docs/study/study.toml`. Restarts make the pull last
 # longer, so what lasts once goes on: autoencoders pass the bound at once, perceptrons
 # never do. A network that begins sparse has no more weights than it needs, of which
-# many restarts would leave few in place.
+# many restarts would leave few in place. What starts again needs steps to show whether
+# it moves, so a short phase has few restarts.
 _RESTARTS_WHERE_IT_LASTS, _RESTARTS_ELSE, _RESTARTS_FROM_SPARSE = 1.0, 0.3, 0.5
+_STEPS_OF_ALL_RESTARTS = 2400.0
 _LASTING = 0.1  # Agreement of the gradients, see `agreement`.
 _SPARSE = 0.5  # Sparsity at the start.
 
@@ -69,12 +72,14 @@ class Combination(PruningCallback):
             along a line. Defaults to `"auto"`: 0.5 in a network of which half or more
             is removed when the phase begins. Elsewhere it asks at every change whether
             the pull on removed weights lasts: 1 where it points as it did before, and
-            0.3 where it turns, as in networks that have what they need.
+            0.3 where it turns, as in networks that have what they need. In a phase of
+            fewer than 2,400 steps it is at most steps / 2,400, but not below 0.3.
         age: The exponent of a weight's age, in [0, 1]: 0 compares distances, where
             fresh starts have no chance, and 1 compares distances per change. Defaults
             to 0.75.
         curve: How early weights go, in (0, 1]: 1 is geometric in density, less is
-            earlier. Defaults to 0.5.
+            earlier. Defaults to `"auto"`: 0.5 in a phase of 600 steps and more, 300 /
+            steps in a shorter one, and 1 in one of up to 300.
         memory: Share of the pull before a change that still counts after it, in [0, 1].
             Defaults to 0.8.
         start_sparsity: Sparsity of a random mask to begin with, so that training is
@@ -113,7 +118,7 @@ class Combination(PruningCallback):
     k: int = 16
     restarts: float | Literal["auto"] = "auto"
     age: float = 0.75
-    curve: float = 0.5
+    curve: float | Literal["auto"] = "auto"
     memory: float = 0.8
     start_sparsity: float = 0.0
     interval: Interval = "auto"
@@ -129,7 +134,8 @@ class Combination(PruningCallback):
         if not isinstance(self.restarts, str) or self.restarts != "auto":
             self.restarts = validation.check_share(self.restarts, "restarts")
         self.age = validation.check_share(self.age, "age")
-        self.curve = validation.check_fraction(self.curve, "curve")
+        if not isinstance(self.curve, str) or self.curve != "auto":
+            self.curve = validation.check_fraction(self.curve, "curve")
         self.memory = validation.check_share(self.memory, "memory")
         self.start_sparsity = validation.check_sparsity(
             self.start_sparsity, "start_sparsity"
@@ -240,11 +246,14 @@ class Combination(PruningCallback):
         self, alive: Masks, gathered: dict[str, np.ndarray]
     ) -> float:
         sizes = {path: mask.size for path, mask in alive.items()}
-        if overall_sparsity(sizes, self.start_sparsities) >= _SPARSE:
-            return _RESTARTS_FROM_SPARSE
         removed = {path: ~mask for path, mask in alive.items()}
-        lasts = agreement(self._pull, gathered, removed) > _LASTING
-        return _RESTARTS_WHERE_IT_LASTS if lasts else _RESTARTS_ELSE
+        if overall_sparsity(sizes, self.start_sparsities) >= _SPARSE:
+            share = _RESTARTS_FROM_SPARSE
+        elif agreement(self._pull, gathered, removed) > _LASTING:
+            share = _RESTARTS_WHERE_IT_LASTS
+        else:
+            return _RESTARTS_ELSE
+        return min(share, max(_RESTARTS_ELSE, self._steps / _STEPS_OF_ALL_RESTARTS))
 
     def _movement(self) -> dict[str, np.ndarray]:
         """Return how far weights moved, for their age."""
@@ -258,13 +267,19 @@ class Combination(PruningCallback):
             moved *= worth.take(self._born[path])
         return scores
 
+    @property
+    def _steps(self) -> float:
+        """Return the steps of the phase, many where the data does not tell."""
+        return self.phase_epochs * (self.params.get("steps") or math.inf)
+
     def _counts(self, alive: Masks, progress: float) -> dict[str, int]:
+        power = power_for(self._steps) if self.curve == "auto" else self.curve
         sparsity, distribution = on_the_way(
             {path: mask.size for path, mask in alive.items()},
             self.start_sparsities,
             self.sparsity,
             progress,
-            functools.partial(power_sparsity, power=self.curve),
+            functools.partial(power_sparsity, power=power),
             self.distribution,
         )
         shapes = {path: mask.shape for path, mask in alive.items()}

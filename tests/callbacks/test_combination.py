@@ -134,13 +134,16 @@ def test_agreement_is_a_cosine_that_counts_entries():
 # In training
 
 
-def test_counts_follow_the_curve_and_end_exactly(make_model, regression_data):
+@pytest.mark.parametrize(("curve", "power"), [(0.5, 0.5), ("auto", 1.0)])
+def test_counts_follow_the_curve_and_end_exactly(
+    curve, power, make_model, regression_data
+):
     watch = Watch()
-    callback = Combination(0.8, epochs=2, interval=2, seed=0)
+    callback = Combination(0.8, epochs=2, interval=2, curve=curve, seed=0)
     model = make_model(run_eagerly=True)
     history = fit(model, regression_data, [callback, watch])
     for step in (2, 4, 6):
-        sparsity = power_sparsity(0.0, 0.8, step / 8, 0.5)
+        sparsity = power_sparsity(0.0, 0.8, step / 8, power)
         assert counts(watch.masks[step]) == allocate(SHAPES, sparsity, "erk")
     assert counts(get_masks(model)) == allocate(SHAPES, 0.8, "erk")
     assert history["sparsity"][1:] == pytest.approx([0.8, 0.8], abs=1 / SIZE)
@@ -214,18 +217,29 @@ def pulled(make_model, regression_data, targets, sparsity=0.75, **arguments):
 
 
 @pytest.mark.parametrize(
-    ("restarts", "sparsity", "lasting", "turning"),
+    ("restarts", "sparsity", "steps", "lasting", "turning"),
     [
-        ("auto", 1 / 3, 1.0, 0.3),
-        ("auto", 0.75, 0.5, 0.5),
-        (1.0, 0.75, 1.0, 1.0),
-        (0.3, 1 / 3, 0.3, 0.3),
+        ("auto", 1 / 3, 3300, 1.0, 0.3),
+        ("auto", 1 / 3, 1200, 0.5, 0.3),
+        ("auto", 1 / 3, 8, 0.3, 0.3),
+        ("auto", 0.75, 3300, 0.5, 0.5),
+        ("auto", 0.75, 8, 0.3, 0.3),
+        (1.0, 0.75, 8, 1.0, 1.0),
+        (0.3, 1 / 3, 8, 0.3, 0.3),
     ],
 )
-def test_many_start_again_where_the_pull_lasts(
-    restarts, sparsity, lasting, turning, make_model, regression_data
+def test_many_start_again_where_the_pull_lasts_and_there_is_time(
+    restarts,
+    sparsity,
+    steps,
+    lasting,
+    turning,
+    make_model,
+    regression_data,
+    monkeypatch,
 ):
     """Unless the network has begun sparse, where many would leave little in place."""
+    monkeypatch.setattr(Combination, "_steps", steps)
     lasts = np.full((8, 3), 1e6)
     turns = lasts * np.array([1, -1] * 4)[:, None]
     removed = round(24 * sparsity)

@@ -131,6 +131,7 @@ def train(
         "parameters": found.total_parameters - found.parameters + found.kept,
         "seed": run.seed,
         "epochs": run.epochs,
+        "steps_per_epoch": math.ceil(len(data.x_train) / run.batch_size),
         **evaluate(model, run, data, "validation"),
         **evaluate(model, run, data, "test"),
         "seconds": round(time.perf_counter() - started, 3),

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from keras_initprune import plots
-from keras_initprune.arrays.curves import CHANGES_PER_EPOCH, power_sparsity
+from keras_initprune.arrays.curves import CHANGES_PER_EPOCH, power_for, power_sparsity
 from keras_initprune.files import write_atomically
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.comparison import completed, failures, save_figure
@@ -261,10 +261,12 @@ def mean_density(run: Mapping[str, Any]) -> float:
             "The mean density of a training is known of `Combination`, RigL, SET and "
             f"random pruning. Received: {callback['callback']}"
         )
-    start, curve = callback["start_sparsity"], callback["curve"]
+    start, power = callback["start_sparsity"], callback["curve"]
+    if power == "auto":
+        power = power_for(callback["epochs"] * run["steps_per_epoch"])
     changes = CHANGES_PER_EPOCH * callback["epochs"]
     removed = [
-        power_sparsity(start, sparsity, change / changes, curve)
+        power_sparsity(start, sparsity, change / changes, power)
         for change in range(changes)
     ]
     later = sparsity * (epochs - callback["epochs"])
