@@ -91,7 +91,12 @@ CALLBACKS: dict[str, Setting] = {
         for criterion in DISSIPATION
     },
     "combination": Setting(
-        lambda seed: [Combination(0.8, epochs=2, k=1, interval=1, seed=seed)],
+        lambda seed: [
+            # Enough restarts, early enough, for the seed to show in so few steps.
+            Combination(
+                0.8, epochs=2, k=1, restarts=1.0, curve=0.5, interval=1, seed=seed
+            )
+        ],
         gradual=True,
         keeps_zeros=True,
     ),
