@@ -139,19 +139,21 @@ def test_a_prediction_sees_new_weights_however_they_come(pruned, regression_data
     # Several steps in one graph, as one; PyTorch has none.
     steps = 1 if backend.NAME == "torch" else 2
     sparse = to_sparse(pruned(steps_per_execution=steps))
-    before = sparse.predict(x, batch_size=16, verbose=0)
     # Batches of other sizes are summed in another order.
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    close(before, numpy(sparse(x)))
-    close(sparse.predict(x, verbose=0), before)
+    predict = functools.partial(sparse.predict, x, batch_size=16, verbose=0)
+    before = predict()
+    np.testing.assert_allclose(before, numpy(sparse(x)), rtol=1e-5, atol=1e-6)
+    assert predict().tolist() == before.tolist()
     layer = sparse.layers[-1]
     layer.bias.assign([0.0, 0.0, 0.0])
     layer.values.assign(layer.values * 2)
-    close(sparse.predict(x, verbose=0), 2 * before)
+    np.testing.assert_allclose(predict(), 2 * before, rtol=1e-5)
     sparse.set_weights(
         [weight * 0 for weight in sparse.get_weights()[:1]] + sparse.get_weights()[1:]
     )
-    close(sparse.predict(x, verbose=0), numpy(sparse(x)))
+    np.testing.assert_allclose(
+        sparse.predict(x, verbose=0), numpy(sparse(x)), rtol=1e-5
+    )
 
 
 def test_a_new_pattern_of_the_same_values_is_seen(tmp_path):
