@@ -246,13 +246,13 @@ class Combination(PruningCallback):
         self, alive: Masks, gathered: dict[str, np.ndarray]
     ) -> float:
         sizes = {path: mask.size for path, mask in alive.items()}
-        removed = {path: ~mask for path, mask in alive.items()}
         if overall_sparsity(sizes, self.start_sparsities) >= _SPARSE:
             share = _RESTARTS_FROM_SPARSE
-        elif agreement(self._pull, gathered, removed) > _LASTING:
-            share = _RESTARTS_WHERE_IT_LASTS
         else:
-            return _RESTARTS_ELSE
+            removed = {path: ~mask for path, mask in alive.items()}
+            if agreement(self._pull, gathered, removed) <= _LASTING:
+                return _RESTARTS_ELSE
+            share = _RESTARTS_WHERE_IT_LASTS
         return min(share, max(_RESTARTS_ELSE, self._steps / _STEPS_OF_ALL_RESTARTS))
 
     def _movement(self) -> dict[str, np.ndarray]:
