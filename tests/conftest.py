@@ -1,5 +1,6 @@
 """Fixtures and settings that all tests share."""
 
+import gc
 import os
 
 # TensorFlow reads these when it is imported, which conftest comes before.
@@ -35,6 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, backends in MARKS.items():
             if BACKEND not in backends and item.get_closest_marker(mark):
                 item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what imports made, which stays."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

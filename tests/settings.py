@@ -2,7 +2,7 @@
 
 A new callback, fitness, selection or criterion of movement adds its row here and is
 covered by `test_contract.py` and `test_resuming.py` at once. What takes long is tested
-on a row of every callback, and on the others with the whole matrix.
+on a row of every kind of callback, and on the others with the whole matrix.
 """
 
 from collections.abc import Callable
@@ -129,24 +129,16 @@ CALLBACKS: dict[str, Setting] = {
     ),
 }
 
-_OF_EVERY_CALLBACK = (
-    "random",
-    "hand_over",
-    "combination",
-    "one_shot_magnitude",
-    "gradual_magnitude",
-    "granet",
-    "rigl",
-    "set",
-)
+# What removes and what grows, at once and in steps.
+_BY_DEFAULT = ("hand_over", "combination", "gradual_magnitude", "rigl")
 every_setting = pytest.mark.parametrize("setting", CALLBACKS.values(), ids=CALLBACKS)
-every_callback = pytest.mark.parametrize(
+every_kind = pytest.mark.parametrize(
     "setting",
     [
         pytest.param(
             setting,
             id=name,
-            marks=[] if name in _OF_EVERY_CALLBACK else pytest.mark.whole_matrix,
+            marks=[] if name in _BY_DEFAULT else pytest.mark.whole_matrix,
         )
         for name, setting in CALLBACKS.items()
     ],

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from matrix import cells
 from reference import convolutional, data, numbers, perceptron
 
 import keras_initprune as initprune
@@ -32,10 +33,7 @@ OPTIMIZERS = [
     if hasattr(optimizers, name)
 ]
 # On TensorFlow they train in `constraints/test_leaks.py` as well.
-MATRIX = [
-    pytest.param(name, marks=[] if name == "Adam" else pytest.mark.whole_matrix)
-    for name in OPTIMIZERS
-]
+MATRIX = cells(OPTIMIZERS, by_default=["Adam"])
 OPTIONS = {
     "momentum": lambda: optimizers.SGD(0.1, momentum=0.9),
     "clipnorm": lambda: optimizers.Adam(0.1, clipnorm=1.0),

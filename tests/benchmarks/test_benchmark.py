@@ -42,6 +42,7 @@ def test_every_measure_has_a_title():
     assert showing.TITLES.keys() == running.MEASURES.keys()
 
 
+@pytest.mark.slow
 def test_sparse_layers_are_measured():
     sizes = Sizes(pairs=1, widths=(512,), sparsities=(0.9,), batches=1)
     figures = [made for _, made in running.run(["sparse"], sizes)]
@@ -56,6 +57,7 @@ def test_sparse_layers_are_measured():
     assert 12 / 2.8 * 0.8 < figures[-1].ratio < 12 / 2.8 * 1.2
 
 
+@pytest.mark.slow
 def test_tracing_anew_is_a_figure_of_its_own():
     with_changes, traced = itertools.islice(removing.measure(Sizes(2, steps=10)), 2)
     assert "ten changes" in with_changes.name

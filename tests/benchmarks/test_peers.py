@@ -138,6 +138,7 @@ def test_begins_with_glorots_limits():
     assert 0.95 * limit < np.abs(kernels[0]).max() <= limit
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_made_says_why(tmp_path, monkeypatch):
     peer = driving.Peer("nothing", ("./no/such/package",), ())
     monkeypatch.setitem(driving.PEERS, "nothing", peer)
@@ -145,6 +146,7 @@ def test_an_environment_that_cannot_be_made_says_why(tmp_path, monkeypatch):
         driving.interpreter("nothing", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_a_record(tmp_path):
     python = driving.interpreter("keras_initprune", tmp_path)
     record = driving.train(

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from matrix import cells
 
 from keras_initprune import (
     SET,
@@ -73,10 +74,15 @@ class SnapshotsBefore(Snapshots):
 
 @pytest.mark.parametrize(
     ("fitness", "selection"),
-    [
-        *itertools.product(FITNESS, ["recombine"]),
-        *itertools.product(["combined"], SELECTIONS),
-    ],
+    cells(
+        dict.fromkeys(
+            [
+                *itertools.product(FITNESS, ["recombine"]),
+                *itertools.product(["combined"], SELECTIONS),
+            ]
+        ),
+        by_default=[("gradient", "recombine"), ("combined", "network")],
+    ),
 )
 def test_k_starts_combinations(fitness, selection, make_model, regression_data):
     model = make_model()
@@ -162,7 +168,9 @@ def test_without_a_seed_keras_decides(make_model, regression_data):
 
 
 @pytest.mark.parametrize("criterion", DISSIPATION)
-@pytest.mark.parametrize("distribution", ["global", "uniform", "erk"])
+@pytest.mark.parametrize(
+    "distribution", cells(["global", "uniform", "erk"], by_default=["erk"])
+)
 def test_density_falls_geometrically(
     criterion, distribution, make_model, regression_data
 ):
@@ -752,12 +760,10 @@ class Worse(keras.callbacks.Callback):
 
 @pytest.mark.parametrize(
     ("weights_only", "ours_first"),
-    [
-        (True, True),
-        (False, False),
-        pytest.param(True, False, marks=pytest.mark.whole_matrix),
-        pytest.param(False, True, marks=pytest.mark.whole_matrix),
-    ],
+    cells(
+        itertools.product([True, False], repeat=2),
+        by_default=[(True, True), (False, False)],
+    ),
 )
 def test_the_best_epoch_is_one_with_the_final_masks(
     weights_only, ours_first, make_model, regression_data, tmp_path
@@ -805,7 +811,9 @@ def test_no_epoch_with_the_final_masks_is_a_warning(
 @pytest.mark.parametrize(
     "make", [Combination, DissipatingGradients, GradualMagnitude, GraNet]
 )
-@pytest.mark.parametrize(("epochs", "phase"), [(1, 1), (3, 1), (4, 2)])
+@pytest.mark.parametrize(
+    ("epochs", "phase"), cells([(1, 1), (3, 1), (4, 2)], by_default=[(1, 1), (4, 2)])
+)
 def test_masks_change_in_the_first_half_of_any_fit(
     make, epochs, phase, make_model, regression_data
 ):

@@ -346,7 +346,7 @@ def test_it_cannot_begin_sparser_than_it_ends():
 def test_fresh_starts_have_ten_steps_to_move_or_an_epoch(
     batch_size, between, make_model, regression_data
 ):
-    model, watch = make_model(run_eagerly=True), Watch()
+    model, watch = make_model(), Watch()
     model.fit(
         *regression_data,
         batch_size=batch_size,

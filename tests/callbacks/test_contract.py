@@ -5,7 +5,7 @@ import inspect
 import keras
 import numpy as np
 import pytest
-from settings import every_callback, every_setting
+from settings import every_kind, every_setting
 
 from keras_initprune import get_masks, sparsity
 from keras_initprune.constraints.weights import prunable_weights
@@ -58,7 +58,7 @@ def eager_model(make_model):
     return lambda optimizer="adam": make_model(optimizer, run_eagerly=True)
 
 
-@every_setting
+@every_kind
 def test_reaches_the_sparsity_and_keeps_it(setting, make_model, fit):
     model = make_model()
     history = fit(model, setting.make(0))
@@ -73,7 +73,7 @@ def test_reaches_the_sparsity_and_keeps_it(setting, make_model, fit):
     assert same_masks(get_masks(model), masks)
 
 
-@every_callback
+@every_kind
 def test_can_be_used_again(setting, eager_model, fit):
     callbacks = setting.make(0)
     results = []
@@ -84,7 +84,7 @@ def test_can_be_used_again(setting, eager_model, fit):
     assert same_masks(*results)
 
 
-@every_callback
+@every_kind
 def test_the_seed_decides(setting, eager_model, fit):
     results = []
     for seed in (0, 1):
@@ -94,7 +94,7 @@ def test_the_seed_decides(setting, eager_model, fit):
     assert same_masks(*results) != setting.seeded
 
 
-@every_callback
+@every_kind
 def test_leaves_the_model_and_the_optimizer_as_they_were(setting, eager_model, fit):
     model = eager_model()
     before = set(vars(model)), set(vars(model.optimizer))
@@ -115,14 +115,14 @@ def test_stores_its_arguments(setting):
             assert hasattr(callback, argument), argument
 
 
-@every_callback
+@every_kind
 def test_averages_of_weights_are_sparse(setting, eager_model, fit):
     model = eager_model(keras.optimizers.Adam(0.01, use_ema=True))
     fit(model, setting.make(0))
     fit(model, callbacks=[], epochs=1)
 
 
-@every_setting
+@every_kind
 def test_frozen_layers_are_left_alone(setting, make_model, fit):
     model = make_model(compiled=False)
     model.layers[0].trainable = False
@@ -132,7 +132,7 @@ def test_frozen_layers_are_left_alone(setting, make_model, fit):
     assert not get_masks(model)["hidden_2/kernel"].all()
 
 
-@every_callback
+@every_kind
 def test_early_stopping_brings_no_pruned_weight_back(setting, eager_model, fit):
     """The best epoch is the first, when most of the callbacks have not pruned yet."""
     model = eager_model()

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from matrix import cells
 
 from keras_initprune import (
     SET,
@@ -128,7 +129,7 @@ def test_by_default_weights_go_ten_times_an_epoch(
 ):
     watch = Watch()
     callback = make(0.8, epochs=2, distribution="global")
-    model = make_model(run_eagerly=True)
+    model = make_model()
     history = model.fit(
         *regression_data,
         batch_size=2,
@@ -585,13 +586,13 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("make", RESUMED.values(), ids=RESUMED)
-def test_a_killed_training_goes_on(make, make_model, regression_data, tmp_path):
+@pytest.mark.parametrize("name", cells(RESUMED, by_default=["rigl", "gradual"]))
+def test_a_killed_training_goes_on(name, make_model, regression_data, tmp_path):
     def train(seed, *callbacks):
         watch = Watch()
         model = make_model(run_eagerly=True)
         random.seed(seed)
-        callbacks = [*callbacks, make(epochs=3, seed=None), watch]
+        callbacks = [*callbacks, RESUMED[name](epochs=3, seed=None), watch]
         fit(model, regression_data, callbacks, epochs=3)
         return model, watch.masks
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from settings import every_callback
+from matrix import cells
+from settings import every_kind
 
 from keras_initprune import DissipatingGradients, KStarts, RandomPruning, get_masks
 
@@ -68,11 +69,11 @@ def in_order(order, backup, pruning, stop):
     return [*pruning, *stop, backup]
 
 
-ORDERS = ["backup_first", pytest.param("backup_last", marks=pytest.mark.whole_matrix)]
+ORDERS = cells(["backup_first", "backup_last"], by_default=["backup_first"])
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@every_callback
+@every_kind
 def test_every_callback_goes_on(setting, order, make_model, regression_data, tmp_path):
     expected = train(make_model, regression_data, setting.make(0))
     for moment in [(1, 2), (1, "end"), (3, "begin")]:

@@ -5,6 +5,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from matrix import cells
 
 import keras_initprune
 from keras_initprune import (
@@ -98,7 +99,13 @@ def assert_same(first, second):
         np.testing.assert_array_equal(first[path], second[path], err_msg=path)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "subclassed"])
+@pytest.mark.parametrize(
+    "kind",
+    cells(
+        [kind for kind in MODELS if kind != "subclassed"],
+        by_default=["functional", "nested", "conv_2d", "gru", "attention"],
+    ),
+)
 def test_masks_hold_in_training_and_after_reloading(kind, rng, tmp_path):
     model = MODELS[kind]()
     masks = prune_at_random(model, rng)

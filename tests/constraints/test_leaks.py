@@ -1,9 +1,13 @@
 """A pruned weight is zero after every step, however the network is trained."""
 
+import itertools
+import pathlib
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from matrix import cells
 
 from keras_initprune import (
     DissipatingGradients,
@@ -35,14 +39,10 @@ OPTIONS = {
     "ema_overwriting": {"use_ema": True, "ema_overwrite_frequency": 2},
     "loss_scale": {},
 }
-FAST_OPTIONS = ["ema_overwriting", "accumulation"]
-MATRIX = [
-    pytest.param(
-        name, option, marks=[] if option in FAST_OPTIONS else pytest.mark.whole_matrix
-    )
-    for name in OPTIMIZERS
-    for option in OPTIONS
-]
+MATRIX = cells(
+    itertools.product(OPTIMIZERS, OPTIONS),
+    by_default=list(itertools.product(OPTIMIZERS, ["ema_overwriting"])),
+)
 
 
 def make_optimizer(name, option="plain", **arguments):
@@ -275,7 +275,13 @@ def combination():
     ]
 
 
-@pytest.mark.parametrize("way", WAYS_OF_FITTING)
+@pytest.mark.parametrize(
+    "way",
+    cells(
+        WAYS_OF_FITTING,
+        by_default=["arrays", "dataset", "jit", "eager", "steps_per_execution"],
+    ),
+)
 def test_ways_of_fitting(way, make_model, regression_data):
     compile_arguments, fit_arguments = WAYS_OF_FITTING[way]
     model = make_model(keras.optimizers.Adam(0.01), **compile_arguments)
@@ -378,8 +384,14 @@ class Sparse(keras.callbacks.Callback):
     on_train_batch_end = on_train_end = check
 
 
-@pytest.mark.parametrize("ours_first", [True, False])
-@pytest.mark.parametrize("name", keras_callbacks(__import__("pathlib").Path("x")))
+@pytest.mark.parametrize("ours_first", cells([True, False], by_default=[True]))
+@pytest.mark.parametrize(
+    "name",
+    cells(
+        keras_callbacks(pathlib.Path("x")),
+        by_default=["early_stopping", "checkpoint", "backup", "averages"],
+    ),
+)
 def test_callbacks_of_keras(name, ours_first, make_model, regression_data, tmp_path):
     model = make_model(keras.optimizers.Adam(0.01, use_ema=True), run_eagerly=True)
     theirs = [keras_callbacks(tmp_path)[name], Sparse()]

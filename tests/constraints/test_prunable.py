@@ -6,6 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from matrix import cells
 
 from keras_initprune import (
     Layers,
@@ -206,7 +207,7 @@ def test_projections_of_attention_are_pruned(name):
     ]
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("rank", cells([1, 2, 3], by_default=[2]))
 def test_conv_lstm_is_pruned_trained_and_saved(rank, rng, tmp_path):
     model = conv_lstm(rank)
     prune(model, "magnitude", 0.7)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from matrix import cells
 
 from keras_initprune import (
     Layers,
@@ -57,7 +58,7 @@ def test_masks_come_off_before(mode, filters, model):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", cells(MODES, by_default=["int8"]))
 def test_zeros_stay_and_are_counted(mode, model):
     before, fraction = counts(model), sparsity(model)
     total = report(model).total_parameters
@@ -76,7 +77,7 @@ def test_zeros_stay_and_are_counted(mode, model):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", cells(MODES, by_default=["int8"]))
 def test_removed_weights_compute_exact_zeros(mode, rng):
     """Weights of all sizes and of one sign, which leaves 0 at the end of the range."""
     layer = layers.Dense(32, use_bias=False)
@@ -103,7 +104,7 @@ def test_a_kernel_with_lora_is_the_sum(model):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.parametrize("mode", cells(["int8", "int4"], by_default=["int8"]))
 def test_embeddings(mode):
     model = keras.Sequential(
         [keras.Input((3,), dtype="int32"), layers.Embedding(10, 8, name="words")]

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import rich.console
+from matrix import cells
 
 from keras_initprune.arrays.distributions import check_distribution
 from keras_initprune.arrays.selection import SELECTIONS
@@ -499,13 +500,7 @@ def test_the_table_fits_80_columns_and_cuts_nothing():
 # Runs
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(name, marks=[] if name in ONE_OF_EACH else pytest.mark.slow)
-        for name in PRUNING
-    ],
-)
+@pytest.mark.parametrize("method", cells(PRUNING, by_default=ONE_OF_EACH))
 def test_a_run_reaches_its_sparsity_and_leaves_a_record(method):
     run = configure(method=method, sparsity=0.9, epochs=3, prune_epochs=2)
     made = runner.train(run).record
