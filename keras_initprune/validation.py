@@ -5,8 +5,6 @@ from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
-
 # What counts, as batches, steps and epochs, goes through 32 bits on the way.
 _TOO_LARGE = 2**31
 
@@ -107,6 +105,8 @@ def check_boolean(value: Any, name: str) -> bool:
         >>> check_boolean(True, "rewind")
         True
     """
+    import numpy as np  # `initprune --help` does not wait for it.
+
     require(isinstance(value, bool | np.bool_), value, name, "True or False")
     return bool(value)
 
@@ -148,6 +148,22 @@ def check_seed(seed: Any, name: str = "seed") -> int | None:
     is_seed = _is_integer(seed) and 0 <= seed < 2**32
     require(is_seed, seed, name, "None or an integer from 0 to 2**32 - 1")
     return int(seed)
+
+
+def check_unless_auto(value: Any, name: str, check: Callable[[Any, str], Any]) -> Any:
+    """Return `"auto"` as it is, and a number as its check does.
+
+    Example:
+        >>> check_unless_auto("auto", "restarts", check_share)
+        'auto'
+        >>> check_unless_auto("often", "restarts", check_share)
+        Traceback (most recent call last):
+        ValueError: `restarts` must be a number or 'auto'. Received: restarts='often'
+    """
+    if isinstance(value, str):
+        require(value == "auto", value, name, "a number or 'auto'")
+        return value
+    return check(value, name)
 
 
 def check_choice(value: Any, name: str, choices: Collection[str]) -> str:

@@ -83,10 +83,8 @@ def check_interval(interval: Any) -> Interval:
     """Return `interval`, or raise unless it is a number of steps, None or `"auto"`."""
     if interval is None:
         return None
-    # Arrays do not compare to one truth value.
-    if isinstance(interval, str) and interval == "auto":
-        return "auto"
-    return validation.check_positive_integer(interval, "interval")
+    check = validation.check_positive_integer
+    return validation.check_unless_auto(interval, "interval", check)
 
 
 def check_pattern(pattern: Any) -> str | None:

@@ -131,11 +131,13 @@ class Combination(PruningCallback):
         self.sparsity = validation.check_sparsity(self.sparsity)
         self.epochs = check_phase(self.epochs)
         self.k = validation.check_positive_integer(self.k, "k")
-        if not isinstance(self.restarts, str) or self.restarts != "auto":
-            self.restarts = validation.check_share(self.restarts, "restarts")
+        self.restarts = validation.check_unless_auto(
+            self.restarts, "restarts", validation.check_share
+        )
         self.age = validation.check_share(self.age, "age")
-        if not isinstance(self.curve, str) or self.curve != "auto":
-            self.curve = validation.check_fraction(self.curve, "curve")
+        self.curve = validation.check_unless_auto(
+            self.curve, "curve", validation.check_fraction
+        )
         self.memory = validation.check_share(self.memory, "memory")
         self.start_sparsity = validation.check_sparsity(
             self.start_sparsity, "start_sparsity"

@@ -6,7 +6,8 @@ import pytest
 from rich import box
 from rich.table import Table
 
-from keras_initprune.lab.terminal import PLAIN, Console, has_bars, make_bar
+from keras_initprune.lab.counter import has_bars, make_bar
+from keras_initprune.lab.terminal import PLAIN, Console
 
 
 def shown(renderable, width=80, encoding="utf-8"):

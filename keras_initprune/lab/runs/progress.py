@@ -12,9 +12,10 @@ from typing import Any, Self
 import keras
 from rich.console import Console
 
+from keras_initprune.lab.counter import Counter
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.methods import trainings
-from keras_initprune.lab.terminal import Counter, percent
+from keras_initprune.lab.terminal import percent
 from keras_initprune.plots.errors import measure_of
 
 _WATCH_SECONDS = 0.5

@@ -15,12 +15,13 @@ from rich.console import Console
 
 from keras_initprune.files import check_writable
 from keras_initprune.lab.claims import locked
+from keras_initprune.lab.counter import Counter
 from keras_initprune.lab.runs import runner
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.lab.runs.progress import Interrupted, Interrupts
 from keras_initprune.lab.search.outcome import Outcome, conclude, shown, write_json
 from keras_initprune.lab.search.settings import FOREVER, SearchSettings
-from keras_initprune.lab.terminal import Counter, percent, say
+from keras_initprune.lab.terminal import percent, say
 from keras_initprune.tuner import strategies, workers
 from keras_initprune.tuner.hypermodel import PruningHyperModel
 from keras_initprune.tuner.objectives import SPARSITY, SearchObjective
