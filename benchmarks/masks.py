@@ -7,7 +7,7 @@ import keras
 
 from benchmarks.networks import perceptron, random_images
 from benchmarks.sizes import Sizes
-from keras_initprune import callbacks, constraints
+from keras_initprune import KStarts, constraints
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.gradients import GradientRecorder
 from keras_initprune.lab.datasets import pipeline
@@ -24,7 +24,7 @@ def measure(sizes: Sizes) -> Iterator[Measurement]:
     """
     data = pipeline(*random_images(sizes.steps, BATCH_SIZE), BATCH_SIZE)
     dense, masked, gathering = (perceptron() for _ in range(3))
-    pruning = callbacks.KStarts(k=4, sparsity=0.95, epochs=1, seed=0)
+    pruning = KStarts(k=4, sparsity=0.95, epochs=1, seed=0)
     masked.fit(data, epochs=2, verbose=0, shuffle=False, callbacks=[pruning])
     constraints.install_masks(gathering)
     recorder = GradientRecorder(gathering, prunable_weights(gathering))

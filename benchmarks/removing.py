@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.networks import perceptron, random_images
 from benchmarks.sizes import Sizes
-from keras_initprune import callbacks
+from keras_initprune import Combination, DissipatingGradients
 from keras_initprune.lab.datasets import pipeline
 from keras_initprune.lab.measurement import Measurement, clock, of_pairs
 
@@ -16,9 +16,9 @@ BATCH_SIZE = 100
 # An epoch is as long as MNIST's, 600 batches, with the usual sizes of 200 steps.
 LENGTH = 600 / 200
 CASES: tuple[tuple[str, tuple[int, ...], Any, float], ...] = (
-    ("784-300-100-10", (300, 100), callbacks.DissipatingGradients, 1.15),
-    ("784-300-100-10", (300, 100), callbacks.Combination, 1.15),
-    ("784-2048-2048-10", (2048, 2048), callbacks.DissipatingGradients, 1.1),
+    ("784-300-100-10", (300, 100), DissipatingGradients, 1.15),
+    ("784-300-100-10", (300, 100), Combination, 1.15),
+    ("784-2048-2048-10", (2048, 2048), DissipatingGradients, 1.1),
 )
 
 

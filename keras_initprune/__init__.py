@@ -12,17 +12,15 @@ from keras_initprune.imports import after_import, backend_of_choice
 
 if TYPE_CHECKING:
     from keras_initprune.arrays.patterns import NOfM
-    from keras_initprune.callbacks import (
-        SET,
-        Combination,
-        DissipatingGradients,
+    from keras_initprune.callbacks.baselines import (
         GradualMagnitude,
-        GraNet,
-        KStarts,
         OneShotMagnitude,
         RandomPruning,
-        RigL,
     )
+    from keras_initprune.callbacks.combination import Combination
+    from keras_initprune.callbacks.dissipating_gradients import DissipatingGradients
+    from keras_initprune.callbacks.drop_and_grow import SET, GraNet, RigL
+    from keras_initprune.callbacks.k_starts import KStarts
     from keras_initprune.constraints import (
         MaskConstraint,
         find_leaks,
@@ -92,17 +90,11 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 # `numpy_runtime` runs where there is none.
 _NAMES = {
     "arrays.patterns": ["NOfM"],
-    "callbacks": [
-        "Combination",
-        "DissipatingGradients",
-        "GraNet",
-        "GradualMagnitude",
-        "KStarts",
-        "OneShotMagnitude",
-        "RandomPruning",
-        "RigL",
-        "SET",
-    ],
+    "callbacks.baselines": ["GradualMagnitude", "OneShotMagnitude", "RandomPruning"],
+    "callbacks.combination": ["Combination"],
+    "callbacks.dissipating_gradients": ["DissipatingGradients"],
+    "callbacks.drop_and_grow": ["GraNet", "RigL", "SET"],
+    "callbacks.k_starts": ["KStarts"],
     "constraints": [
         "MaskConstraint",
         "find_leaks",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+import keras_initprune
 from keras_initprune import (
     SET,
     Combination,
@@ -25,6 +26,14 @@ from keras_initprune.arrays.selection import SELECTIONS
 from keras_initprune.callbacks.phases import PruningCallback
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS
+
+# Every callback that the package offers, by name.
+OFFERED = {
+    name: kind
+    for name in keras_initprune.__all__
+    if isinstance(kind := getattr(keras_initprune, name), type)
+    and issubclass(kind, PruningCallback)
+}
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from settings import OFFERED
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from typer.testing import CliRunner
 
-from keras_initprune import callbacks
 from keras_initprune.criteria import CRITERIA
 from keras_initprune.lab.cli import app
 from keras_initprune.lab.runs.methods import METHODS as METHODS_OF_COMMANDS
@@ -133,7 +133,7 @@ WITHOUT_EXAMPLE = [
 # Not public, but it says what `layers` of all methods takes.
 PRUNABLE_WEIGHTS = "keras_initprune.constraints.weights.prunable_weights"
 METHODS = [
-    *(f"keras_initprune.{name}" for name in (*callbacks.__all__, "lottery_ticket")),
+    *(f"keras_initprune.{name}" for name in (*OFFERED, "lottery_ticket")),
     *(f"keras_initprune.criteria.{kind.__name__}" for kind in CRITERIA.values()),
     *(f"{sanity_checks.__name__}.{name}" for name in sanity_checks.__all__),
 ]

@@ -8,12 +8,10 @@ import keras
 
 from keras_initprune import validation
 from keras_initprune.arrays.selection import SELECTIONS
-from keras_initprune.callbacks import (
-    Combination,
-    DissipatingGradients,
-    KStarts,
-    RandomPruning,
-)
+from keras_initprune.callbacks.baselines import RandomPruning
+from keras_initprune.callbacks.combination import Combination
+from keras_initprune.callbacks.dissipating_gradients import DissipatingGradients
+from keras_initprune.callbacks.k_starts import KStarts
 from keras_initprune.constraints.layers import LayerSelector, check_none_dense
 from keras_initprune.criteria.dissipation import DISSIPATION
 from keras_initprune.criteria.fitness import FITNESS

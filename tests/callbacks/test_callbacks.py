@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from matrix import cells
+from settings import OFFERED
 
 from keras_initprune import (
     SET,
@@ -23,7 +24,6 @@ from keras_initprune import (
     install_masks,
     sparsity,
 )
-from keras_initprune import callbacks as callbacks_module
 from keras_initprune.arrays.selection import SELECTIONS, k_starts_masks
 from keras_initprune.constraints.weights import prunable_weights
 from keras_initprune.criteria.dissipation import DISSIPATION
@@ -567,16 +567,7 @@ def test_models_that_are_not_built_are_refused(regression_data):
 
 # What callbacks are given
 
-CALLBACKS = {
-    "Combination": {},
-    "KStarts": {},
-    "DissipatingGradients": {"sparsity": 0.5},
-    "GradualMagnitude": {"sparsity": 0.5},
-    "OneShotMagnitude": {"sparsity": 0.5},
-    "RandomPruning": {"sparsity": 0.5},
-    "RigL": {"sparsity": 0.5},
-    "SET": {"sparsity": 0.5},
-}
+every_kind = pytest.mark.parametrize("kind", OFFERED.values(), ids=OFFERED)
 NONSENSE = [float("nan"), float("inf"), -1, "nope", None, 2**63]
 # What is a value like any other: a layer's name, a default, a share, an identifier.
 VALID = {
@@ -589,32 +580,32 @@ VALID = {
 }
 ALSO_NONE = {
     "DissipatingGradients": ["interval", "distribution", "fraction"],
+    "GraNet": ["interval"],
     "GradualMagnitude": ["interval"],
     "Combination": ["interval"],
     "SET": ["interval"],
 }
 
 
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_every_argument_of_every_callback_is_checked(name):
-    kind = getattr(callbacks_module, name)
+@every_kind
+def test_every_argument_of_every_callback_is_checked(kind):
     for argument in inspect.signature(kind).parameters:
         for value in NONSENSE:
             if value in VALID.get(argument, []):
                 continue
-            if value is None and argument in ALSO_NONE.get(name, []):
+            if value is None and argument in ALSO_NONE.get(kind.__name__, []):
                 continue
-            arguments = {**CALLBACKS[name], argument: value}
+            arguments = {"sparsity": 0.5, argument: value}
             with pytest.raises((ValueError, TypeError), match="Received: "):
                 kind(**arguments)
 
 
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_a_callback_shows_the_call_that_makes_it(name):
-    callback = getattr(callbacks_module, name)(**CALLBACKS[name])
+@every_kind
+def test_a_callback_shows_the_call_that_makes_it(kind):
+    callback = kind(sparsity=0.5)
     copies = [
         type(callback).from_config(callback.get_config()),
-        eval(repr(callback), vars(callbacks_module)),
+        eval(repr(callback), dict(OFFERED)),
     ]
     for copy in copies:
         assert copy.get_config() == callback.get_config()
@@ -722,9 +713,9 @@ def test_where_no_gradient_is_needed_any_optimizer_will_do(regression_data):
     assert sparsity(model) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_a_model_must_be_compiled(name, make_model):
-    callback = getattr(callbacks_module, name)(**CALLBACKS[name])
+@every_kind
+def test_a_model_must_be_compiled(kind, make_model):
+    callback = kind(sparsity=0.5)
     with pytest.raises(ValueError, match=r"must be compiled before .* can prune"):
         keras.callbacks.CallbackList([callback], model=make_model(compiled=False))
 

@@ -8,6 +8,7 @@ from test_leak_matrix import MODELS, Block, Subclass, compiled, functional, regi
 
 from keras_initprune import (
     MaskConstraint,
+    RandomPruning,
     compact,
     export,
     find_leaks,
@@ -20,7 +21,6 @@ from keras_initprune import (
     set_masks,
     to_sparse,
 )
-from keras_initprune.callbacks import RandomPruning
 from keras_initprune.constraints import wrappers
 from keras_initprune.constraints.mask_constraint import GuardedMask, GuardedWeight
 
