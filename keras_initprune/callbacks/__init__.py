@@ -1,4 +1,1 @@
-"""Keras callbacks that make a network sparse while it trains, one method in a file.
-
-`keras_initprune` offers them by name.
-"""
+"""Keras callbacks that make a network sparse while it trains, named in the package."""

@@ -567,7 +567,7 @@ def test_models_that_are_not_built_are_refused(regression_data):
 
 # What callbacks are given
 
-every_kind = pytest.mark.parametrize("kind", OFFERED.values(), ids=OFFERED)
+offered = pytest.mark.parametrize("kind", OFFERED.values(), ids=OFFERED)
 NONSENSE = [float("nan"), float("inf"), -1, "nope", None, 2**63]
 # What is a value like any other: a layer's name, a default, a share, an identifier.
 VALID = {
@@ -587,7 +587,7 @@ ALSO_NONE = {
 }
 
 
-@every_kind
+@offered
 def test_every_argument_of_every_callback_is_checked(kind):
     for argument in inspect.signature(kind).parameters:
         for value in NONSENSE:
@@ -600,7 +600,7 @@ def test_every_argument_of_every_callback_is_checked(kind):
                 kind(**arguments)
 
 
-@every_kind
+@offered
 def test_a_callback_shows_the_call_that_makes_it(kind):
     callback = kind(sparsity=0.5)
     copies = [
@@ -713,7 +713,7 @@ def test_where_no_gradient_is_needed_any_optimizer_will_do(regression_data):
     assert sparsity(model) == pytest.approx(0.5)
 
 
-@every_kind
+@offered
 def test_a_model_must_be_compiled(kind, make_model):
     callback = kind(sparsity=0.5)
     with pytest.raises(ValueError, match=r"must be compiled before .* can prune"):

@@ -13,17 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 
+import keras_initprune as library
 from keras_initprune import constraints
 from keras_initprune.arrays.distributions import Distribution
-from keras_initprune.callbacks.baselines import (
-    GradualMagnitude,
-    OneShotMagnitude,
-    RandomPruning,
-)
-from keras_initprune.callbacks.combination import Combination
-from keras_initprune.callbacks.dissipating_gradients import DissipatingGradients
-from keras_initprune.callbacks.drop_and_grow import SET, GraNet, RigL
-from keras_initprune.callbacks.k_starts import KStarts
 from keras_initprune.gradients import GradientRecorder
 from keras_initprune.lab.runs.configuration import Configuration
 from keras_initprune.pruning import prune
@@ -105,7 +97,7 @@ class MaskFitness(keras.callbacks.Callback):
         self._weights, self._initial = {}, {}
 
 
-class MagnitudeStarts(Combination):
+class MagnitudeStarts(library.Combination):
     """The combination, with fresh starts by the sum of gradients' magnitudes."""
 
     def record_pull(self) -> GradientRecorder:
@@ -185,17 +177,17 @@ def _half(run: Configuration) -> int:
 def _k_starts(run: Configuration, epochs: int, **arguments: Any) -> Any:
     own = {name: getattr(run, name) for name in ("k", "fitness", "selection")}
     seeded = {"epochs": epochs, "seed": run.masks_from}
-    return _made(run, KStarts, **{**own, **seeded, **arguments})
+    return _made(run, library.KStarts, **{**own, **seeded, **arguments})
 
 
 def _dissipating(run: Configuration, epochs: int) -> Any:
     how = {"criterion": run.criterion, "distribution": run.distribution}
-    return _made(run, DissipatingGradients, epochs=epochs, **how)
+    return _made(run, library.DissipatingGradients, epochs=epochs, **how)
 
 
 def _combination(start_sparsity: float = 0.0) -> Method:
     def make(run: Configuration) -> list[Any]:
-        kind = MagnitudeStarts if run.growth == "magnitudes" else Combination
+        kind = MagnitudeStarts if run.growth == "magnitudes" else library.Combination
         given = {name: getattr(run, name) for name in _SETTINGS}
         how = {name: value for name, value in given.items() if value is not None}
         how |= {"epochs": run.prune_epochs, "k": run.k, "seed": run.masks_from}
@@ -249,7 +241,7 @@ def _rewiring(kind: Callable[..., Any]) -> Method:
 METHODS: dict[str, Method] = {
     "dense": lambda run: [],
     "small_dense": lambda run: [],
-    "random": lambda run: [_made(run, RandomPruning, seed=run.masks_from)],
+    "random": lambda run: [_made(run, library.RandomPruning, seed=run.masks_from)],
     "magnitude_at_init": _before_training("magnitude"),
     "snip": _before_training("snip"),
     "iterative_snip": _before_training("iterative_snip"),
@@ -265,12 +257,12 @@ METHODS: dict[str, Method] = {
     "random_after_epochs": _random_after_epochs,
     # As long as K-starts, of which it is the limit.
     "magnitude_after_epochs": lambda run: [
-        _made(run, OneShotMagnitude, epochs=_half(run))
+        _made(run, library.OneShotMagnitude, epochs=_half(run))
     ],
-    "gradual_magnitude": _gradual(GradualMagnitude),
-    "granet": _gradual(GraNet),
-    "rigl": _rewiring(RigL),
-    "set": _rewiring(SET),
+    "gradual_magnitude": _gradual(library.GradualMagnitude),
+    "granet": _gradual(library.GraNet),
+    "rigl": _rewiring(library.RigL),
+    "set": _rewiring(library.SET),
     "lottery_ticket": lambda run: [
         LotteryRounds(run.sparsity, LOTTERY_ROUNDS, run.distribution or "global")
     ],
