@@ -151,19 +151,17 @@ def check_seed(seed: Any, name: str = "seed") -> int | None:
 
 
 def check_unless_auto(value: Any, name: str, check: Callable[[Any, str], Any]) -> Any:
-    """Return `"auto"` as it is, and a number as its check does.
+    """Return `"auto"` as it is, and anything else as its check does.
 
     Example:
         >>> check_unless_auto("auto", "restarts", check_share)
         'auto'
-        >>> check_unless_auto("often", "restarts", check_share)
-        Traceback (most recent call last):
-        ValueError: `restarts` must be a number or 'auto'. Received: restarts='often'
+        >>> check_unless_auto(1, "restarts", check_share)
+        1.0
     """
-    if isinstance(value, str):
-        require(value == "auto", value, name, "a number or 'auto'")
-        return value
-    return check(value, name)
+    # Arrays do not compare to one truth value.
+    is_auto = isinstance(value, str) and value == "auto"
+    return value if is_auto else check(value, name)
 
 
 def check_choice(value: Any, name: str, choices: Collection[str]) -> str:

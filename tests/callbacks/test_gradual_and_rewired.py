@@ -498,7 +498,7 @@ def test_a_share_of_the_epochs_is_rounded_down(make_model, regression_data, caps
         (lambda: SET(0.5, interval=0), "`interval` must be an integer"),
         (lambda: SET(0.5, seed=-1), "`seed` must be None or"),
         (lambda: GradualMagnitude(0.5, epochs=1.5), "share of the epochs of"),
-        (lambda: GradualMagnitude(0.5, interval="often"), "must be a number or .auto"),
+        (lambda: GradualMagnitude(0.5, interval="often"), "`interval` must be an int"),
         (
             lambda: DissipatingGradients(fraction=0.2, interval=5),
             r"`interval` says .* interval=5, fraction=0\.2",
