@@ -6,8 +6,7 @@ from typing import Any
 import keras
 
 from benchmarks.sizes import Sizes
-from keras_initprune import DissipatingGradients
-from keras_initprune.deploy.fit_sparse import fit_sparse
+from keras_initprune import DissipatingGradients, fit_sparse
 from keras_initprune.lab.datasets import Dataset, load
 from keras_initprune.lab.measurement import Measurement, clock, spread
 from keras_initprune.lab.models import perceptron
