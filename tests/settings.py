@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from matrix import cells
 
 import keras_initprune
 from keras_initprune import (
@@ -141,14 +142,4 @@ CALLBACKS: dict[str, Setting] = {
 # What removes and what grows, at once and in steps.
 _BY_DEFAULT = ("hand_over", "combination", "gradual_magnitude", "rigl")
 every_setting = pytest.mark.parametrize("setting", CALLBACKS.values(), ids=CALLBACKS)
-every_kind = pytest.mark.parametrize(
-    "setting",
-    [
-        pytest.param(
-            setting,
-            id=name,
-            marks=[] if name in _BY_DEFAULT else pytest.mark.whole_matrix,
-        )
-        for name, setting in CALLBACKS.items()
-    ],
-)
+every_kind = pytest.mark.parametrize("setting", cells(CALLBACKS, _BY_DEFAULT))

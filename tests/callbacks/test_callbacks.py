@@ -75,12 +75,10 @@ class SnapshotsBefore(Snapshots):
 @pytest.mark.parametrize(
     ("fitness", "selection"),
     cells(
-        dict.fromkeys(
-            [
-                *itertools.product(FITNESS, ["recombine"]),
-                *itertools.product(["combined"], SELECTIONS),
-            ]
-        ),
+        [
+            *itertools.product(FITNESS, ["recombine"]),
+            *itertools.product(["combined"], SELECTIONS),
+        ],
         by_default=[("gradient", "recombine"), ("combined", "network")],
     ),
 )

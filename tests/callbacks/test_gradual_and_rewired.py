@@ -586,13 +586,13 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("name", cells(RESUMED, by_default=["rigl", "gradual"]))
-def test_a_killed_training_goes_on(name, make_model, regression_data, tmp_path):
+@pytest.mark.parametrize("make", cells(RESUMED, by_default=["rigl", "gradual"]))
+def test_a_killed_training_goes_on(make, make_model, regression_data, tmp_path):
     def train(seed, *callbacks):
         watch = Watch()
         model = make_model(run_eagerly=True)
         random.seed(seed)
-        callbacks = [*callbacks, RESUMED[name](epochs=3, seed=None), watch]
+        callbacks = [*callbacks, make(epochs=3, seed=None), watch]
         fit(model, regression_data, callbacks, epochs=3)
         return model, watch.masks
 

@@ -339,22 +339,19 @@ WAYS = {
     "compiled_anew": compiled_anew,
 }
 TF_WAYS = ("checkpoint", "graph_of_ones_own")
-# Every way with one model, and some models with one way; the rest is the matrix.
-SOME_MODELS = ("sequential", "nested", "shared", "subclass", "attention", "own_step")
+# Every way with one model, and every model with this way; the rest is the matrix.
+FAST_WAY = "saved_and_loaded"
 CELLS = [
     pytest.param(
         way,
         kind,
         marks=[
-            *([] if is_default else [pytest.mark.whole_matrix]),
+            *([pytest.mark.whole_matrix] * (kind != "block" and way != FAST_WAY)),
             *([pytest.mark.tf_only] * (way in TF_WAYS or kind == "own_step")),
         ],
     )
     for way in WAYS
     for kind in MODELS
-    for is_default in [
-        kind == "block" or (way == "saved_and_loaded" and kind in SOME_MODELS)
-    ]
 ]
 
 

@@ -278,7 +278,7 @@ def combination():
 @pytest.mark.parametrize(
     "way",
     cells(
-        WAYS_OF_FITTING,
+        list(WAYS_OF_FITTING),
         by_default=["arrays", "dataset", "jit", "eager", "steps_per_execution"],
     ),
 )
@@ -388,7 +388,7 @@ class Sparse(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     "name",
     cells(
-        keras_callbacks(pathlib.Path("x")),
+        list(keras_callbacks(pathlib.Path("x"))),
         by_default=["early_stopping", "checkpoint", "backup", "averages"],
     ),
 )

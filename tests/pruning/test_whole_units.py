@@ -113,12 +113,12 @@ CALLBACKS = {
 
 
 @pytest.mark.parametrize(
-    "name", cells(CALLBACKS, by_default=["dissipating", "k_starts_recombine"])
+    "make", cells(CALLBACKS, by_default=["dissipating", "k_starts_recombine"])
 )
-def test_every_callback_removes_units(name):
+def test_every_callback_removes_units(make):
     model = residual_network()
     history = model.fit(
-        DATA, TARGETS, batch_size=8, epochs=2, callbacks=[CALLBACKS[name]()], verbose=0
+        DATA, TARGETS, batch_size=8, epochs=2, callbacks=[make()], verbose=0
     )
     # Of the layers that can lose units; the output layer has no mask.
     assert history.history["sparsity"][-1] == pytest.approx(0.5)
